@@ -1,0 +1,2 @@
+//! portal-auth
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! portal-consent
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! portal-gateway
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! portal-ledger
+#![forbid(unsafe_code)]

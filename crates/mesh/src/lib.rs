@@ -1,0 +1,2 @@
+//! portal-mesh
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! portal-proto
+#![forbid(unsafe_code)]

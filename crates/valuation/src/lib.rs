@@ -1,0 +1,2 @@
+//! portal-valuation
+#![forbid(unsafe_code)]

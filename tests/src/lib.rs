@@ -1,0 +1,2 @@
+//! portal-tests
+#![forbid(unsafe_code)]
