@@ -1,0 +1,4 @@
+//! Tasks of this workspace, as functions, so that its tests can run them too.
+#![forbid(unsafe_code)]
+
+pub mod codegen;
