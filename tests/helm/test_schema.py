@@ -1,0 +1,236 @@
+"""values.schema.json: self-contained, every value described and used, unknown keys and bad values refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import pytest
+from rendering import ALL, CHART, EXAMPLES, chart, render, values_file, with_value
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+# What a good value of each leaf looks like, other than the default, and the example where it shows.
+OTHER: dict[str, tuple[Any, str]] = {
+    "image.repository": ("registry.example.org:5000/portal", "default"),
+    "image.tag": ("1.2.3", "default"),
+    "image.digest": ("sha256:" + "ab" * 32, "default"),
+    "image.pullPolicy": ("Always", "default"),
+    "image.pullSecrets": (["pull"], "default"),
+    "trustDomain": ("portal.example.net", "default"),
+    "drainSeconds": (31, "default"),
+    "telemetry.log": ("warn", "default"),
+    "database.kind": ("postgresql", "dev"),
+    "database.maxConnections": (11, "default"),
+    "database.port": (26257, "default"),
+    "database.sqlite.persistent": (True, "dev"),
+    "database.sqlite.size": ("5Gi", "dev"),
+    "database.sqlite.storageClass": ("slow", "sqlite-persistent"),
+    "operator.email": ("someone@example.org", "default"),
+    "operator.passwordSecret": ("other", "default"),
+    "edge.serviceType": ("NodePort", "default"),
+    "edge.corsOrigins": (["https://other.example.org"], "default"),
+    "podDisruptionBudget.enabled": (False, "default"),
+    "networkPolicy.enabled": (False, "default"),
+    "networkPolicy.gatewayFrom": ([{"podSelector": {}}], "default"),
+    "networkPolicy.databaseTo": ([{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "default"),
+    "networkPolicy.metricsFrom": ([{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "default"),
+}
+for _service in ("auth", "consent", "gateway", "valuation"):
+    OTHER[f"services.{_service}.replicas"] = (5, "default")
+    OTHER[f"services.{_service}.tlsSecret"] = ("other", "default")
+    OTHER[f"services.{_service}.resources"] = ({"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}}, "default")
+    if _service != "gateway":
+        OTHER[f"services.{_service}.serviceSecret"] = ("other", "default")
+        OTHER[f"services.{_service}.databaseSecret"] = ("other", "default")
+
+# (path, refused value); the message must name the last key of the path.
+BAD: list[tuple[str, Any]] = [
+    ("unknown", 1),
+    ("image.repo", "portal"),
+    ("image.repository", ""),
+    ("image.repository", "Portal"),
+    ("image.repository", "portal image"),
+    ("image.repository", None),
+    ("image.tag", 1.0),
+    ("image.tag", "-bad"),
+    ("image.tag", "a" * 129),
+    ("image.digest", "sha256:abc"),
+    ("image.digest", "md5:" + "0" * 32),
+    ("image.pullPolicy", "Sometimes"),
+    ("image.pullSecrets", "pull"),
+    ("image.pullSecrets", [{"name": "pull"}]),
+    ("image.pullSecrets", [""]),
+    ("trustDomain", ""),
+    ("trustDomain", "spiffe://portal.local"),
+    ("trustDomain", "Portal.Local"),
+    ("trustDomain", "a" * 256),
+    ("drainSeconds", 0),
+    ("drainSeconds", 301),
+    ("drainSeconds", "20s"),
+    ("drainSeconds", 2.5),
+    ("telemetry.log", ""),
+    ("telemetry.log", 'info"\nx = 1'),
+    ("telemetry.level", "info"),
+    ("database.kind", "mysql"),
+    ("database.kind", "PostgreSQL"),
+    ("database.url", "postgres://user:password@host/db"),
+    ("database.maxConnections", 0),
+    ("database.maxConnections", "10"),
+    ("database.port", 0),
+    ("database.port", 65536),
+    ("database.sqlite.persistent", "yes"),
+    ("database.sqlite.size", "1 GB"),
+    ("database.sqlite.size", 0),
+    ("database.sqlite.size", -1),
+    ("database.sqlite.path", "/data"),
+    ("database.sqlite.storageClass", "Fast_Disk"),
+    ("operator.email", "operator"),
+    ("operator.email", "a b@example.org"),
+    ("operator.email", ""),
+    ("operator.password", "secret"),
+    ("operator.passwordSecret", "Not_A_Name"),
+    ("edge.serviceType", "ExternalName"),
+    ("edge.corsOrigins", "https://app.example.org"),
+    ("edge.corsOrigins", ["*"]),
+    ("edge.corsOrigins", ["https://app.example.org/"]),
+    ("edge.corsOrigins", ["https://app.example.org", "https://app.example.org"]),
+    ("edge.corsOrigins", ["app.example.org"]),
+    ("edge.port", 80),
+    ("services.billing", {}),
+    ("services.auth", None),
+    ("services.auth.replicas", 0),
+    ("services.auth.replicas", -1),
+    ("services.auth.replicas", "2"),
+    ("services.auth.replicas", 101),
+    ("services.auth.port", 3001),
+    ("services.auth.tlsSecret", "UPPER"),
+    ("services.auth.tlsSecret", "a" * 254),
+    ("services.consent.serviceSecret", "under_score"),
+    ("services.consent.databaseSecret", 5),
+    ("services.consent.resources", {"request": {}}),
+    ("services.consent.resources", {"requests": {"cpu": "lots"}}),
+    ("services.consent.resources", {"limits": {"memory": "1GB"}}),
+    ("services.gateway.databaseSecret", "db"),
+    ("services.gateway.serviceSecret", "secret"),
+    ("podDisruptionBudget.enabled", "true"),
+    ("podDisruptionBudget.minAvailable", 1),
+    ("networkPolicy.enabled", 1),
+    ("networkPolicy.gatewayFrom", {}),
+    ("networkPolicy.gatewayFrom", [{}]),
+    ("networkPolicy.gatewayFrom", [{"pods": {}}]),
+    ("networkPolicy.gatewayFrom", [{"podSelector": {"labels": {}}}]),
+    ("networkPolicy.databaseTo", [{"ipBlock": {"cidr": "10.0.0.0"}}]),
+    ("networkPolicy.databaseTo", [{"ipBlock": {"except": []}}]),
+    ("networkPolicy.metricsFrom", [{"namespaceSelector": {"matchLabels": {"a": 1}}}]),
+]
+
+
+def resolve(node: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        return SCHEMA["definitions"][node["$ref"].removeprefix("#/definitions/")]
+    return node
+
+
+def nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below `node`, as it is written (references not followed)."""
+    for key, child in node.get("properties", {}).items():
+        yield f"{path}.{key}", child
+        yield from nodes(child, f"{path}.{key}")
+    if "items" in node:
+        yield f"{path}[]", node["items"]
+        yield from nodes(node["items"], f"{path}[]")
+
+
+def everywhere() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "", SCHEMA
+    yield from nodes(SCHEMA)
+    for name, definition in SCHEMA["definitions"].items():
+        yield f"#{name}", definition
+        yield from nodes(definition, f"#{name}")
+
+
+def leaves(node: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Dotted paths of the values a user sets; `resources` counts as one."""
+    for key, child in node.get("properties", {}).items():
+        here = f"{path}.{key}" if path else key
+        target = resolve(child)
+        if target.get("properties") and key != "resources":
+            yield from leaves(target, here)
+        elif here != "global":
+            yield here
+
+
+def flat(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        here = f"{path}.{key}" if path else key
+        if isinstance(value, dict) and key != "resources":
+            yield from flat(value, here)
+        else:
+            yield here
+
+
+def test_self_contained():
+    text = json.dumps(SCHEMA)
+    references = [node["$ref"] for _, node in everywhere() if "$ref" in node]
+    assert references and all(reference.startswith("#/definitions/") for reference in references)
+    assert text.count('"$ref"') == len(references)
+
+
+def test_every_value_is_described():
+    plain = [
+        path for path, node in everywhere() if len(node.get("description", "")) < 5 and not path.endswith("values[]")
+    ]
+    assert plain == []
+
+
+def test_unknown_keys_are_refused_everywhere():
+    lax = [
+        path
+        for path, node in everywhere()
+        if node.get("type") == "object" and node.get("additionalProperties") is not False
+    ]
+    # Labels are free-form; `global` is Helm's own.
+    assert {path.rpartition(".")[2] for path in lax} == {"global", "matchLabels"}
+
+
+def test_values_and_schema_name_the_same():
+    assert sorted(flat(values_file("values.yaml"))) == sorted(leaves(SCHEMA)) == sorted(OTHER)
+
+
+@pytest.mark.parametrize("path", OTHER)
+def test_every_value_is_used(path):
+    value, example = OTHER[path]
+    changed = with_value(ALL[example], path, value)
+    if path == "database.kind":
+        assert ALL[example]["database"]["kind"] != value
+    assert render(changed) != render(ALL[example])
+
+
+@pytest.mark.parametrize(("path", "value"), BAD, ids=[f"{path}={value!r}"[:70] for path, value in BAD])
+def test_refused(path, value):
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        chart().validate_schema(with_value(EXAMPLES["default"], path, value))
+    assert path.rpartition(".")[2] in str(refusal.value)
+
+
+@pytest.mark.parametrize("service", ["auth", "consent", "valuation"])
+def test_an_embedded_database_has_one_writer(service):
+    with pytest.raises(helm_python.HelmValuesError, match="replicas"):
+        chart().validate_schema(with_value(EXAMPLES["dev"], f"services.{service}.replicas", 2))
+
+
+def test_the_gateway_scales_on_embedded_databases():
+    chart().validate_schema(with_value(EXAMPLES["dev"], "services.gateway.replicas", 2))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_accepted(name):
+    chart().validate_schema(ALL[name])
+
+
+def test_render_refuses_what_the_schema_refuses():
+    with pytest.raises(helm_python.HelmError):
+        render({"unknown": 1})
