@@ -5,10 +5,13 @@
 //! regenerate and compare byte for byte. Neither protoc nor a build script is involved.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use protox::Compiler;
+
+use crate::redact::{self, Redacted};
 
 /// Name of the descriptor set among the generated files.
 pub const DESCRIPTOR_FILE: &str = "descriptors.bin";
@@ -34,17 +37,28 @@ pub fn generate(proto_dir: &Path, out_dir: &Path) -> Result<()> {
     ensure!(!files.is_empty(), "no protos in {}", proto_dir.display());
     // Compiled twice: comments become doc comments in Rust, but would quadruple the descriptor set.
     let commented = compile(proto_dir, &files, true)?.file_descriptor_set();
-    let descriptors = compile(proto_dir, &files, false)?.encode_file_descriptor_set();
+    let compiled = compile(proto_dir, &files, false)?;
+    let redacted = redact::find(&compiled.descriptor_pool())?;
     empty(out_dir)?;
     tonic_prost_build::configure()
+        .skip_debug(redacted.iter().map(Redacted::path))
         .out_dir(out_dir)
         .generate_default_stubs(true)
         .disable_comments([".google"])
         .emit_rerun_if_changed(false)
         .compile_fds(commented)
         .context("generating Rust")?;
+    for message in &redacted {
+        append(&out_dir.join(message.file_name()), &message.code())?;
+    }
     drop_empty_files(out_dir)?;
-    fs::write(out_dir.join(DESCRIPTOR_FILE), descriptors).context("writing the descriptor set")
+    fs::write(out_dir.join(DESCRIPTOR_FILE), compiled.encode_file_descriptor_set())
+        .context("writing the descriptor set")
+}
+
+fn append(path: &Path, code: &str) -> Result<()> {
+    let mut file = fs::OpenOptions::new().append(true).open(path)?;
+    file.write_all(code.as_bytes()).with_context(|| format!("writing {}", path.display()))
 }
 
 fn compile(proto_dir: &Path, files: &[PathBuf], source_info: bool) -> Result<Compiler> {
