@@ -1,5 +1,5 @@
 //! `Debug` for messages with fields marked `[debug_redact = true]` in the proto: they print as
-//! "[redacted]", so that no log line and no panic message can show a password or what a person said.
+//! `[redacted]`, so that no log line and no panic message can show a password or what a person said.
 //!
 //! A marked message may not declare messages inside itself: prost drops the derived `Debug` of
 //! everything nested in a message at once.
