@@ -1,0 +1,126 @@
+//! One secret per service, one key per purpose: HKDF-SHA-256 (RFC 5869) with a closed set of labels.
+//!
+//! `derive(label) = HKDF(ikm = service secret, salt = "portal/service-secret/v1", info = label's text, 32 bytes)`.
+//! Keys of different labels tell nothing about each other; a label's text never changes once data depends on it.
+
+use portal_core::Sensitive;
+
+use crate::{backend, hex};
+
+const SALT: &[u8] = b"portal/service-secret/v1";
+
+/// What a derived key is for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Label {
+    /// Blind indexes for equality look-ups of sealed columns.
+    BlindIndex,
+    /// Page tokens of list methods.
+    PageToken,
+    /// The pepper of passwords.
+    PasswordPepper,
+    /// Keyed hashes of opaque access and refresh handles.
+    TokenHandle,
+    /// The seed of the key that signs access tokens.
+    TokenSigning,
+}
+
+impl Label {
+    /// Every label.
+    pub const ALL: [Self; 5] =
+        [Self::BlindIndex, Self::PageToken, Self::PasswordPepper, Self::TokenHandle, Self::TokenSigning];
+
+    /// The `info` of HKDF.
+    #[must_use]
+    pub const fn info(self) -> &'static str {
+        match self {
+            Self::BlindIndex => "portal/blind-index/v1",
+            Self::PageToken => "portal/page-token/v1",
+            Self::PasswordPepper => "portal/password-pepper/v1",
+            Self::TokenHandle => "portal/token-handle/v1",
+            Self::TokenSigning => "portal/token-signing/v1",
+        }
+    }
+}
+
+/// The 32 random bytes that all keyed derivations of a service come from. Wiped on drop; has no `Debug`.
+pub struct ServiceSecret(Sensitive<[u8; 32]>);
+
+/// The text is not a service secret. Says nothing about the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be 64 hexadecimal digits")]
+pub struct InvalidServiceSecret;
+
+impl ServiceSecret {
+    /// The secret with these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Sensitive::new(bytes))
+    }
+
+    /// Parses 64 hexadecimal digits, white space around them ignored (files end with a line break).
+    ///
+    /// # Errors
+    /// [`InvalidServiceSecret`] for any other text.
+    pub fn from_hex(text: &str) -> Result<Self, InvalidServiceSecret> {
+        hex::decode(text.trim_ascii()).map(Self::new).ok_or(InvalidServiceSecret)
+    }
+
+    /// The key for `label`.
+    #[must_use]
+    pub fn derive(&self, label: Label) -> Sensitive<[u8; 32]> {
+        backend::hkdf_sha256(self.0.expose(), SALT, label.info().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// RFC 5869, test cases 1 and 3, the first 32 bytes of their output.
+    #[test]
+    fn rfc_5869() {
+        let salt: [u8; 13] = hex::decode("000102030405060708090a0b0c").unwrap();
+        let info: [u8; 10] = hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap();
+        let one = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf";
+        assert_eq!(*backend::hkdf_sha256(&[0x0b; 22], &salt, &info).expose(), hex::decode(one).unwrap());
+        let three = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d";
+        assert_eq!(*backend::hkdf_sha256(&[0x0b; 22], &[], &[]).expose(), hex::decode(three).unwrap());
+    }
+
+    /// Computed with Python's `hmac`: a change of salt, label or order would lose every stored hash.
+    #[test]
+    fn derived_keys_never_change() {
+        let secret = ServiceSecret::new([0x42; 32]);
+        for (label, key) in [
+            (Label::BlindIndex, "7b6b569b92fc69d07c5b90118eee4138a74d58b84c34c5955fc6e5c35c282616"),
+            (Label::PageToken, "36946d87b7bae426e1edff3b40ba02c34bd7b70de4f05f114dfadc8a16793b83"),
+            (Label::PasswordPepper, "b4a6d3b1111bcee18d89b4d2c0ddcb5b27677b727414198fa1a0487414b968f1"),
+            (Label::TokenHandle, "de4199784a9b864505180ef245de289748bdc25dc7041b433c1ab13fce2c241a"),
+            (Label::TokenSigning, "ba02804fc7d4ca0e0e4bcdc24abee1b2e460b0c3417b716d9d17d5abbfbc8dee"),
+        ] {
+            assert_eq!(*secret.derive(label).expose(), hex::decode(key).unwrap(), "{label:?}");
+        }
+    }
+
+    #[test]
+    fn each_label_and_each_secret_has_its_own_key() {
+        let secrets = [ServiceSecret::new([1; 32]), ServiceSecret::new([2; 32])];
+        let keys: BTreeSet<_> =
+            secrets.iter().flat_map(|s| Label::ALL.map(|label| *s.derive(label).expose())).collect();
+        assert_eq!(keys.len(), secrets.len() * Label::ALL.len());
+    }
+
+    #[test]
+    fn parses_a_file_with_a_line_break_and_nothing_else() {
+        let digits = "00".repeat(32);
+        assert!(ServiceSecret::from_hex(&format!("{digits}\n")).is_ok());
+        for text in
+            ["", &"00".repeat(31), &"00".repeat(33), &format!("{}0g", "00".repeat(31)), &"é".repeat(32)]
+        {
+            assert_eq!(ServiceSecret::from_hex(text).err(), Some(InvalidServiceSecret), "{text:?}");
+        }
+    }
+}
