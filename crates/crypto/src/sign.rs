@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use portal_core::Sensitive;
+
 use crate::backend;
 
 /// A signature algorithm, with its stable id.
@@ -79,6 +81,24 @@ impl SigningKey {
         let secret = backend::MlDsa65Secret::from_seed(seed).ok_or(BackendFailure)?;
         let public = VerifyingKey(secret.public().ok_or(BackendFailure)?);
         Ok(Self { secret, public })
+    }
+
+    /// The key pair in a PKCS#8 document (RFC 9881, section 6).
+    ///
+    /// # Errors
+    /// [`BackendFailure`] if it is no ML-DSA-65 private key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, BackendFailure> {
+        let secret = backend::MlDsa65Secret::from_pkcs8(der).ok_or(BackendFailure)?;
+        let public = VerifyingKey(secret.public().ok_or(BackendFailure)?);
+        Ok(Self { secret, public })
+    }
+
+    /// The PKCS#8 document that [`Self::from_pkcs8`] reads: for a key file, and nowhere else.
+    ///
+    /// # Errors
+    /// [`BackendFailure`].
+    pub fn to_pkcs8(&self) -> Result<Sensitive<Vec<u8>>, BackendFailure> {
+        self.secret.to_pkcs8().ok_or(BackendFailure)
     }
 
     /// A signature of `message`, 3,309 bytes, another one at each call (hedged signing).

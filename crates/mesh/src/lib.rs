@@ -1,2 +1,53 @@
-//! portal-mesh
+//! How the processes of Portal speak: mutual post-quantum TLS, policy, deadlines, limits, telemetry.
+//!
+//! A service hands [`MeshServer`] its routes and its policy table; it dials others through a [`MeshChannel`]. Everything
+//! between the socket and the handler is here, in the order of [`guard`]'s one function.
+//!
+//! Architecture invariants: nobody else imports rustls; a connection is either mutual, ML-DSA-65 and X25519MLKEM768, or
+//! refused; a method without a policy row is refused; a call without a deadline gets one.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`config`] | the configuration sections every process shares |
+//! | [`ca`] | issues workload certificates |
+//! | [`identity`] | loads, checks and reloads this process's certificate |
+//! | [`server`], [`guard`] | serves: the layers from socket to handler |
+//! | [`channel`] | calls another service |
+//! | [`policy`], [`caller`] | who may call what; the permit |
+//! | [`token`] | verifies the end user's token |
+//! | [`context`] | deadline and trace, from hop to hop |
+//! | [`status`], [`convert`] | errors and well-known types on the wire |
+//! | [`admin`], [`metrics`], [`telemetry`] | `/metrics`, `/livez`, `/readyz`; logs |
 #![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod ca;
+pub mod caller;
+pub mod channel;
+pub mod config;
+pub mod context;
+pub mod convert;
+pub mod guard;
+pub mod host;
+pub mod identity;
+pub mod metrics;
+pub mod policy;
+pub mod server;
+pub mod status;
+pub mod task;
+pub mod telemetry;
+pub mod token;
+
+mod acceptor;
+mod body;
+mod verifier;
+
+pub use acceptor::Peer;
+pub use caller::{Caller, EndUser};
+pub use channel::MeshChannel;
+pub use host::{Drain, Host, Readiness, Running};
+pub use identity::Identity;
+pub use metrics::Metrics;
+pub use policy::{Audit, Permit, RateClass, Retry, Row};
+pub use server::MeshServer;
+pub use token::TokenVerifier;

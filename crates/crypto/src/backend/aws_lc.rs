@@ -82,6 +82,16 @@ impl MlDsa65Secret {
         PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, seed).ok().map(Self)
     }
 
+    /// From PKCS#8 (RFC 9881, section 6).
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Option<Self> {
+        PqdsaKeyPair::from_pkcs8(&ML_DSA_65_SIGNING, der).ok().map(Self)
+    }
+
+    /// To PKCS#8 version 1, as other TLS libraries read it.
+    pub(crate) fn to_pkcs8(&self) -> Option<Sensitive<Vec<u8>>> {
+        self.0.to_pkcs8v1().ok().map(|document| Sensitive::new(document.as_ref().to_vec()))
+    }
+
     /// Signs with an empty context, hedged by the library's own entropy.
     pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let algorithm: &PqdsaSigningAlgorithm = self.0.algorithm();

@@ -1,0 +1,149 @@
+//! Takes connections: a bounded number of handshakes at a time, each with a time limit, none of them blocking another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use portal_core::Workload;
+use rustls::NamedGroup;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::identity::Identity;
+use crate::metrics::MeshMetrics;
+use crate::task;
+use crate::verifier::spiffe_id;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_HANDSHAKES: usize = 64;
+/// A failing `accept` (no file descriptors left, say) is tried again after this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who is at the other end of a connection, proven by its certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The workload its SPIFFE id names.
+    pub workload: Workload,
+    /// The key exchange group.
+    pub group: Option<NamedGroup>,
+    /// Where it connects from.
+    pub address: SocketAddr,
+}
+
+/// A connection whose other end is known.
+pub(crate) struct MeshStream {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+/// Accepts connections until the returned stream is dropped.
+pub(crate) fn accept(
+    listener: TcpListener,
+    identity: Arc<Identity>,
+    metrics: MeshMetrics,
+) -> impl Stream<Item = io::Result<MeshStream>> {
+    let (ready, connections) = mpsc::channel(MAX_HANDSHAKES);
+    task::spawn("mesh-accept", async move {
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        loop {
+            let Ok(slot) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let (tcp, address) = tokio::select! {
+                () = ready.closed() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "can't accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let (identity, metrics, ready) = (Arc::clone(&identity), metrics.clone(), ready.clone());
+            task::spawn("mesh-handshake", async move {
+                match handshake(tcp, address, &identity).await {
+                    Ok(stream) => {
+                        metrics.handshake("accepted", stream.peer.group);
+                        // The receiver is gone only when the server stops: the connection closes with it.
+                        drop(ready.send(Ok(stream)).await);
+                    }
+                    Err(error) => {
+                        metrics.handshake("refused", None);
+                        tracing::info!(%address, %error, "refused a connection");
+                    }
+                }
+                drop(slot);
+            });
+        }
+    });
+    ReceiverStream::new(connections)
+}
+
+async fn handshake(tcp: TcpStream, address: SocketAddr, identity: &Identity) -> io::Result<MeshStream> {
+    tcp.set_nodelay(true)?;
+    let acceptor = TlsAcceptor::from(identity.server_config());
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))??;
+    let (_, connection) = stream.get_ref();
+    let workload = connection
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(spiffe_id)
+        .and_then(|id| identity.trust_domain().workload(&id))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "the peer has no identity"))?;
+    let group = connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
+    Ok(MeshStream { peer: Peer { workload, group, address }, stream })
+}
+
+impl Connected for MeshStream {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for MeshStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for MeshStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,113 @@
+//! Who is calling: the workload that its certificate proves, and the end user that the token proves.
+
+use std::collections::BTreeSet;
+
+use portal_core::id::{AccountId, SessionId, SubjectId};
+use portal_core::{Role, Workload};
+use tonic::{Request, Status};
+
+use crate::policy::{Action, Permit, Row};
+use crate::status::{Reason, reason};
+
+/// The account behind a call, from a verified token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndUser {
+    /// The account.
+    pub account: AccountId,
+    /// The person the account belongs to.
+    pub subject: SubjectId,
+    /// The session the token was issued for.
+    pub session: SessionId,
+    /// What the account may do.
+    pub roles: BTreeSet<Role>,
+}
+
+/// On whose behalf a workload calls.
+#[derive(Clone, Debug)]
+pub(crate) enum Behalf {
+    /// Nobody signed in; the reason to give if somebody must be.
+    Anonymous(Reason),
+    /// The workload's own.
+    Own,
+    /// A signed-in person's.
+    User(EndUser),
+}
+
+/// The caller of one request. Made by the server's guard, which put the method's policy row beside it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    workload: Workload,
+    behalf: Behalf,
+    row: &'static Row,
+}
+
+impl Caller {
+    pub(crate) const fn new(workload: Workload, behalf: Behalf, row: &'static Row) -> Self {
+        Self { workload, behalf, row }
+    }
+
+    /// The caller of `request`.
+    ///
+    /// # Errors
+    /// INTERNAL if the request did not come through the guard: a mis-wired server answers nothing.
+    pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        request.extensions().get::<Self>().cloned().ok_or_else(|| reason::INTERNAL.status())
+    }
+
+    /// The process at the other end of the connection.
+    #[must_use]
+    pub const fn workload(&self) -> Workload {
+        self.workload
+    }
+
+    /// The end user, if one is signed in.
+    #[must_use]
+    pub const fn user(&self) -> Option<&EndUser> {
+        match &self.behalf {
+            Behalf::User(user) => Some(user),
+            Behalf::Anonymous(_) | Behalf::Own => None,
+        }
+    }
+
+    pub(crate) const fn on_own_behalf(&self) -> bool {
+        matches!(self.behalf, Behalf::Own)
+    }
+
+    pub(crate) fn missing_token(&self) -> Status {
+        match &self.behalf {
+            Behalf::Anonymous(why) => why.status(),
+            Behalf::Own | Behalf::User(_) => reason::TOKEN_MISSING.status(),
+        }
+    }
+
+    /// A stable name of the caller: the owner of idempotency keys and page tokens.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.behalf {
+            Behalf::Anonymous(_) => "anonymous".to_owned(),
+            Behalf::Own => format!("workload/{}", self.workload),
+            Behalf::User(user) => format!("account/{}", user.account),
+        }
+    }
+
+    /// A permit for `A`, as wide as the policy allows this caller.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED without a token where one is needed, PERMISSION_DENIED if the policy says no.
+    pub fn permit<A: Action>(&self) -> Result<Permit<A>, Status> {
+        if self.row.method() != A::METHOD {
+            return Err(reason::NO_POLICY.status());
+        }
+        Ok(Permit::new(self.clone(), self.row.reach(self)?))
+    }
+
+    /// A permit for `A` on `subject`'s data.
+    ///
+    /// # Errors
+    /// As [`Self::permit`]; PERMISSION_DENIED if the caller reaches its own data only and `subject` is someone else.
+    pub fn permit_for<A: Action>(&self, subject: SubjectId) -> Result<Permit<A>, Status> {
+        let permit = self.permit::<A>()?;
+        permit.covers(subject)?;
+        Ok(permit)
+    }
+}

@@ -1,0 +1,218 @@
+//! What a request passes between the connection and the handler. [`Guard::serve`] is the whole stack, top to bottom.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, header};
+use portal_core::{Entropy, Workload};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service, ServiceExt};
+use tracing::Instrument;
+
+use crate::acceptor::Peer;
+use crate::body::{BoundedRequest, CallGuard, End, GuardedResponse};
+use crate::caller::{Behalf, Caller};
+use crate::context::{Context, Trace, parse_timeout};
+use crate::metrics::MeshMetrics;
+use crate::policy::{self, Row};
+use crate::status::{Reason, reason};
+use crate::token::{TokenError, TokenVerifier};
+use crate::{Drain, status};
+
+/// Header by which a workload says that it calls on its own behalf. The gateway strips every `portal-` header that
+/// comes from outside, and a call without this one is an end user's.
+pub const CALLER_HEADER: &str = "portal-caller";
+/// Value of [`CALLER_HEADER`].
+pub const CALLER_WORKLOAD: &str = "workload";
+/// Header by which the gateway says why a token it was given is not forwarded.
+pub const TOKEN_ERROR_HEADER: &str = "portal-token-error";
+
+/// Calls under way in one server before new ones are turned away.
+pub(crate) const MAX_CALLS: usize = 1_024;
+
+pub(crate) struct GuardState {
+    pub(crate) policy: &'static [Row],
+    pub(crate) tokens: TokenVerifier,
+    pub(crate) metrics: MeshMetrics,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) drain: Drain,
+}
+
+/// Puts a [`Guard`] around a service.
+#[derive(Clone)]
+pub(crate) struct GuardLayer(pub(crate) Arc<GuardState>);
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { state: Arc::clone(&self.0), inner }
+    }
+}
+
+/// The stack around the handlers.
+#[derive(Clone)]
+pub(crate) struct Guard<S> {
+    state: Arc<GuardState>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Guard<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (state, inner) = (Arc::clone(&self.state), self.inner.clone());
+        Box::pin(async move { Ok(serve(state, inner, request).await.unwrap_or_else(Status::into_http)) })
+    }
+}
+
+/// The layers, outermost first.
+async fn serve<S>(
+    state: Arc<GuardState>,
+    inner: S,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Status>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+    S::Future: Send,
+{
+    // 1. Load: turn away what can't be served soon, before any work is done for it. Never a queue.
+    let slot = Arc::clone(&state.slots).try_acquire_owned().map_err(|_| reason::OVERLOADED.status())?;
+    // 2. Policy row: a method that is not in the table does not exist, whoever asks.
+    let row = policy::row(state.policy, request.uri().path()).ok_or_else(|| reason::NO_POLICY.status())?;
+    // 3. Accounting: from here on every end of the call is counted, a reset by the client too.
+    let mut call = state.account(row, slot);
+    let answered = async {
+        // 4. Identity: the workload from the connection, the end user from the token.
+        let peer = *request.extensions().get::<Peer>().ok_or_else(|| reason::INTERNAL.status())?;
+        let behalf = state.behalf(request.headers(), peer.workload).await?;
+        let caller = Caller::new(peer.workload, behalf, row);
+        // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away.
+        row.reach(&caller)?;
+        // 6. Deadline: the sooner of what the caller waits and what the row allows.
+        let context = state.context(request.headers(), row, call.started)?;
+        // 7. Size: each message of the request is bounded before it is read.
+        request.extensions_mut().insert(caller);
+        let request = request.map(|body| Body::new(BoundedRequest::new(body, row.request_limit())));
+        // 8. The handler, in a span of its own that every log line inside it carries.
+        let span = tracing::info_span!("rpc", method = row.method(), trace_id = %context.trace.trace_id());
+        let handled = context.scope(inner.oneshot(request)).instrument(span);
+        let response = match context.deadline {
+            Some(at) => tokio::time::timeout_at(at, handled).await.map_err(|_| reason::DEADLINE.status())?,
+            None => handled.await,
+        };
+        let Ok(response) = response;
+        Ok((context, response))
+    };
+    match answered.await {
+        Ok((context, response)) => {
+            let end = context
+                .deadline
+                .map_or_else(|| End::Drain(state.drain.clone()), |at| End::Deadline(sleep_until(at)));
+            let (parts, body) = response.into_parts();
+            let body = GuardedResponse::new(body, &parts.headers, end, call);
+            Ok(Response::from_parts(parts, Body::new(body)))
+        }
+        Err(status) => {
+            let status: Status = status;
+            call.code = status.code();
+            Err(status)
+        }
+    }
+}
+
+impl GuardState {
+    fn account(&self, row: &'static Row, slot: OwnedSemaphorePermit) -> CallGuard {
+        self.metrics.call_started();
+        CallGuard {
+            metrics: self.metrics.clone(),
+            method: row.method(),
+            started: Instant::now(),
+            code: tonic::Code::Cancelled,
+            _slot: slot,
+        }
+    }
+
+    async fn behalf(&self, headers: &HeaderMap, workload: Workload) -> Result<Behalf, Status> {
+        if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+            // End users come through the edge; a token that another workload holds was stolen or misused.
+            if workload != Workload::Gateway {
+                return Err(reason::WORKLOAD_NOT_ALLOWED.status());
+            }
+            let token = bearer(authorization.as_bytes()).ok_or_else(|| reason::TOKEN_SCHEME.status())?;
+            return match self.tokens.verify(token).await {
+                Ok(user) => Ok(Behalf::User(user)),
+                Err(TokenError::Refused(_)) => Err(reason::TOKEN_INVALID.status()),
+                Err(TokenError::KeysUnavailable(_)) => Err(reason::TOKEN_UNVERIFIABLE.status()),
+            };
+        }
+        if headers.get(CALLER_HEADER).is_some_and(|value| value == CALLER_WORKLOAD) {
+            return Ok(Behalf::Own);
+        }
+        Ok(Behalf::Anonymous(why_no_token(headers)))
+    }
+
+    fn context(&self, headers: &HeaderMap, row: &Row, started: Instant) -> Result<Context, Status> {
+        let asked = parse_timeout(headers)
+            .map_err(|error| status::invalid(&portal_core::Invalid::field("grpc-timeout", error)))?;
+        let allowed = match (asked, row.deadline()) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        };
+        if allowed == Some(Duration::ZERO) {
+            return Err(reason::DEADLINE.status());
+        }
+        let trace = Trace::continue_from(headers, self.entropy.as_ref());
+        Ok(Context { deadline: allowed.map(|time| started + time), trace })
+    }
+}
+
+fn why_no_token(headers: &HeaderMap) -> Reason {
+    match headers.get(TOKEN_ERROR_HEADER).map(http::HeaderValue::as_bytes) {
+        Some(b"TOKEN_SCHEME") => reason::TOKEN_SCHEME,
+        Some(b"TOKEN_INVALID") => reason::TOKEN_INVALID,
+        _ => reason::TOKEN_MISSING,
+    }
+}
+
+/// The token of a `Bearer` header (RFC 6750): the scheme in any case, one space, one token of visible ASCII.
+#[must_use]
+pub fn bearer(header: &[u8]) -> Option<&str> {
+    let (scheme, token) = header.split_at_checked(7)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() || !token.iter().all(u8::is_ascii_graphic)
+    {
+        return None;
+    }
+    std::str::from_utf8(token).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_headers() {
+        assert_eq!(bearer(b"Bearer abc"), Some("abc"));
+        assert_eq!(bearer(b"bearer abc"), Some("abc"));
+        for refused in [&b"Basic abc"[..], b"Bearer", b"Bearer ", b"Bearer a b", b"Bearer a\xff", b""] {
+            assert_eq!(bearer(refused), None);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The process's metrics registry and the metrics of the mesh itself. All names start with `portal_`.
+
+use std::fmt;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use rustls::NamedGroup;
+use tonic::Code;
+
+/// The registry of the process; clones share it.
+#[derive(Clone)]
+pub struct Metrics(Arc<Shared>);
+
+struct Shared {
+    registry: Mutex<Registry>,
+    mesh: MeshMetrics,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("portal");
+        let mesh = MeshMetrics::register(&mut registry);
+        Self(Arc::new(Shared { registry: Mutex::new(registry), mesh }))
+    }
+}
+
+impl Metrics {
+    /// Registers metrics; their names get the prefix `portal_`.
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        register(&mut self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The metrics of the mesh.
+    #[must_use]
+    pub fn mesh(&self) -> MeshMetrics {
+        self.0.mesh.clone()
+    }
+
+    /// All metrics in OpenMetrics text form.
+    ///
+    /// # Errors
+    /// As the encoder.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Handshake {
+    outcome: &'static str,
+    group: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Call {
+    method: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Method {
+    method: &'static str,
+}
+
+/// Seconds: 0.25 ms to 8 s, each twice the one before.
+fn latency_histogram() -> Histogram {
+    Histogram::new((0..16).map(|power| 0.000_25 * f64::from(1 << power)))
+}
+
+/// Metrics of connections and calls.
+#[derive(Clone)]
+pub struct MeshMetrics {
+    handshakes: Family<Handshake, Counter>,
+    calls: Family<Call, Counter>,
+    seconds: Family<Method, Histogram, fn() -> Histogram>,
+    under_way: Gauge<i64, AtomicI64>,
+}
+
+impl MeshMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            handshakes: Family::default(),
+            calls: Family::default(),
+            seconds: Family::new_with_constructor(latency_histogram),
+            under_way: Gauge::default(),
+        };
+        registry.register(
+            "mesh_handshakes",
+            "TLS handshakes of the mesh by outcome and key exchange group",
+            metrics.handshakes.clone(),
+        );
+        registry.register("rpc_server_calls", "Calls served by method and gRPC code", metrics.calls.clone());
+        registry.register(
+            "rpc_server_duration_seconds",
+            "Time from request to end of response by method",
+            metrics.seconds.clone(),
+        );
+        registry.register("rpc_server_under_way", "Calls being served", metrics.under_way.clone());
+        metrics
+    }
+
+    pub(crate) fn handshake(&self, outcome: &'static str, group: Option<NamedGroup>) {
+        let group = group.map_or_else(|| "none".to_owned(), |group| format!("{group:?}"));
+        self.handshakes.get_or_create(&Handshake { outcome, group }).inc();
+    }
+
+    pub(crate) fn call_started(&self) {
+        self.under_way.inc();
+    }
+
+    pub(crate) fn call_ended(&self, method: &'static str, code: Code, took: Duration) {
+        self.under_way.dec();
+        self.calls.get_or_create(&Call { method, code: code_name(code) }).inc();
+        self.seconds.get_or_create(&Method { method }).observe(took.as_secs_f64());
+    }
+}
+
+/// The name of a code in the gRPC specification.
+#[must_use]
+pub const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,143 @@
+//! A purpose service with a made-up policy: enough handlers to see what reaches them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use portal_core::{Role, Workload};
+use portal_mesh::config::{IdentityConfig, ServerConfig};
+use portal_mesh::context::Context;
+use portal_mesh::{Caller, Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
+use portal_proto::consent::v1::purpose_service_server::{PurposeService, PurposeServiceServer};
+use portal_proto::consent::v1::{
+    ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposesRequest,
+    ListPurposesResponse, Purpose,
+};
+use portal_testkit::TestMesh;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, async_trait};
+
+portal_mesh::actions! {
+    "portal.consent.v1.PurposeService" => CreatePurpose, GetPurpose, ListPurposes, ArchivePurpose, PublishPurpose
+}
+
+/// PublishPurpose has no row on purpose, UpdatePurpose has neither row nor handler.
+pub static POLICY: [Row; 4] = [
+    Row::of::<CreatePurpose>().any(&[Role::Controller]).write().max_request_bytes(1_000),
+    Row::of::<GetPurpose>().workloads(&[Workload::Valuation]).public().read(),
+    Row::of::<ListPurposes>().own().read().deadline_seconds(1),
+    Row::of::<ArchivePurpose>().any(&[Role::Controller]),
+];
+
+#[derive(Clone, Default)]
+pub struct Fixture {
+    pub calls: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl PurposeService for Fixture {
+    async fn create_purpose(
+        &self,
+        request: Request<CreatePurposeRequest>,
+    ) -> Result<Response<Purpose>, Status> {
+        Caller::of(&request)?.permit::<CreatePurpose>()?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(request.into_inner().purpose.unwrap_or_default()))
+    }
+
+    /// Tells the trace id and the time left, in microseconds.
+    async fn get_purpose(&self, request: Request<GetPurposeRequest>) -> Result<Response<Purpose>, Status> {
+        Caller::of(&request)?.permit::<GetPurpose>()?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let context = Context::current().unwrap();
+        let left = context.deadline.unwrap().saturating_duration_since(tokio::time::Instant::now());
+        Ok(Response::new(Purpose {
+            display_name: context.trace.trace_id(),
+            revision: i32::try_from(left.as_micros()).unwrap(),
+            ..Purpose::default()
+        }))
+    }
+
+    /// Never answers.
+    async fn list_purposes(
+        &self,
+        request: Request<ListPurposesRequest>,
+    ) -> Result<Response<ListPurposesResponse>, Status> {
+        Caller::of(&request)?.permit::<ListPurposes>()?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    /// A handler that asks for the wrong permit.
+    async fn archive_purpose(
+        &self,
+        request: Request<ArchivePurposeRequest>,
+    ) -> Result<Response<Purpose>, Status> {
+        Caller::of(&request)?.permit::<CreatePurpose>()?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(Purpose::default()))
+    }
+}
+
+pub struct Served {
+    pub mesh: TestMesh,
+    pub fixture: Fixture,
+    pub running: Running,
+    files: IdentityConfig,
+    identity: Arc<Identity>,
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        let mesh = TestMesh::start().await;
+        let address = mesh.server().listen;
+        Self::restart(mesh, Fixture::default(), address).await
+    }
+
+    pub async fn restart(mesh: TestMesh, fixture: Fixture, address: SocketAddr) -> Self {
+        let files = mesh.identity(Workload::Consent);
+        Self::serve(mesh, fixture, address, &files).await
+    }
+
+    /// The same service with other certificate files, on another port.
+    pub async fn with_identity(self, files: &IdentityConfig) -> Self {
+        let address = self.mesh.server().listen;
+        Self::serve(self.mesh, self.fixture, address, files).await
+    }
+
+    async fn serve(mesh: TestMesh, fixture: Fixture, address: SocketAddr, files: &IdentityConfig) -> Self {
+        let host = mesh.host();
+        let identity = Identity::load(files, Workload::Consent, &host).unwrap();
+        let files = files.clone();
+        let auth = MeshChannel::new(
+            Arc::clone(&identity),
+            Workload::Auth,
+            mesh.upstreams(&[]).address(Workload::Auth).unwrap(),
+            &host,
+        );
+        let tokens = TokenVerifier::remote(&identity, &auth, &host);
+        let routes = Routes::new(PurposeServiceServer::new(fixture.clone()));
+        let server = MeshServer { identity: Arc::clone(&identity), policy: &POLICY, tokens, host };
+        let running = server.start(&ServerConfig { listen: address, ..mesh.server() }, routes).await.unwrap();
+        Self { mesh, fixture, running, files, identity }
+    }
+
+    /// Puts a new certificate into the service's files and lets it notice.
+    pub fn renew_in_place(&self) {
+        let renewed = self.mesh.identity(Workload::Consent);
+        std::fs::copy(renewed.certificate_file, &self.files.certificate_file).unwrap();
+        std::fs::copy(renewed.private_key_file, &self.files.private_key_file).unwrap();
+        self.identity.reload(&self.files).unwrap();
+    }
+
+    pub fn channel(&self, from: Workload) -> MeshChannel {
+        self.mesh.channel(from, Workload::Consent, self.running.local_addr())
+    }
+
+    pub fn calls(&self) -> usize {
+        self.fixture.calls.load(Ordering::SeqCst)
+    }
+}
+
+pub const SECOND: Duration = Duration::from_secs(1);

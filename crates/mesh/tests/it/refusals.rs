@@ -1,0 +1,203 @@
+//! Connections that must not come about. Each test also shows that the same dialler gets through when it is right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portal_core::{Clock, SystemEntropy, TrustDomain, Workload};
+use portal_mesh::ca::{CertificateAuthority, Issued};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, NamedGroup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::fixture::Served;
+
+/// A dialler of our own that can be wrong in every way: it trusts whomever it reaches.
+#[derive(Debug)]
+struct TrustAnyone;
+
+mod trust_anyone {
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    impl ServerCertVerifier for super::TrustAnyone {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ML_DSA_65, SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    }
+}
+
+fn client(groups: Vec<&'static dyn SupportedKxGroup>, issued: Option<&Issued>) -> ClientConfig {
+    let provider = Arc::new(CryptoProvider { kx_groups: groups, ..default_provider() });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(TrustAnyone));
+    let mut config = match issued {
+        None => builder.with_no_client_auth(),
+        Some(issued) => {
+            let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(issued.private_key_pem.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
+/// Completes a handshake and reads the server's first HTTP/2 frame: in TLS 1.3 a client learns that its certificate was
+/// refused only when it reads.
+async fn connect(served: &Served, config: ClientConfig) -> std::io::Result<NamedGroup> {
+    let tcp = TcpStream::connect(served.running.local_addr()).await?;
+    let name = ServerName::try_from("consent").unwrap();
+    let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+    tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+    let mut frame = [0; 9];
+    tls.read_exact(&mut frame).await?;
+    Ok(tls.get_ref().1.negotiated_key_exchange_group().unwrap().name())
+}
+
+fn issue(domain: &str, clock: &dyn Clock) -> (CertificateAuthority, Issued) {
+    let domain = TrustDomain::parse(domain).unwrap();
+    let authority = CertificateAuthority::create(domain, clock, &SystemEntropy).unwrap();
+    let issued =
+        authority.issue(Workload::Gateway, Duration::from_secs(3_600), clock, &SystemEntropy).unwrap();
+    (authority, issued)
+}
+
+fn mesh_identity(served: &Served) -> Issued {
+    let files = served.mesh.identity(Workload::Gateway);
+    Issued {
+        certificate_pem: std::fs::read_to_string(files.certificate_file).unwrap(),
+        private_key_pem: std::fs::read_to_string(files.private_key_file).unwrap().into(),
+    }
+}
+
+#[tokio::test]
+async fn the_right_client_gets_in_with_x25519mlkem768() {
+    let served = Served::start().await;
+    let groups = vec![kx_group::X25519, kx_group::X25519MLKEM768, kx_group::SECP256R1];
+    let group = connect(&served, client(groups, Some(&mesh_identity(&served)))).await.unwrap();
+    assert_eq!(group, NamedGroup::X25519MLKEM768);
+}
+
+#[tokio::test]
+async fn no_certificate_is_refused() {
+    let served = Served::start().await;
+    connect(&served, client(vec![kx_group::X25519MLKEM768], None)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn classical_key_exchange_is_refused() {
+    let served = Served::start().await;
+    let issued = mesh_identity(&served);
+    for group in [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1] {
+        let error = connect(&served, client(vec![group], Some(&issued))).await.unwrap_err();
+        assert!(error.to_string().contains("HandshakeFailure"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_authority_is_refused() {
+    let served = Served::start().await;
+    let (_, issued) = issue("portal.test", served.mesh.clock.as_ref());
+    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn another_trust_domain_is_refused_even_under_a_trusted_root() {
+    // The root of `other.test` is trusted, as it would be while two meshes are merged; its names are still not ours.
+    let served = Served::start().await;
+    let (other, issued) = issue("other.test", served.mesh.clock.as_ref());
+    let files = served.mesh.identity(Workload::Consent);
+    let ours = std::fs::read_to_string(&files.trust_bundle_file).unwrap();
+    std::fs::write(&files.trust_bundle_file, format!("{ours}\n{}", other.certificate_pem())).unwrap();
+    let served = served.with_identity(&files).await;
+    let error = connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
+    assert!(!error.to_string().contains("UnknownCA"), "it must fail for its name: {error}");
+    // Under the same bundle our own certificates still work.
+    let own = mesh_identity(&served);
+    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&own))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let served = Served::start().await;
+    let issued = mesh_identity(&served);
+    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap();
+    served.mesh.clock.advance(portal_mesh::ca::MAX_LEAF_LIFE + Duration::from_secs(1));
+    let error = connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
+    assert!(error.to_string().contains("CertificateExpired"), "{error}");
+}
+
+#[tokio::test]
+async fn an_ecdsa_certificate_is_refused() {
+    let served = Served::start().await;
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://portal.test/gateway".try_into().unwrap())];
+    let issued = Issued {
+        certificate_pem: params.self_signed(&key).unwrap().pem(),
+        private_key_pem: key.serialize_pem().into(),
+    };
+    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn plaintext_is_refused() {
+    let served = Served::start().await;
+    let mut tcp = TcpStream::connect(served.running.local_addr()).await.unwrap();
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer).await.unwrap();
+    // At most a TLS alert (content type 21); never an HTTP/2 frame.
+    assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+    assert_eq!(served.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_client_refuses_the_wrong_workload() {
+    use portal_proto::consent::v1::GetPurposeRequest;
+    use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
+    let served = Served::start().await;
+    let misled = served.mesh.channel(Workload::Gateway, Workload::Valuation, served.running.local_addr());
+    let status =
+        PurposeServiceClient::new(misled).get_purpose(GetPurposeRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert_eq!(served.calls(), 0);
+}

@@ -1,0 +1,95 @@
+//! An empty database for one test, on either kind of server.
+
+use std::sync::Arc;
+
+use portal_core::SeededEntropy;
+use portal_store::{Database, DatabaseConfig, Metrics};
+use tempfile::TempDir;
+
+use crate::EphemeralPostgres;
+
+/// An empty database that is gone when this is dropped.
+pub struct TestDatabase {
+    config: DatabaseConfig,
+    _keeper: Keeper,
+}
+
+enum Keeper {
+    Directory(#[expect(dead_code, reason = "held for its drop")] TempDir),
+    Server(#[expect(dead_code, reason = "held for its drop")] Arc<EphemeralPostgres>),
+}
+
+impl TestDatabase {
+    /// A SQLite file in a directory of its own.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        let directory = TempDir::with_prefix("portal-sqlite-").expect("a temporary directory");
+        let url = format!("sqlite:{}", directory.path().join("test.db").display());
+        Self { config: DatabaseConfig::from_url(url), _keeper: Keeper::Directory(directory) }
+    }
+
+    /// A database of this process's PostgreSQL, or `None` where PostgreSQL is not installed: says so, and the test
+    /// should return.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed and the environment variable `PORTAL_REQUIRE_ALL` is `1`.
+    pub async fn postgres() -> Option<Self> {
+        let server = EphemeralPostgres::shared()?;
+        let config = server.fresh_database().await;
+        Some(Self { config, _keeper: Keeper::Server(server) })
+    }
+
+    /// How to connect to it: the `[database]` section of a service.
+    #[must_use]
+    pub fn config(&self) -> DatabaseConfig {
+        self.config.clone()
+    }
+
+    /// Connects to it.
+    pub async fn connect(&self) -> Database {
+        self.connect_with(Metrics::default()).await
+    }
+
+    /// Connects to it and counts in `metrics`.
+    pub async fn connect_with(&self, metrics: Metrics) -> Database {
+        let entropy = Arc::new(SeededEntropy::new(1));
+        Database::connect(&self.config, entropy, metrics).await.expect("the test database")
+    }
+}
+
+/// Makes of each function a test module with one test on SQLite and one on PostgreSQL, named
+/// `<function>::sqlite` and `<function>::postgres`.
+///
+/// ```
+/// portal_testkit::each_database! {
+///     /// What it shows.
+///     async fn answers(database) {
+///         database.connect().await.ping().await.unwrap();
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! each_database {
+    ($($(#[$doc:meta])* async fn $name:ident($database:ident) $body:block)+) => {$(
+        $(#[$doc])*
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need nothing from around it")]
+            use super::*;
+            use $crate::tokio;
+
+            async fn check($database: &$crate::TestDatabase) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(database) = $crate::TestDatabase::postgres().await {
+                    check(&database).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                check(&$crate::TestDatabase::sqlite()).await;
+            }
+        }
+    )+};
+}

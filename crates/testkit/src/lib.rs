@@ -1,0 +1,30 @@
+//! What tests share: throw-away databases and a mesh for one service.
+//!
+//! For tests only, so it panics instead of returning errors: a test that can't be set up has failed. It starts real
+//! servers and never stands in for one.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`database`] | [`TestDatabase`] and [`each_database!`]: a test on SQLite and on PostgreSQL |
+//! | [`mesh`] | [`TestMesh`]: certificates, a clock that stands still, tokens for made-up users |
+//! | [`postgres`] | [`EphemeralPostgres`]: a PostgreSQL that dies with its test process |
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "this is test code"
+)]
+
+pub mod database;
+#[cfg(feature = "mesh")]
+pub mod mesh;
+pub mod postgres;
+
+pub use database::TestDatabase;
+#[cfg(feature = "mesh")]
+pub use mesh::{START, TestMesh, TestUser, UserChannel};
+pub use postgres::EphemeralPostgres;
+#[doc(hidden)]
+pub use tokio;
