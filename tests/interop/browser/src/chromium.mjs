@@ -1,0 +1,47 @@
+// Chromium, and contexts that notice what must not happen.
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: [
+      "--headless=new",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--no-first-run",
+    ],
+  });
+}
+
+/**
+ * Runs `act(page)` in a context of its own; fails on console errors, uncaught exceptions and
+ * requests to any origin but `origin`.
+ */
+export async function inPage(browser, origin, options, act) {
+  const context = await browser.newContext({ locale: "en-GB", ...options });
+  const faults = [];
+  context.on("console", (message) => {
+    if (message.type() === "error") faults.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  context.on("weberror", (error) => faults.push(`exception: ${error.error().stack}`));
+  context.on("request", (request) => {
+    if (new URL(request.url()).origin !== origin) faults.push(`external request: ${request.url()}`);
+  });
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    const result = await act(page);
+    assert.deepEqual(faults, [], "the page must stay free of errors and external requests");
+    return result;
+  } catch (error) {
+    if (faults.length) console.error(faults.join("\n"));
+    throw error;
+  } finally {
+    await context.close();
+  }
+}

@@ -1,0 +1,181 @@
+// A person's way through the console: register, decide, come back, be signed out.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { inPage } from "./chromium.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const KEY = "portal.session";
+
+export async function runConsole(browser, { origin, operatorPassword, screenshots, script }) {
+  const tag = randomBytes(4).toString("hex");
+  const prepared = await inPage(browser, origin, {}, async (page) => {
+    await page.goto(`${origin}/`);
+    await page.evaluate(script);
+    return page.evaluate(([password, tag]) => globalThis.portal.prepare(password, tag), [operatorPassword, tag]);
+  });
+  const person = { name: "Ada Example", email: `ada-ui-${tag}@example.org`, password: `correct horse ${tag}` };
+  const desk = { viewport: { width: 1280, height: 900 } };
+  return inPage(browser, origin, desk, async (page) => {
+    const journey = { page, origin, script, person, prepared, screenshots };
+    await page.goto(`${origin}/`);
+    await register(journey);
+    await decide(journey);
+    await comeBack(journey);
+    await lookAround(journey);
+    await expire(journey);
+    await signOut(journey);
+    return { axe: "no violations" };
+  });
+}
+
+async function register({ page, person, screenshots }) {
+  const signIn = page.getByRole("form", { name: "Sign in" });
+  await signIn.getByLabel("E-mail").fill(person.email);
+  await signIn.getByLabel("Password").fill("not the password");
+  await signIn.getByRole("button", { name: "Sign in" }).click();
+  const alert = signIn.getByRole("alert");
+  await alert.getByText("The e-mail or the password is not right").waitFor();
+  assert.match(await alert.locator("code").innerText(), /^[A-Z][A-Z_]+$/, "the reason is shown");
+  await axe(page);
+  await picture(page, screenshots, "sign-in");
+
+  await page.getByRole("button", { name: "Register" }).click();
+  const form = page.getByRole("form", { name: "Register" });
+  await form.getByLabel("Name").fill(person.name);
+  await form.getByLabel("E-mail").fill(person.email);
+  await form.getByLabel("Password").fill(person.password);
+  await form.getByRole("button", { name: "Register and sign in" }).click();
+  await page.getByText(person.name).waitFor();
+  await page.getByText(person.email).waitFor();
+}
+
+async function decide({ page, prepared, screenshots }) {
+  const waiting = page.getByRole("region", { name: "Waiting for your decision" });
+  const research = card(waiting, prepared.researchId);
+  await research.getByText("teach a computer to read handwriting").waitFor();
+  const facts = await research.locator("dl").innerText();
+  for (const fact of ["Your consent", "handwriting", "2 years", "University of Example"]) {
+    assert.ok(facts.includes(fact), `the card says “${fact}”: ${facts}`);
+  }
+  await research.getByText("Read the notice").click();
+  await research.getByText("You can change your mind at any time.").waitFor();
+  await axe(page);
+  await picture(page, screenshots, "waiting");
+
+  await research.getByRole("button", { name: "Give consent" }).click();
+  await expectStatus(page, prepared.researchId, "Given");
+  await page.getByText("Recorded: you gave your consent to").waitFor();
+  const focused = await page.evaluate(() => document.activeElement?.id);
+  assert.equal(focused, `purpose-${prepared.researchId}`, "the focus follows the card");
+  await card(waiting, prepared.newsletterId).getByRole("button", { name: "Refuse" }).click();
+  await expectStatus(page, prepared.newsletterId, "Refused");
+  await axe(page);
+  await picture(page, screenshots, "decided");
+}
+
+async function comeBack(journey) {
+  const { page, prepared } = journey;
+  await page.reload();
+  await expectStatus(page, prepared.researchId, "Given");
+  await expectStatus(page, prepared.newsletterId, "Refused");
+  await card(page, prepared.researchId).getByRole("button", { name: "Withdraw consent" }).click();
+  await expectStatus(page, prepared.researchId, "Withdrawn");
+  await page.reload();
+  await expectStatus(page, prepared.researchId, "Withdrawn");
+  await expectStatus(page, prepared.newsletterId, "Refused");
+  const { accessToken, subjectId } = await session(page);
+  const stored = await inPortal(journey, "statuses", accessToken, subjectId);
+  assert.deepEqual(stored, { [prepared.researchId]: "WITHDRAWN", [prepared.newsletterId]: "REFUSED" });
+}
+
+/** A phone in the dark: nothing sticks out, nothing becomes unreadable. */
+async function lookAround({ page, screenshots }) {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  const overhang = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overhang <= 0, `${overhang} px stick out on a phone`);
+  await axe(page);
+  await picture(page, screenshots, "phone-dark");
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+/** An access token that is refused is renewed unseen; when both are, the page asks to sign in. */
+async function expire({ page, person, prepared }) {
+  const before = await session(page);
+  await replaceSession(page, { ...before, accessToken: spoilt(before.accessToken) });
+  await page.reload();
+  await expectStatus(page, prepared.researchId, "Withdrawn");
+  const renewed = await session(page);
+  assert.notEqual(renewed.accessToken, before.accessToken);
+  assert.notEqual(renewed.refreshToken, before.refreshToken, "a refresh token is spent once");
+
+  await replaceSession(page, {
+    ...renewed,
+    accessToken: spoilt(renewed.accessToken),
+    refreshToken: spoilt(renewed.refreshToken),
+  });
+  await page.reload();
+  await page.getByText("Your session has ended. Please sign in again").waitFor();
+  assert.equal(await session(page), null, "nothing is left in the tab");
+  const form = page.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("E-mail").fill(person.email);
+  await form.getByLabel("Password").fill(person.password);
+  await form.getByLabel("Password").press("Enter");
+  await expectStatus(page, prepared.newsletterId, "Refused");
+}
+
+async function signOut(journey) {
+  const { page } = journey;
+  const { accessToken, subjectId } = await session(page);
+  assert.equal(await inPortal(journey, "outcome", accessToken, subjectId), "OK");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByText("You are signed out.").waitFor();
+  assert.equal(await session(page), null);
+  assert.equal(await page.locator("article").count(), 0, "nothing personal stays on the page");
+  const stored = await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]);
+  assert.deepEqual(stored, [0, 0, ""]);
+  // Refused everywhere within a second, so give it that second.
+  await page.waitForTimeout(1000);
+  assert.match(await inPortal(journey, "outcome", accessToken, subjectId), /^Unauthenticated /);
+}
+
+const card = (root, purposeId) => root.locator(`article[data-purpose-id="${purposeId}"]`);
+
+async function expectStatus(page, purposeId, words) {
+  const decided = page.getByRole("region", { name: "Your decisions" });
+  await card(decided, purposeId).locator(".status", { hasText: new RegExp(`^${words}$`) }).waitFor();
+}
+
+function session(page) {
+  return page.evaluate((key) => JSON.parse(sessionStorage.getItem(key)), KEY);
+}
+
+function replaceSession(page, value) {
+  return page.evaluate(([key, value]) => sessionStorage.setItem(key, JSON.stringify(value)), [KEY, value]);
+}
+
+/** The same length and alphabet, another token. */
+function spoilt(token) {
+  const middle = Math.floor(token.length / 2);
+  return token.slice(0, middle) + (token[middle] === "A" ? "B" : "A") + token.slice(middle + 1);
+}
+
+async function inPortal({ page, script }, name, ...args) {
+  await page.evaluate(script);
+  return page.evaluate(([name, args]) => globalThis.portal[name](...args), [name, args]);
+}
+
+async function axe(page) {
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(async () => (await globalThis.axe.run()).violations);
+  const told = violations.map(({ id, help, nodes }) => `${id}: ${help} (${nodes.map((node) => node.html).join(" ")})`);
+  assert.deepEqual(told, [], "axe finds nothing");
+}
+
+async function picture(page, directory, name) {
+  if (directory) await page.screenshot({ path: join(directory, `console-${name}.png`), fullPage: true });
+}
