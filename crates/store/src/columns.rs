@@ -1,0 +1,38 @@
+//! The column types every schema uses, so that a value means the same on both databases.
+//!
+//! | value | helper | SQLite | PostgreSQL | entity field |
+//! |---|---|---|---|---|
+//! | an id | [`id`] | 16-byte BLOB | `uuid` | `sea_orm::prelude::Uuid`, by `Id::uuid` and `Id::from_uuid` |
+//! | a time | [`timestamp`] | INTEGER | `bigint` | `i64`, by `Timestamp::as_micros` and `Timestamp::from_micros` |
+//! | bytes | [`bytes`] | BLOB | `bytea` | `Vec<u8>` |
+//! | text | [`text`] | TEXT | `text` | `String` |
+//! | a count or sequence | [`integer`] | INTEGER | `bigint` | `i64` |
+//!
+//! All are NOT NULL; add `.null()` where nothing is a value.
+
+use sea_orm_migration::sea_query::{ColumnDef, IntoIden};
+
+/// A 128-bit id.
+pub fn id(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).uuid().not_null().take()
+}
+
+/// A time in microseconds since the epoch: not `timestamptz`, which SQLite has no equal of.
+pub fn timestamp(name: impl IntoIden) -> ColumnDef {
+    integer(name)
+}
+
+/// Bytes, among them everything sealed.
+pub fn bytes(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).blob().not_null().take()
+}
+
+/// Text that is not personal.
+pub fn text(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).text().not_null().take()
+}
+
+/// A signed 64-bit number.
+pub fn integer(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).big_integer().not_null().take()
+}

@@ -1,0 +1,8 @@
+//! The store on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod idempotency;
+mod migrate;
+mod schema;
+mod sqlite;
+mod transactions;
