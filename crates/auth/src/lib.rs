@@ -1,2 +1,43 @@
-//! portal-auth
+//! Accounts, sessions and tokens: who somebody is, and how the other services know.
+//!
+//! What it promises:
+//! - A password is never stored, and checking one takes the same path and answer whoever asks about whomever.
+//! - A client's tokens are opaque; what is stored of them is of no use without the service's secret.
+//! - A refresh token is spent once. The client whose reply was lost gets the same successor for ten seconds; a copy used
+//!   later ends the session.
+//! - Whatever is revoked, or changes its roles, is in the feed of revocations by the same transaction, in the order of
+//!   commits; a watcher sees all of it or hears nothing.
+//! - Services get short-lived signed tokens with the roles of the moment of exchange.
+//! - No e-mail address, name, password or token is in a log, an error or a `Debug`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | [`Config`] |
+//! | [`service`] | the gRPC edge: [`Service`], policy table, conversions, statuses |
+//! | `app` | the use cases, one transaction each; the password pool; the feed |
+//! | `domain` | accounts, sessions, handles: pure |
+//! | `store` | rows and queries |
+//! | `migration` | the schema |
+//! | `worker` | forgets what has expired |
+//! | [`metrics`] | metric names |
 #![forbid(unsafe_code)]
+
+mod app;
+pub mod config;
+mod domain;
+mod error;
+pub mod metrics;
+mod migration;
+pub mod service;
+mod store;
+mod worker;
+
+pub use config::{Config, OperatorConfig};
+pub use migration::Migrations;
+pub use service::{REASONS, Service, StartError};
+
+/// Every method with who may call it.
+#[must_use]
+pub const fn policy() -> &'static [portal_mesh::Row] {
+    service::policy::TABLE
+}

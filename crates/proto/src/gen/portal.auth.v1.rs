@@ -548,6 +548,8 @@ pub mod account_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Locks an account and revokes its sessions. Operators only.
+        ///
+        /// Errors: FAILED_PRECONDITION when no operator would be left who can sign in.
         pub async fn lock_account(
             &mut self,
             request: impl tonic::IntoRequest<super::LockAccountRequest>,
@@ -593,11 +595,11 @@ pub mod account_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Replaces the roles of an account; tokens already issued die, so that the new roles
-        /// hold at once. Operators only.
+        /// Replaces the roles of an account. Its sessions go on; signed tokens that carry the old
+        /// roles are revoked, so that the next exchange carries the new ones. Operators only.
         ///
-        /// Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when the last
-        /// operator would lose that role.
+        /// Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when no operator
+        /// would be left who can sign in.
         pub async fn set_roles(
             &mut self,
             request: impl tonic::IntoRequest<super::SetRolesRequest>,
@@ -778,6 +780,8 @@ pub mod account_service_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
         /// Locks an account and revokes its sessions. Operators only.
+        ///
+        /// Errors: FAILED_PRECONDITION when no operator would be left who can sign in.
         async fn lock_account(
             &self,
             request: tonic::Request<super::LockAccountRequest>,
@@ -791,11 +795,11 @@ pub mod account_service_server {
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
-        /// Replaces the roles of an account; tokens already issued die, so that the new roles
-        /// hold at once. Operators only.
+        /// Replaces the roles of an account. Its sessions go on; signed tokens that carry the old
+        /// roles are revoked, so that the next exchange carries the new ones. Operators only.
         ///
-        /// Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when the last
-        /// operator would lose that role.
+        /// Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when no operator
+        /// would be left who can sign in.
         async fn set_roles(
             &self,
             request: tonic::Request<super::SetRolesRequest>,
@@ -4504,7 +4508,7 @@ pub struct Session {
     /// When the person signed in.
     #[prost(message, optional, tag = "10")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When the session was last used, to the minute.
+    /// When the session last gave tokens: at most 15 minutes before its last use.
     #[prost(message, optional, tag = "11")]
     pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Network address of the last use, cut to /24 or /48; empty when unknown.
@@ -7478,8 +7482,7 @@ pub struct ExchangeTokenRequest {
     /// Opaque access token of the end user or client.
     #[prost(string, tag = "1")]
     pub access_token: ::prost::alloc::string::String,
-    /// Workload that will verify the signed token: `consent`, `auth` or `valuation`; empty:
-    /// any service of the mesh.
+    /// Workload that will verify the signed token: `consent`, `auth` or `valuation`.
     #[prost(string, tag = "2")]
     pub audience: ::prost::alloc::string::String,
 }
@@ -7550,7 +7553,8 @@ pub mod revocation {
         /// One session and all its tokens.
         #[prost(string, tag = "4")]
         SessionId(::prost::alloc::string::String),
-        /// Every session and token of an account, or its roles changed.
+        /// Every signed token of an account: its sessions were ended, or its roles changed and
+        /// its sessions go on.
         #[prost(string, tag = "5")]
         AccountId(::prost::alloc::string::String),
         /// One family of tokens (a session at one client).
@@ -7711,7 +7715,7 @@ pub mod token_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Says whether a token is live and what it stands for (RFC 7662). A dead, unknown or
-        /// malformed token is `active = false`, never an error.
+        /// malformed token is `active = false`, never an error. For the gateway's own use.
         pub async fn introspect_token(
             &mut self,
             request: impl tonic::IntoRequest<super::IntrospectTokenRequest>,
@@ -7764,7 +7768,7 @@ pub mod token_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Exchanges an opaque access token for a short-lived signed token that services verify
-        /// (RFC 9068 `at+jwt`, ML-DSA-65), bound to the calling workload's certificate.
+        /// (RFC 9068 `at+jwt`, ML-DSA-65), with the roles of this moment.
         ///
         /// For the gateway's own use, inside the mesh: it is never forwarded from outside, so no
         /// client ever sees such a token.
@@ -7849,7 +7853,7 @@ pub mod token_service_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
         /// Says whether a token is live and what it stands for (RFC 7662). A dead, unknown or
-        /// malformed token is `active = false`, never an error.
+        /// malformed token is `active = false`, never an error. For the gateway's own use.
         async fn introspect_token(
             &self,
             request: tonic::Request<super::IntrospectTokenRequest>,
@@ -7870,7 +7874,7 @@ pub mod token_service_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
         /// Exchanges an opaque access token for a short-lived signed token that services verify
-        /// (RFC 9068 `at+jwt`, ML-DSA-65), bound to the calling workload's certificate.
+        /// (RFC 9068 `at+jwt`, ML-DSA-65), with the roles of this moment.
         ///
         /// For the gateway's own use, inside the mesh: it is never forwarded from outside, so no
         /// client ever sees such a token.

@@ -1,0 +1,110 @@
+//! The use cases: each is one transaction that loads, decides and saves. Whoever calls one holds the policy's permit.
+
+pub mod accounts;
+pub mod change;
+pub mod feed;
+pub mod hashing;
+pub mod operator;
+pub mod sessions;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use portal_core::id::AccountId;
+use portal_core::{Clock, Entropy, Timestamp};
+use portal_crypto::kdf::{Label, ServiceSecret};
+use portal_crypto::mac::MacKey;
+use portal_crypto::password::{Cost, PasswordHasher};
+use portal_crypto::sign::BackendFailure;
+use portal_crypto::token::TokenKey;
+use portal_mesh::policy::Action;
+use portal_mesh::{Host, Permit};
+use portal_store::Database;
+
+use crate::domain::{Email, HandleKey};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::store::accounts::EmailIndex;
+
+use feed::Feed;
+use hashing::PasswordPool;
+
+pub use change::{Change, Reply};
+
+/// What all use cases share.
+pub struct App {
+    pub(crate) database: Database,
+    pub(crate) feed: Feed,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    blind_index: MacKey,
+    handles: HandleKey,
+    passwords: PasswordPool,
+    token_key: TokenKey,
+    issuer: String,
+    metrics: Metrics,
+}
+
+impl App {
+    /// The use cases on `database`, with all keys from `secret`.
+    ///
+    /// # Errors
+    /// [`BackendFailure`] if the signing key can't be made.
+    pub fn new(
+        database: Database,
+        secret: &ServiceSecret,
+        issuer: String,
+        host: &Host,
+    ) -> Result<Self, BackendFailure> {
+        let hasher = PasswordHasher::new(secret, Cost::default());
+        Ok(Self {
+            database,
+            feed: Feed::default(),
+            clock: Arc::clone(&host.clock),
+            entropy: Arc::clone(&host.entropy),
+            blind_index: MacKey::new(secret.derive(Label::BlindIndex).expose()),
+            handles: HandleKey::new(secret),
+            passwords: PasswordPool::new(hasher, Arc::clone(&host.entropy)),
+            token_key: TokenKey::from_seed(secret.derive(Label::TokenSigning).expose())?,
+            issuer,
+            metrics: host.metrics.register(Metrics::register),
+        })
+    }
+
+    /// The current time: asked for once per use case.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The key that signs tokens.
+    pub(crate) const fn token_key(&self) -> &TokenKey {
+        &self.token_key
+    }
+
+    /// By what an e-mail address is found.
+    pub(crate) fn email_index(&self, email: &Email) -> EmailIndex {
+        self.blind_index.tag(&[b"email\0", email.expose().as_bytes()].concat())
+    }
+
+    /// By what the same request is known again. Keyed, since a request may hold personal data that could be guessed.
+    pub(crate) fn request_fingerprint(&self, request: &[u8]) -> [u8; 32] {
+        self.blind_index.tag(&[b"request\0", request].concat())
+    }
+}
+
+/// The one account that `permit` reaches, or `None` if it reaches all.
+fn only_account<A: Action>(permit: &Permit<A>) -> Result<Option<AccountId>, Error> {
+    match (permit.only(), permit.caller().user()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(user)) => Ok(Some(user.account)),
+        (Some(_), None) => Err(Error::NotYourData),
+    }
+}
+
+/// Checks that `permit` reaches `account`, before it is known whether that exists.
+fn check_reach<A: Action>(permit: &Permit<A>, account: AccountId) -> Result<(), Error> {
+    match only_account(permit)? {
+        Some(own) if own != account => Err(Error::NotYourData),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Passwords are hashed on a bounded number of threads, and a bounded number of callers may wait for one.
+//!
+//! Each hash takes a core and 19 MiB for tens of milliseconds: as many run as there are cores, so that neither the
+//! memory nor the time of other calls is at the mercy of who signs in.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use portal_core::{Entropy, Sensitive};
+use portal_crypto::password::{PasswordError, PasswordHash, PasswordHasher};
+use tokio::sync::Semaphore;
+
+use crate::domain::{NewPassword, OfferedPassword};
+use crate::error::Error;
+
+/// Callers that may wait per core: about as many as are served in two seconds.
+const WAITING_PER_CORE: usize = 64;
+
+/// The threads that hash.
+pub struct PasswordPool {
+    hasher: PasswordHasher,
+    entropy: Arc<dyn Entropy>,
+    /// A place for everybody who is served or waits.
+    places: Arc<Semaphore>,
+    cores: Arc<Semaphore>,
+}
+
+impl PasswordPool {
+    /// A pool as large as the machine.
+    #[must_use]
+    pub fn new(hasher: PasswordHasher, entropy: Arc<dyn Entropy>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::with_size(hasher, entropy, cores, cores * WAITING_PER_CORE)
+    }
+
+    fn with_size(hasher: PasswordHasher, entropy: Arc<dyn Entropy>, cores: usize, waiting: usize) -> Self {
+        let places = Arc::new(Semaphore::new(cores + waiting));
+        Self { hasher, entropy, places, cores: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPasswords`] if too many wait.
+    pub async fn hash(&self, password: NewPassword) -> Result<PasswordHash, Error> {
+        let (hasher, entropy) = (self.hasher.clone(), Arc::clone(&self.entropy));
+        self.run(move || hasher.hash(&password.into_bytes(), entropy.as_ref())).await
+    }
+
+    /// Whether `password` is the one of `stored`; `None` takes as long and says no.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPasswords`] if too many wait.
+    pub async fn verify(
+        &self,
+        password: OfferedPassword,
+        stored: Option<PasswordHash>,
+    ) -> Result<bool, Error> {
+        let hasher = self.hasher.clone();
+        let verify = move |password: &Sensitive<Vec<u8>>| hasher.verify(password, stored.as_ref());
+        self.run(move || verify(&password.into_bytes())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::TooManyPasswords)?;
+        // The semaphore is never closed.
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Error::TooManyPasswords)?;
+        let hashed = tokio::task::spawn_blocking(move || {
+            let result = work();
+            // Not before: a caller that went away still has its hash running.
+            drop((core, place));
+            result
+        });
+        Ok(hashed.await.map_err(Error::HashingStopped)??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt;
+    use portal_core::SeededEntropy;
+    use portal_crypto::kdf::ServiceSecret;
+    use portal_crypto::password::Cost;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_when_too_many_wait_is_turned_away_at_once() {
+        let hasher = PasswordHasher::new(&ServiceSecret::new([1; 32]), Cost::new(64, 1, 1).unwrap());
+        let pool = Arc::new(PasswordPool::with_size(hasher, Arc::new(SeededEntropy::new(1)), 1, 1));
+        let core = Arc::clone(&pool.cores).acquire_owned().await.unwrap();
+        let password = || OfferedPassword::parse("correct horse".to_owned()).unwrap();
+
+        let mut served = Box::pin(pool.verify(password(), None));
+        let mut waits = Box::pin(pool.verify(password(), None));
+        assert!((&mut served).now_or_never().is_none());
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(matches!(pool.verify(password(), None).await, Err(Error::TooManyPasswords)));
+
+        drop(core);
+        assert!(!served.await.unwrap());
+        assert!(!waits.await.unwrap());
+        assert!(!pool.verify(password(), None).await.unwrap());
+    }
+}

@@ -1,0 +1,15 @@
+//! What an account and a session are, and what may become of them. No IO, no time, no randomness of its own.
+
+pub mod account;
+pub mod email;
+pub mod handle;
+pub mod password;
+pub mod revocation;
+pub mod session;
+
+pub use account::{Account, DisplayName, Etag, Lock, Roles};
+pub use email::Email;
+pub use handle::{Handle, HandleHash, HandleKey, TokenPair};
+pub use password::{NewPassword, OfferedPassword};
+pub use revocation::{Revocation, Target};
+pub use session::{DeviceName, Session};

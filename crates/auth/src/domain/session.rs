@@ -1,0 +1,192 @@
+//! A signed-in device.
+//!
+//! Invariant: a session that is remembered stays so: each refresh gives it the full life it was started with.
+
+use std::fmt;
+use std::time::Duration;
+
+use portal_core::id::{AccountId, SessionId};
+use portal_core::{Sensitive, Timestamp};
+
+/// How long an access token lives.
+const ACCESS_LIFE: Duration = Duration::from_secs(15 * 60);
+/// How long a session lives without use.
+const REFRESH_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The same, if it is to be remembered.
+const REMEMBERED_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a spent refresh token still gets its successor: as long as a client may retry after a lost reply.
+const RETRY_WINDOW: Duration = Duration::from_secs(10);
+
+/// The name a device gave itself. `Debug` does not show it.
+#[derive(Clone)]
+pub struct DeviceName(Sensitive<String>);
+
+impl DeviceName {
+    /// A name whose length was checked.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self(Sensitive::new(name))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl fmt::Debug for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[device]")
+    }
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Who is signed in.
+    pub account: AccountId,
+    /// What the device calls itself.
+    pub device_name: DeviceName,
+    /// Whether it outlives seven days without use.
+    pub remember_me: bool,
+    /// When the person signed in.
+    pub created_at: Timestamp,
+    /// When it last gave tokens.
+    pub last_used_at: Timestamp,
+    /// When its newest access token ends.
+    pub access_expires_at: Timestamp,
+    /// When it ends unless it is refreshed.
+    pub refresh_expires_at: Timestamp,
+    /// When it was ended before its time.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// A session that begins.
+    #[must_use]
+    pub fn start(
+        id: SessionId,
+        account: AccountId,
+        device_name: DeviceName,
+        remember_me: bool,
+        now: Timestamp,
+    ) -> Self {
+        let session = Self {
+            id,
+            account,
+            device_name,
+            remember_me,
+            created_at: now,
+            last_used_at: now,
+            access_expires_at: now,
+            refresh_expires_at: now,
+            revoked_at: None,
+        };
+        session.renewed(now)
+    }
+
+    /// The session with its full life ahead of it again.
+    #[must_use]
+    pub fn renewed(self, now: Timestamp) -> Self {
+        let life = if self.remember_me { REMEMBERED_LIFE } else { REFRESH_LIFE };
+        Self {
+            last_used_at: now,
+            access_expires_at: now.plus(ACCESS_LIFE),
+            refresh_expires_at: now.plus(life),
+            ..self
+        }
+    }
+
+    /// Whether it has been neither ended nor left to expire.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && now < self.refresh_expires_at
+    }
+}
+
+/// What is stored of one pair of tokens.
+#[derive(Clone, Debug)]
+pub struct StoredPair {
+    /// The session they belong to.
+    pub session: SessionId,
+    /// When the access token ends.
+    pub access_expires_at: Timestamp,
+    /// When the refresh token ends.
+    pub refresh_expires_at: Timestamp,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When the refresh token was spent.
+    pub spent_at: Option<Timestamp>,
+}
+
+/// What a refresh token is good for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefreshUse {
+    /// Its first use: it gets a successor.
+    First,
+    /// Nothing any more.
+    Expired,
+    /// The reply to its first use may have been lost: it is told the same successor.
+    Retry,
+    /// It was spent long ago: somebody has a copy.
+    Replay,
+}
+
+impl StoredPair {
+    /// What the refresh token is good for at `now`.
+    #[must_use]
+    pub fn refresh_use(&self, now: Timestamp) -> RefreshUse {
+        match self.spent_at {
+            _ if self.refresh_expires_at <= now => RefreshUse::Expired,
+            None => RefreshUse::First,
+            Some(spent_at) if now.since(spent_at) <= RETRY_WINDOW => RefreshUse::Retry,
+            Some(_) => RefreshUse::Replay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portal_core::SeededEntropy;
+    use portal_core::id::Id;
+
+    use super::*;
+
+    #[test]
+    fn a_remembered_session_stays_remembered() {
+        let start = Timestamp::from_seconds(1_000);
+        let entropy = SeededEntropy::new(1);
+        for (remember_me, days) in [(false, 7), (true, 30)] {
+            let (id, account) = (SessionId::generate(start, &entropy), AccountId::generate(start, &entropy));
+            let session = Session::start(id, account, DeviceName::new(String::new()), remember_me, start);
+            let life = Duration::from_secs(days * 86_400);
+            assert_eq!(session.refresh_expires_at, start.plus(life));
+            let later = start.plus(Duration::from_secs(3_600));
+            let session = session.renewed(later);
+            assert_eq!(session.refresh_expires_at, later.plus(life));
+            assert!(session.is_live(later) && !session.is_live(later.plus(life)));
+        }
+    }
+
+    #[test]
+    fn a_spent_token_may_be_retried_for_ten_seconds() {
+        let at = Timestamp::from_seconds;
+        let id = SessionId::generate(at(0), &SeededEntropy::new(1));
+        let pair = StoredPair {
+            session: id,
+            access_expires_at: at(900),
+            refresh_expires_at: at(1_000),
+            issued_at: at(0),
+            spent_at: None,
+        };
+        assert_eq!(pair.refresh_use(at(500)), RefreshUse::First);
+        assert_eq!(pair.refresh_use(at(1_000)), RefreshUse::Expired);
+        let spent = StoredPair { spent_at: Some(at(500)), ..pair };
+        assert_eq!(spent.refresh_use(at(510)), RefreshUse::Retry);
+        assert_eq!(spent.refresh_use(at(511)), RefreshUse::Replay);
+        assert_eq!(spent.refresh_use(at(1_001)), RefreshUse::Expired);
+    }
+}

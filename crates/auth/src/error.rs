@@ -1,0 +1,67 @@
+//! Why a use case did not do what it was asked to. `service/status.rs` says it to the caller.
+
+use portal_crypto::password::PasswordError;
+use portal_crypto::token::IssueError;
+use portal_store::StoreError;
+use portal_store::idempotency::IdempotencyError;
+
+use crate::domain::account::EtagMismatch;
+
+/// One variant per cause.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// E-mail address or password are wrong, or the account is locked: nobody is told which.
+    #[error("the credentials were rejected")]
+    CredentialsRejected,
+    /// Another account has the e-mail address.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// The account was changed since the caller read it.
+    #[error(transparent)]
+    EtagMismatch(#[from] EtagMismatch),
+    /// The thread of a password's hash ended early.
+    #[error("a password could not be hashed: its thread ended")]
+    HashingStopped(#[source] tokio::task::JoinError),
+    /// Nobody would be left who can set roles.
+    #[error("this is the last operator")]
+    LastOperator,
+    /// The caller reaches its own account only.
+    #[error("the account is somebody else's")]
+    NotYourData,
+    /// A password could not be hashed.
+    #[error("a password could not be hashed")]
+    Password(#[from] PasswordError),
+    /// The request id was used for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
+    /// The feed no longer holds what comes after this place.
+    #[error("the place in the feed is no longer known")]
+    ResumeUnknown,
+    /// There is no such session.
+    #[error("there is no such session")]
+    SessionNotFound,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The token is unknown, has expired or was revoked.
+    #[error("the token is not valid")]
+    TokenInvalid,
+    /// A token could not be signed.
+    #[error("a token could not be signed")]
+    TokenNotIssued(#[from] IssueError),
+    /// Too many passwords wait to be hashed.
+    #[error("too many passwords wait to be hashed")]
+    TooManyPasswords,
+}
+
+impl From<IdempotencyError> for Error {
+    fn from(error: IdempotencyError) -> Self {
+        match error {
+            IdempotencyError::Mismatch => Self::RequestIdReused,
+            IdempotencyError::Store(error) => Self::Store(error),
+        }
+    }
+}

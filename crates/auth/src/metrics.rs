@@ -1,0 +1,50 @@
+//! Every metric of auth; names get the prefix `portal_`.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// How an attempt to get tokens ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// With tokens.
+    Granted,
+    /// Without.
+    Refused,
+    /// Without, and the session was ended: a copy of its token was used.
+    Replayed,
+    /// With the tokens of an attempt shortly before.
+    Repeated,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Label {
+    outcome: Outcome,
+}
+
+/// Counts of what auth does.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    sign_ins: Family<Label, Counter>,
+    refreshes: Family<Label, Counter>,
+}
+
+impl Metrics {
+    /// New metrics that `registry` shows.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("auth_sign_ins", "Sign-ins by outcome", metrics.sign_ins.clone());
+        registry.register("auth_refreshes", "Refreshes of sessions by outcome", metrics.refreshes.clone());
+        metrics
+    }
+
+    pub(crate) fn sign_in(&self, outcome: Outcome) {
+        self.sign_ins.get_or_create(&Label { outcome }).inc();
+    }
+
+    pub(crate) fn refresh(&self, outcome: Outcome) {
+        self.refreshes.get_or_create(&Label { outcome }).inc();
+    }
+}

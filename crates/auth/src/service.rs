@@ -1,0 +1,210 @@
+//! The gRPC edge: parse, permit, use case, reply. No rule and no SQL.
+
+pub mod policy;
+
+mod accounts;
+mod convert;
+mod sessions;
+mod status;
+mod tokens;
+
+use std::sync::Arc;
+
+use portal_core::{Invalid, Workload};
+use portal_crypto::page_token::PageTokenKey;
+use portal_crypto::sign::BackendFailure;
+use portal_crypto::token::KeySet;
+use portal_mesh::config::{ConfigError, read};
+use portal_mesh::identity::IdentityError;
+use portal_mesh::policy::Action;
+use portal_mesh::server::ServeError;
+use portal_mesh::{Caller, Host, Identity, MeshServer, Running, TokenVerifier, task};
+use portal_proto::auth::v1 as pb;
+use portal_store::idempotency::Key;
+use portal_store::migrate::MigrateError;
+use portal_store::{ConnectError, Database, migrate};
+use prost::Message;
+use tonic::service::Routes;
+use tonic::{Response, Status};
+
+use crate::app::{App, Change, Reply, feed};
+use crate::config::{Config, OperatorConfig};
+use crate::domain::{Email, NewPassword};
+use crate::error::Error;
+use crate::migration::Migrations;
+use crate::worker;
+
+use convert::RequestId;
+pub use status::REASONS;
+
+/// Largest request message; the policy's rows may ask for less.
+const MAX_REQUEST_BYTES: usize = 256 * 1_024;
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong, or a file of it can't be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database can't be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The schema could not be migrated.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The first operator could not be created.
+    #[error("the first operator could not be created")]
+    Operator(#[source] Error),
+    /// The address can't be bound.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The key that signs tokens could not be made.
+    #[error("the key that signs tokens could not be made")]
+    SigningKey(#[source] BackendFailure),
+}
+
+/// The authentication service.
+pub struct Service;
+
+impl Service {
+    /// Connects, migrates, creates the first operator if one is configured, and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
+        let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
+        let secret = config.secrets.load()?;
+        let operator = config.operator.as_ref().map(operator).transpose()?;
+        let store_metrics = host.metrics.register(|registry| {
+            let labelled = registry.sub_registry_with_label(("service".into(), Workload::Auth.name().into()));
+            portal_store::Metrics::register(labelled)
+        });
+        let database = Database::connect(&config.database, Arc::clone(&host.entropy), store_metrics).await?;
+        migrate::up::<Migrations>(&database).await?;
+        let issuer = portal_mesh::token::issuer(identity.trust_domain());
+        let app = App::new(database, &secret, issuer, &host).map_err(StartError::SigningKey)?;
+        let app = Arc::new(app);
+        if let Some((email, password)) = operator {
+            app.ensure_operator(email, password).await.map_err(StartError::Operator)?;
+        }
+        let mut keys = KeySet::new();
+        keys.insert(app.token_key().verifying_key().clone());
+        let tokens = TokenVerifier::local(&identity, keys, &host);
+        let routes = routes(&Api { app: Arc::clone(&app), page_tokens: PageTokenKey::new(&secret) });
+        let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
+        let mut running = server.start(&config.server, routes).await?;
+        running.own(task::spawn("auth-feed", feed::run(Arc::clone(&app), running.drain())));
+        running.own(task::spawn("auth-worker", worker::run(app, running.drain())));
+        Ok(running)
+    }
+}
+
+fn operator(config: &OperatorConfig) -> Result<(Email, NewPassword), ConfigError> {
+    let invalid = |key, problem: String| ConfigError::Invalid { key, problem };
+    let email = Email::parse(&config.email).map_err(|error| invalid("operator.email", error.to_string()))?;
+    let mut password = read(&config.password_file)?;
+    let kept = password.trim_end_matches(['\r', '\n']).len();
+    password.truncate(kept);
+    let password =
+        NewPassword::parse(password).map_err(|error| invalid("operator.password_file", error.to_string()))?;
+    Ok((email, password))
+}
+
+macro_rules! bounded {
+    ($server:ident :: $type:ident, $api:expr) => {
+        pb::$server::$type::new($api).max_decoding_message_size(MAX_REQUEST_BYTES)
+    };
+}
+
+fn routes(api: &Api) -> Routes {
+    Routes::new(bounded!(account_service_server::AccountServiceServer, api.clone()))
+        .add_service(bounded!(audit_service_server::AuditServiceServer, Later))
+        .add_service(bounded!(client_service_server::ClientServiceServer, Later))
+        .add_service(bounded!(integrity_service_server::IntegrityServiceServer, Later))
+        .add_service(bounded!(key_service_server::KeyServiceServer, Later))
+        .add_service(bounded!(ledger_service_server::LedgerServiceServer, Later))
+        .add_service(bounded!(mfa_service_server::MfaServiceServer, Later))
+        .add_service(bounded!(migration_service_server::MigrationServiceServer, Later))
+        .add_service(bounded!(session_service_server::SessionServiceServer, api.clone()))
+        .add_service(bounded!(token_service_server::TokenServiceServer, api.clone()))
+}
+
+/// Services whose methods all answer UNIMPLEMENTED, behind their policy rows.
+#[derive(Clone, Copy)]
+struct Later;
+
+impl pb::audit_service_server::AuditService for Later {}
+impl pb::client_service_server::ClientService for Later {}
+impl pb::integrity_service_server::IntegrityService for Later {}
+impl pb::key_service_server::KeyService for Later {}
+impl pb::ledger_service_server::LedgerService for Later {}
+impl pb::mfa_service_server::MfaService for Later {}
+impl pb::migration_service_server::MigrationService for Later {}
+
+/// The handlers.
+#[derive(Clone)]
+struct Api {
+    app: Arc<App>,
+    page_tokens: PageTokenKey,
+}
+
+impl Api {
+    /// A change that `caller` asks for now by `request`, which must not hold a secret.
+    fn change<A: Action, T>(
+        &self,
+        caller: &Caller,
+        id: RequestId,
+        request: &impl Message,
+        encode: fn(&T, portal_core::Timestamp) -> Vec<u8>,
+    ) -> Change<T> {
+        let key = id.0.map(|request_id| Key { caller: caller.key(), method: A::METHOD, request_id });
+        let fingerprint = |key| (key, self.app.request_fingerprint(&request.encode_to_vec()));
+        Change { now: self.app.now(), request: key.map(fingerprint), encode }
+    }
+
+    /// What makes a page token good for this method, caller and filters only.
+    fn page_scope<A: Action>(caller: &Caller, filters: &impl Message) -> Vec<u8> {
+        let parts =
+            [A::METHOD.as_bytes(), caller.key().as_bytes(), &filters.encode_to_vec()].map(<[u8]>::to_vec);
+        parts.join(&0)
+    }
+
+    /// The place that a page token stands for; `None` for the first page.
+    fn open_page(&self, scope: &[u8], token: &str) -> Result<Option<Vec<u8>>, Status> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let opened = self.page_tokens.open(scope, token);
+        opened.map(Some).map_err(|error| invalid(Invalid::field("page_token", error)))
+    }
+}
+
+/// Takes the extra item off a page that was read with one more than asked for: whether there is a next page.
+fn cut<T>(items: &mut Vec<T>, size: usize) -> bool {
+    let more = items.len() > size;
+    items.truncate(size);
+    more
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an argument of map_err")]
+fn invalid(invalid: Invalid) -> Status {
+    portal_mesh::status::invalid(&invalid)
+}
+
+/// The reply to a change, first or repeated.
+fn answer<T, M: Message + Default>(
+    reply: Reply<T>,
+    convert: impl Fn(&T) -> M,
+) -> Result<Response<M>, Status> {
+    let message = match reply {
+        Reply::First(value) => convert(&value),
+        Reply::Again(bytes) => M::decode(bytes.as_slice()).map_err(|error| {
+            tracing::error!(%error, "a remembered reply can't be read");
+            portal_mesh::status::reason::INTERNAL.status()
+        })?,
+    };
+    Ok(Response::new(message))
+}

@@ -1,0 +1,223 @@
+//! Messages to domain types and back. A request is read whole: every violation is told at once.
+
+use std::mem::take;
+
+use portal_core::id::{AccountId, Id, SessionId};
+use portal_core::{Invalid, PageSize, Role, Timestamp, Workload};
+use portal_mesh::convert::{parse_timestamp, timestamp};
+use portal_proto::auth::v1 as pb;
+
+use crate::app::accounts::{AccountChange, NewAccount};
+use crate::app::sessions::{SignIn, SignedIn};
+use crate::domain::{
+    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NewPassword, OfferedPassword, Roles, Session,
+};
+
+/// How a first-party sign-in by password alone is called in `acr`.
+pub(super) const ACR_PASSWORD: &str = "pwd";
+
+const MAX_DISPLAY_NAME: usize = 200;
+const MAX_DEVICE_NAME: usize = 100;
+const MAX_LOCK_REASON: usize = 500;
+
+/// The id of a request, in its one spelling.
+pub(super) struct RequestId(pub(super) Option<String>);
+
+fn request_id(invalid: &mut Invalid, text: &str) -> Option<RequestId> {
+    if text.is_empty() {
+        return Some(RequestId(None));
+    }
+    // Any UUID will do; which newtype reads it does not matter.
+    invalid.check("request_id", AccountId::parse(text)).map(|id| RequestId(Some(id.to_string())))
+}
+
+fn etag(text: &str) -> Option<Etag> {
+    (!text.is_empty()).then(|| Etag(text.to_owned()))
+}
+
+/// Takes the password out of `request`, which can be remembered then.
+pub(super) fn new_account(
+    request: &mut pb::CreateAccountRequest,
+) -> Result<(NewAccount, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let email = invalid.check("email", Email::parse(&request.email));
+    let password = invalid.check("password", NewPassword::parse(take(&mut request.password)));
+    let display_name = invalid.text("display_name", request.display_name.clone(), 0, MAX_DISPLAY_NAME);
+    let id = request_id(&mut invalid, &request.request_id);
+    let parsed = email.zip(password).zip(display_name).zip(id);
+    let (((email, password), name), id) = invalid.finish(parsed)?;
+    Ok((NewAccount { email, password, display_name: DisplayName::new(name) }, id))
+}
+
+/// An id and nothing else.
+pub(super) fn id<T: Id>(field: &str, text: &str) -> Result<T, Invalid> {
+    T::parse(text).map_err(|error| Invalid::field(field, error))
+}
+
+/// Which accounts to list; the e-mail address is looked up by the caller.
+pub(super) struct AccountList {
+    pub(super) email: Option<Email>,
+    pub(super) role: Option<Role>,
+    pub(super) locked: Option<bool>,
+    pub(super) page_size: PageSize,
+}
+
+pub(super) fn account_list(request: &pb::ListAccountsRequest) -> Result<AccountList, Invalid> {
+    let mut invalid = Invalid::new();
+    let page_size = page_size(&mut invalid, request.page_size);
+    let given = |text: &str| !text.is_empty();
+    let email = Some(request.email.as_str()).filter(|text| given(text));
+    let email = email.and_then(|text| invalid.check("email", Email::parse(text)));
+    let role = Some(request.role.as_str()).filter(|text| given(text));
+    let role = role.and_then(|text| invalid.check("role", text.parse()));
+    let locked = match pb::account::State::try_from(request.state) {
+        Ok(pb::account::State::Unspecified) => None,
+        Ok(pb::account::State::Active) => Some(false),
+        Ok(pb::account::State::Locked) => Some(true),
+        Ok(pb::account::State::Deleted) | Err(_) => {
+            invalid.add("state", "must be STATE_ACTIVE, STATE_LOCKED or unspecified");
+            None
+        }
+    };
+    invalid.finish(page_size.map(|page_size| AccountList { email, role, locked, page_size }))
+}
+
+fn page_size(invalid: &mut Invalid, size: i32) -> Option<PageSize> {
+    invalid.check("page_size", PageSize::parse(size).map_err(|_| "must not be negative"))
+}
+
+pub(super) fn roles(request: &pb::SetRolesRequest) -> Result<(AccountChange<Roles>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let mut roles = Vec::new();
+    for (index, name) in request.roles.iter().enumerate() {
+        roles.extend(invalid.check(&format!("roles[{index}]"), name.parse::<Role>()));
+    }
+    let roles = invalid.check("roles", Roles::new(roles));
+    let id = request_id(&mut invalid, &request.request_id);
+    let ((account, to), id) = invalid.finish(account.zip(roles).zip(id))?;
+    Ok((AccountChange { account, etag: etag(&request.etag), to }, id))
+}
+
+pub(super) fn lock(
+    request: &pb::LockAccountRequest,
+    now: Timestamp,
+) -> Result<(AccountChange<Lock>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let reason = invalid.text("reason", request.reason.clone(), 0, MAX_LOCK_REASON);
+    let lock = match request.expire_time {
+        None => Some(Lock::Open),
+        Some(time) => invalid.check("expire_time", parse_timestamp(time)).map(Lock::Until),
+    };
+    if matches!(lock, Some(Lock::Until(end)) if end <= now) {
+        invalid.add("expire_time", "must be in the future");
+    }
+    let id = request_id(&mut invalid, &request.request_id);
+    let (((account, _reason), to), id) = invalid.finish(account.zip(reason).zip(lock).zip(id))?;
+    Ok((AccountChange { account, etag: etag(&request.etag), to }, id))
+}
+
+pub(super) fn unlock(request: &pb::UnlockAccountRequest) -> Result<(AccountChange<()>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let reason = invalid.text("reason", request.reason.clone(), 0, MAX_LOCK_REASON);
+    let id = request_id(&mut invalid, &request.request_id);
+    let ((account, _reason), id) = invalid.finish(account.zip(reason).zip(id))?;
+    Ok((AccountChange { account, etag: etag(&request.etag), to: () }, id))
+}
+
+pub(super) fn sign_in(mut request: pb::CreateSessionRequest) -> Result<SignIn, Invalid> {
+    let mut invalid = Invalid::new();
+    let email = invalid.check("email", Email::parse(&request.email));
+    let password = invalid.check("password", OfferedPassword::parse(take(&mut request.password)));
+    let device_name = invalid.text("device_name", take(&mut request.device_name), 0, MAX_DEVICE_NAME);
+    let ((email, password), device) = invalid.finish(email.zip(password).zip(device_name))?;
+    let remember_me = request.remember_me;
+    Ok(SignIn { email, password, remember_me, device_name: DeviceName::new(device) })
+}
+
+pub(super) fn session_list(request: &pb::ListSessionsRequest) -> Result<(AccountId, PageSize), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let page_size = page_size(&mut invalid, request.page_size);
+    invalid.finish(account.zip(page_size))
+}
+
+pub(super) fn revoke_session(request: &pb::RevokeSessionRequest) -> Result<(SessionId, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let session = invalid.check("session_id", SessionId::parse(&request.session_id));
+    let id = request_id(&mut invalid, &request.request_id);
+    invalid.finish(session.zip(id))
+}
+
+pub(super) fn revoke_all(request: &pb::RevokeAllSessionsRequest) -> Result<(AccountId, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let id = request_id(&mut invalid, &request.request_id);
+    invalid.finish(account.zip(id))
+}
+
+/// The audience, and the handle if it can be one at all.
+pub(super) fn exchange(request: &pb::ExchangeTokenRequest) -> Result<(Workload, Option<Handle>), Invalid> {
+    let mut invalid = Invalid::new();
+    let audience = match request.audience.parse() {
+        Ok(audience @ (Workload::Auth | Workload::Consent | Workload::Valuation)) => Some(audience),
+        Ok(Workload::Gateway) | Err(_) => {
+            invalid.add("audience", "must be one of auth, consent, valuation");
+            None
+        }
+    };
+    Ok((invalid.finish(audience)?, Handle::parse(&request.access_token)))
+}
+
+pub(super) fn account(account: &Account, now: Timestamp) -> pb::Account {
+    let lock = account.lock_at(now);
+    let state = if lock.is_some() { pb::account::State::Locked } else { pb::account::State::Active };
+    pb::Account {
+        account_id: account.id().to_string(),
+        subject_id: account.subject().to_string(),
+        email: account.email().expose().to_owned(),
+        display_name: account.display_name().expose().to_owned(),
+        roles: role_names(account),
+        state: state.into(),
+        etag: account.etag().0,
+        create_time: Some(timestamp(account.created_at())),
+        update_time: Some(timestamp(account.updated_at())),
+        lock_expire_time: match lock {
+            Some(Lock::Until(end)) => Some(timestamp(end)),
+            Some(Lock::Open) | None => None,
+        },
+        ..pb::Account::default()
+    }
+}
+
+pub(super) fn role_names(account: &Account) -> Vec<String> {
+    account.roles().iter().map(|role| role.name().to_owned()).collect()
+}
+
+/// A session without its tokens.
+pub(super) fn session(session: &Session) -> pb::Session {
+    pb::Session {
+        session_id: session.id.to_string(),
+        account_id: session.account.to_string(),
+        access_expire_time: Some(timestamp(session.access_expires_at)),
+        refresh_expire_time: Some(timestamp(session.refresh_expires_at)),
+        device_name: session.device_name.expose().to_owned(),
+        create_time: Some(timestamp(session.created_at)),
+        last_use_time: Some(timestamp(session.last_used_at)),
+        remember_me: session.remember_me,
+        acr: ACR_PASSWORD.to_owned(),
+        ..pb::Session::default()
+    }
+}
+
+pub(super) fn signed_in(signed_in: &SignedIn) -> pb::Session {
+    pb::Session {
+        access_token: signed_in.tokens.access().to_text(),
+        refresh_token: signed_in.tokens.refresh().to_text(),
+        subject_id: signed_in.account.subject().to_string(),
+        roles: role_names(&signed_in.account),
+        ..session(&signed_in.session)
+    }
+}

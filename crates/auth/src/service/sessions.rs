@@ -1,0 +1,116 @@
+//! `portal.auth.v1.SessionService`.
+
+use portal_core::Timestamp;
+use portal_core::id::{Id, SessionId};
+use portal_mesh::Caller;
+use portal_mesh::convert::timestamp;
+use portal_proto::auth::v1 as pb;
+use portal_proto::auth::v1::create_session_response::Result as SignInResult;
+use portal_proto::auth::v1::session_service_server::SessionService;
+use prost::Message;
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
+use super::{Api, answer, convert, cut, invalid};
+use crate::domain::{Handle, Session};
+use crate::error::Error;
+
+#[async_trait]
+impl SessionService for Api {
+    async fn create_session(
+        &self,
+        request: Request<pb::CreateSessionRequest>,
+    ) -> Result<Response<pb::CreateSessionResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<CreateSession>()?;
+        let asked = convert::sign_in(request.into_inner()).map_err(invalid)?;
+        let signed_in = self.app.sign_in(permit, asked).await?;
+        let result = Some(SignInResult::Session(convert::signed_in(&signed_in)));
+        Ok(Response::new(pb::CreateSessionResponse { result }))
+    }
+
+    async fn refresh_session(
+        &self,
+        request: Request<pb::RefreshSessionRequest>,
+    ) -> Result<Response<pb::Session>, Status> {
+        let permit = Caller::of(&request)?.permit::<RefreshSession>()?;
+        let refresh = Handle::parse(&request.get_ref().refresh_token).ok_or(Error::TokenInvalid)?;
+        let signed_in = self.app.refresh(permit, &refresh).await?;
+        Ok(Response::new(convert::signed_in(&signed_in)))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<ListSessions>()?;
+        let request = request.into_inner();
+        let (account, size) = convert::session_list(&request).map_err(invalid)?;
+        let page_token = request.page_token.clone();
+        let filters = pb::ListSessionsRequest { page_size: 0, page_token: String::new(), ..request };
+        let scope = Self::page_scope::<ListSessions>(&caller, &filters);
+        let after = self.open_page(&scope, &page_token)?.and_then(|bytes| place(&bytes));
+        let limit = u64::from(size.get()) + 1;
+        let mut sessions = self.app.list_sessions(&permit, account, after, limit).await?;
+        let more = cut(&mut sessions, size.get() as usize);
+        let next =
+            sessions.last().filter(|_| more).map(|last| self.page_tokens.seal(&scope, &place_of(last)));
+        let current = caller.user().map(|user| user.session);
+        let message = |session: &Session| pb::Session {
+            current: Some(session.id) == current,
+            ..convert::session(session)
+        };
+        Ok(Response::new(pb::ListSessionsResponse {
+            sessions: sessions.iter().map(message).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<pb::RevokeSessionRequest>,
+    ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<RevokeSession>()?;
+        let request = request.into_inner();
+        let (session, id) = convert::revoke_session(&request).map_err(invalid)?;
+        let reply = |at: &Timestamp| pb::RevokeSessionResponse { revoke_time: Some(timestamp(*at)) };
+        let change = self.change::<RevokeSession, _>(&caller, id, &request, |at, _| {
+            pb::RevokeSessionResponse { revoke_time: Some(timestamp(*at)) }.encode_to_vec()
+        });
+        answer(self.app.revoke_session(&permit, session, &change).await?, reply)
+    }
+
+    async fn revoke_all_sessions(
+        &self,
+        request: Request<pb::RevokeAllSessionsRequest>,
+    ) -> Result<Response<pb::RevokeAllSessionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<RevokeAllSessions>()?;
+        let request = request.into_inner();
+        let (account, id) = convert::revoke_all(&request).map_err(invalid)?;
+        let keep = caller.user().map(|user| user.session).filter(|_| request.keep_current);
+        let change = self.change::<RevokeAllSessions, _>(&caller, id, &request, |count, now| {
+            revoked_all(*count, now).encode_to_vec()
+        });
+        let reply = self.app.revoke_all_sessions(&permit, account, keep, &change).await?;
+        answer(reply, |count| revoked_all(*count, change.now))
+    }
+}
+
+fn revoked_all(count: usize, now: Timestamp) -> pb::RevokeAllSessionsResponse {
+    let revoked_count = i32::try_from(count).unwrap_or(i32::MAX);
+    pb::RevokeAllSessionsResponse { revoked_count, revoke_time: Some(timestamp(now)) }
+}
+
+/// Where a page ends: the last use and id of its last session.
+fn place_of(session: &Session) -> Vec<u8> {
+    [session.last_used_at.as_micros().to_be_bytes().as_slice(), session.id.uuid().as_bytes()].concat()
+}
+
+fn place(bytes: &[u8]) -> Option<(Timestamp, SessionId)> {
+    let (last_used, id) = bytes.split_first_chunk()?;
+    let id = SessionId::from_uuid(Uuid::from_slice(id).ok()?);
+    Some((Timestamp::from_micros(i64::from_be_bytes(*last_used)), id))
+}

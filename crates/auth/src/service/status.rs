@@ -1,0 +1,82 @@
+//! Errors on the wire: the one place that decides what a caller is told.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use portal_core::Invalid;
+use portal_mesh::status::{self, Reason, reason};
+use tonic::{Code, Status};
+
+use crate::error::Error;
+
+const ACCOUNT_NOT_FOUND: Reason =
+    Reason::new(Code::NotFound, "ACCOUNT_NOT_FOUND", "there is no account with this id");
+const CREDENTIALS_REJECTED: Reason = Reason::new(
+    Code::Unauthenticated,
+    "CREDENTIALS_REJECTED",
+    "e-mail address or password are wrong, or the account may not sign in at present",
+);
+const DATABASE_UNAVAILABLE: Reason = Reason::new(
+    Code::Unavailable,
+    "DATABASE_UNAVAILABLE",
+    "the service can't reach its data at the moment; try again shortly",
+);
+const EMAIL_TAKEN: Reason = Reason::new(
+    Code::AlreadyExists,
+    "EMAIL_TAKEN",
+    "an account with this e-mail address exists; sign in instead",
+);
+const ETAG_MISMATCH: Reason =
+    Reason::new(Code::Aborted, "ETAG_MISMATCH", "the resource was changed since it was read; read it again");
+const LAST_OPERATOR: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "LAST_OPERATOR",
+    "this is the last operator who can sign in; make another account operator first",
+);
+const RESUME_UNKNOWN: Reason = Reason::new(
+    Code::OutOfRange,
+    "RESUME_UNKNOWN",
+    "what came after this resume token is no longer kept; trust nothing remembered and watch afresh",
+);
+const SESSION_NOT_FOUND: Reason =
+    Reason::new(Code::NotFound, "SESSION_NOT_FOUND", "there is no session with this id");
+
+/// Every reason that auth gives beside the mesh's own.
+pub const REASONS: &[Reason] = &[
+    ACCOUNT_NOT_FOUND,
+    CREDENTIALS_REJECTED,
+    DATABASE_UNAVAILABLE,
+    EMAIL_TAKEN,
+    ETAG_MISMATCH,
+    LAST_OPERATOR,
+    RESUME_UNKNOWN,
+    SESSION_NOT_FOUND,
+];
+
+/// When to come back while the service is busy or cut off.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::AccountNotFound => ACCOUNT_NOT_FOUND.status(),
+            Error::CredentialsRejected => CREDENTIALS_REJECTED.status(),
+            Error::EmailTaken => EMAIL_TAKEN.status(),
+            Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
+            Error::LastOperator => LAST_OPERATOR.status(),
+            Error::NotYourData => reason::NOT_YOUR_DATA.status(),
+            Error::RequestIdReused => status::invalid(&Invalid::field("request_id", &error)),
+            Error::ResumeUnknown => RESUME_UNKNOWN.status(),
+            Error::SessionNotFound => SESSION_NOT_FOUND.status(),
+            Error::Store(store) if store.is_retryable() => {
+                status::retry_after(DATABASE_UNAVAILABLE, RETRY_AFTER)
+            }
+            Error::TokenInvalid => reason::TOKEN_INVALID.status(),
+            Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
+            Error::HashingStopped(_) | Error::Password(_) | Error::Store(_) | Error::TokenNotIssued(_) => {
+                tracing::error!(%error, cause = error.source(), "internal error");
+                reason::INTERNAL.status()
+            }
+        }
+    }
+}

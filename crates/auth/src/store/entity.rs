@@ -1,0 +1,7 @@
+//! The tables.
+
+pub mod account;
+pub mod revocation;
+pub mod revocation_head;
+pub mod session;
+pub mod token_pair;

@@ -1,0 +1,178 @@
+//! Rows to domain types and back. A row that does not hold what its columns promise is a typed error.
+
+use portal_core::id::{AccountId, Id, SessionId, SubjectId};
+use portal_core::{Role, Timestamp};
+use portal_crypto::password::PasswordHash;
+use portal_store::StoreError;
+use sea_orm::ActiveValue::Set;
+use sea_orm::prelude::Uuid;
+
+use super::{account, revocation, session, token_pair};
+use crate::domain::account::Parts;
+use crate::domain::session::StoredPair;
+use crate::domain::{Account, DeviceName, DisplayName, Email, Lock, Revocation, Roles, Session, Target};
+
+const FOREVER: i64 = i64::MAX;
+
+/// The bit of a role; bits never change their meaning.
+pub const fn role_bit(role: Role) -> i64 {
+    match role {
+        Role::Subject => 1,
+        Role::Controller => 2,
+        Role::Officer => 4,
+        Role::Auditor => 8,
+        Role::Operator => 16,
+        Role::Service => 32,
+    }
+}
+
+pub fn role_bits(roles: &Roles) -> i64 {
+    roles.iter().map(role_bit).sum()
+}
+
+fn roles(bits: i64) -> Option<Roles> {
+    let roles = Roles::new(Role::ALL.into_iter().filter(|role| bits & role_bit(*role) != 0)).ok()?;
+    (role_bits(&roles) == bits).then_some(roles)
+}
+
+pub const fn locked_until(lock: Option<Lock>) -> Option<i64> {
+    match lock {
+        None => None,
+        Some(Lock::Open) => Some(FOREVER),
+        Some(Lock::Until(end)) => Some(end.as_micros()),
+    }
+}
+
+const fn lock(locked_until: Option<i64>) -> Option<Lock> {
+    match locked_until {
+        None => None,
+        Some(FOREVER) => Some(Lock::Open),
+        Some(end) => Some(Lock::Until(Timestamp::from_micros(end))),
+    }
+}
+
+fn corrupt(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
+    StoreError::Corrupt { table, column, row: row.to_string() }
+}
+
+pub fn to_account(row: account::Model) -> Result<Account, StoreError> {
+    let email = Email::parse(&row.email).map_err(|_| corrupt("account", "email", &row.id))?;
+    let roles = roles(row.roles).ok_or_else(|| corrupt("account", "roles", &row.id))?;
+    Ok(Account::from_parts(Parts {
+        id: AccountId::from_uuid(row.id),
+        subject: SubjectId::from_uuid(row.subject_id),
+        email,
+        display_name: DisplayName::new(row.display_name),
+        roles,
+        lock: lock(row.locked_until),
+        revision: row.revision,
+        created_at: Timestamp::from_micros(row.created_at),
+        updated_at: Timestamp::from_micros(row.updated_at),
+    }))
+}
+
+pub fn to_password_hash(id: Uuid, text: &str) -> Result<PasswordHash, StoreError> {
+    PasswordHash::parse(text).map_err(|_| corrupt("account", "password_hash", &id))
+}
+
+pub fn from_account(
+    account: &Account,
+    email_index: &[u8; 32],
+    password: &PasswordHash,
+) -> account::ActiveModel {
+    account::ActiveModel {
+        id: Set(account.id().uuid()),
+        subject_id: Set(account.subject().uuid()),
+        email_index: Set(email_index.to_vec()),
+        email: Set(account.email().expose().to_owned()),
+        display_name: Set(account.display_name().expose().to_owned()),
+        password_hash: Set(password.as_str().to_owned()),
+        roles: Set(role_bits(account.roles())),
+        locked_until: Set(locked_until(account.lock_set())),
+        revision: Set(account.revision()),
+        created_at: Set(account.created_at().as_micros()),
+        updated_at: Set(account.updated_at().as_micros()),
+    }
+}
+
+pub fn to_session(row: session::Model) -> Session {
+    Session {
+        id: SessionId::from_uuid(row.id),
+        account: AccountId::from_uuid(row.account_id),
+        device_name: DeviceName::new(row.device_name),
+        remember_me: row.remember_me,
+        created_at: Timestamp::from_micros(row.created_at),
+        last_used_at: Timestamp::from_micros(row.last_used_at),
+        access_expires_at: Timestamp::from_micros(row.access_expires_at),
+        refresh_expires_at: Timestamp::from_micros(row.refresh_expires_at),
+        revoked_at: row.revoked_at.map(Timestamp::from_micros),
+    }
+}
+
+pub fn from_session(session: &Session) -> session::ActiveModel {
+    session::ActiveModel {
+        id: Set(session.id.uuid()),
+        account_id: Set(session.account.uuid()),
+        device_name: Set(session.device_name.expose().to_owned()),
+        remember_me: Set(session.remember_me),
+        created_at: Set(session.created_at.as_micros()),
+        last_used_at: Set(session.last_used_at.as_micros()),
+        access_expires_at: Set(session.access_expires_at.as_micros()),
+        refresh_expires_at: Set(session.refresh_expires_at.as_micros()),
+        revoked_at: Set(session.revoked_at.map(Timestamp::as_micros)),
+    }
+}
+
+pub fn to_pair(row: &token_pair::Model) -> StoredPair {
+    StoredPair {
+        session: SessionId::from_uuid(row.session_id),
+        issued_at: Timestamp::from_micros(row.issued_at),
+        access_expires_at: Timestamp::from_micros(row.access_expires_at),
+        refresh_expires_at: Timestamp::from_micros(row.refresh_expires_at),
+        spent_at: row.spent_at.map(Timestamp::from_micros),
+    }
+}
+
+pub fn to_revocation(row: &revocation::Model) -> Result<Revocation, StoreError> {
+    let target = match row.kind.as_str() {
+        "account" => Target::Account(AccountId::from_uuid(row.target_id)),
+        "session" => Target::Session(SessionId::from_uuid(row.target_id)),
+        _ => return Err(corrupt("revocation", "kind", &row.position)),
+    };
+    Ok(Revocation { position: row.position, at: Timestamp::from_micros(row.revoked_at), target })
+}
+
+pub fn from_revocation(revocation: &Revocation) -> revocation::ActiveModel {
+    let (kind, target_id) = match revocation.target {
+        Target::Account(id) => ("account", id.uuid()),
+        Target::Session(id) => ("session", id.uuid()),
+    };
+    revocation::ActiveModel {
+        position: Set(revocation.position),
+        revoked_at: Set(revocation.at.as_micros()),
+        kind: Set(kind.to_owned()),
+        target_id: Set(target_id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn roles_round_trip_and_unknown_bits_are_refused() {
+        let some = Roles::new([Role::Operator, Role::Auditor]).unwrap();
+        assert_eq!(roles(role_bits(&some)), Some(some));
+        for bits in [0, 2, 33, 65] {
+            assert_eq!(roles(bits), None, "{bits}");
+        }
+    }
+
+    #[test]
+    fn locks_round_trip() {
+        for some in [None, Some(Lock::Open), Some(Lock::Until(Timestamp::from_seconds(5)))] {
+            assert_eq!(lock(locked_until(some)), some);
+        }
+    }
+}

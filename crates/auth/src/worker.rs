@@ -1,0 +1,43 @@
+//! What auth does by itself: forgets what is of no more use. Several replicas may do it at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portal_mesh::Drain;
+use portal_store::idempotency;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::store::{revocations, sessions};
+
+/// How often.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How long revocations are kept: much longer than anything they revoke would live, and than a watcher may be away.
+const REVOCATIONS_KEPT: Duration = Duration::from_secs(3_600);
+
+/// Forgets at intervals until `drain` starts.
+pub async fn run(app: Arc<App>, drain: Drain) {
+    let stopping = drain.started();
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            () = &mut stopping => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = forget(&app).await {
+            tracing::warn!(%error, "expired rows were not removed");
+        }
+    }
+}
+
+/// Removes expired tokens, sessions, replies and revocations, and says how many rows went.
+pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
+    let now = app.now();
+    app.database
+        .run_tx("forget", |tx| async move {
+            let tokens = sessions::purge(&tx, now).await?;
+            let revocations = revocations::purge(&tx, now.minus(REVOCATIONS_KEPT)).await?;
+            Ok(tokens + revocations + idempotency::purge(&tx, now).await?)
+        })
+        .await
+}

@@ -1,0 +1,164 @@
+//! A running auth and the gateway's way to it.
+
+use std::time::Duration;
+
+use portal_auth::{Config, OperatorConfig, Service};
+use portal_core::Workload;
+use portal_mesh::config::{TelemetryConfig, UpstreamsConfig};
+use portal_mesh::status::reason_of;
+use portal_mesh::{MeshChannel, Running};
+use portal_proto::auth::v1 as pb;
+use portal_proto::auth::v1::account_service_client::AccountServiceClient;
+use portal_proto::auth::v1::create_session_response::Result as SignIn;
+use portal_proto::auth::v1::session_service_client::SessionServiceClient;
+use portal_proto::auth::v1::token_service_client::TokenServiceClient;
+use portal_testkit::{TestDatabase, TestMesh};
+use tonic::{Code, Request, Status};
+
+pub const OPERATOR: &str = "operator@portal.test";
+pub const OPERATOR_PASSWORD: &str = "operator's password";
+pub const PASSWORD: &str = "it's; a \" AND 1=1 -- 🔑 password";
+
+pub struct Auth {
+    pub mesh: TestMesh,
+    pub config: Config,
+    running: Running,
+    channel: MeshChannel,
+}
+
+impl Auth {
+    pub async fn start(database: &TestDatabase) -> Self {
+        let mesh = TestMesh::start().await;
+        let config = config(&mesh, database);
+        let running = Service::start(config.clone(), mesh.host()).await.unwrap();
+        let channel = mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
+        Self { mesh, config, running, channel }
+    }
+
+    /// The same service on the same database, after this one has stopped.
+    pub async fn restart(self) -> Self {
+        let Self { mesh, config, running, .. } = self;
+        running.stop().await;
+        let running = Service::start(config.clone(), mesh.host()).await.unwrap();
+        let channel = mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
+        Self { mesh, config, running, channel }
+    }
+
+    /// A channel to a second replica on the same database.
+    pub async fn replica(&self) -> (Running, MeshChannel) {
+        let running = Service::start(self.config.clone(), self.mesh.host()).await.unwrap();
+        let channel = self.mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
+        (running, channel)
+    }
+
+    pub fn channel_from(&self, workload: Workload) -> MeshChannel {
+        self.mesh.channel(workload, Workload::Auth, self.running.local_addr())
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.mesh.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub fn accounts(&self) -> AccountServiceClient<MeshChannel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    pub fn sessions(&self) -> SessionServiceClient<MeshChannel> {
+        SessionServiceClient::new(self.channel.clone())
+    }
+
+    /// Token calls of the gateway on its own behalf.
+    pub fn tokens(&self) -> TokenServiceClient<MeshChannel> {
+        TokenServiceClient::new(self.channel.as_workload())
+    }
+
+    pub async fn sign_up(&self, email: &str) -> pb::Account {
+        self.accounts().create_account(new_account(email, PASSWORD)).await.unwrap().into_inner()
+    }
+
+    pub async fn try_sign_in(&self, email: &str, password: &str) -> Result<pb::Session, Status> {
+        let reply = self.sessions().create_session(sign_in(email, password, false)).await?.into_inner();
+        Ok(session_of(reply))
+    }
+
+    pub async fn sign_in(&self, email: &str) -> pb::Session {
+        self.try_sign_in(email, PASSWORD).await.unwrap()
+    }
+
+    /// A new account and its first session.
+    pub async fn person(&self, email: &str) -> (pb::Account, pb::Session) {
+        (self.sign_up(email).await, self.sign_in(email).await)
+    }
+
+    pub async fn operator(&self) -> pb::Session {
+        self.try_sign_in(OPERATOR, OPERATOR_PASSWORD).await.unwrap()
+    }
+
+    pub async fn refresh(&self, session: &pb::Session) -> Result<pb::Session, Status> {
+        let request = pb::RefreshSessionRequest { refresh_token: session.refresh_token.clone() };
+        Ok(self.sessions().refresh_session(request).await?.into_inner())
+    }
+
+    pub async fn exchange(&self, access: &str, audience: &str) -> Result<pb::ExchangeTokenResponse, Status> {
+        let request =
+            pb::ExchangeTokenRequest { access_token: access.to_owned(), audience: audience.to_owned() };
+        Ok(self.tokens().exchange_token(request).await?.into_inner())
+    }
+
+    /// `message` as the gateway sends it for whoever holds `session`.
+    pub async fn by<T>(&self, session: &pb::Session, message: T) -> Request<T> {
+        let token = self.exchange(&session.access_token, "auth").await.unwrap().token;
+        with_token(&token, message)
+    }
+}
+
+pub fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
+    let password_file = mesh.path("operator-password");
+    std::fs::write(&password_file, format!("{OPERATOR_PASSWORD}\n")).unwrap();
+    Config {
+        server: mesh.server(),
+        identity: mesh.identity(Workload::Auth),
+        database: database.config(),
+        secrets: mesh.secrets("auth"),
+        telemetry: TelemetryConfig::default(),
+        operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
+        upstreams: UpstreamsConfig::default(),
+    }
+}
+
+pub fn with_token<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+pub fn new_account(email: &str, password: &str) -> pb::CreateAccountRequest {
+    pb::CreateAccountRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        display_name: "Anna Ω".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+pub fn sign_in(email: &str, password: &str, remember_me: bool) -> pb::CreateSessionRequest {
+    pb::CreateSessionRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        remember_me,
+        device_name: "Anna's laptop".to_owned(),
+    }
+}
+
+pub fn session_of(reply: pb::CreateSessionResponse) -> pb::Session {
+    match reply.result {
+        Some(SignIn::Session(session)) => session,
+        other => panic!("not a session: {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
+    let status = result.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).as_deref()), (code, Some(reason)), "{status:?}");
+}

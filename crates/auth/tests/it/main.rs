@@ -1,0 +1,10 @@
+//! Auth through real gRPC over mutual TLS, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod accounts;
+mod fixture;
+mod input;
+mod logs;
+mod revocations;
+mod sessions;
+mod tokens;
