@@ -1,0 +1,148 @@
+//! Notices: create, read, change, publish.
+
+use portal_core::PageSize;
+use portal_core::id::{Id, NoticeId, PurposeId};
+use portal_mesh::Permit;
+use portal_store::Tx;
+
+use super::{Answer, App, Once, answer, canonical, replay};
+use crate::domain::life::{Life, State};
+use crate::domain::notice::{Notice, Patch, Text};
+use crate::error::Error;
+use crate::service::policy::{CreateNotice, GetNotice, ListNotices, PublishNotice, UpdateNotice};
+use crate::store::{Page, View, Which, notices, purposes};
+
+/// One notice, and the version of it that was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) id: NoticeId,
+    pub(crate) etag: Option<u64>,
+}
+
+/// Which notices to list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query {
+    pub(crate) view: View,
+    pub(crate) purpose: Option<PurposeId>,
+    pub(crate) after: Option<NoticeId>,
+    pub(crate) size: PageSize,
+}
+
+impl App {
+    pub(crate) async fn create_notice(
+        &self,
+        _: &Permit<CreateNotice>,
+        text: Text,
+        once: Option<Once<Notice>>,
+    ) -> Result<Answer<Notice>, Error> {
+        let now = self.clock.now();
+        let id = NoticeId::generate(now, &*self.entropy);
+        let notice = &Notice { id, life: Life::begin(now), revision: 1, text, content_hash: None };
+        let once = once.as_ref();
+        self.database
+            .run_tx("create_notice", |tx| async move {
+                if let Some(answer) = replay(&tx, once, now).await? {
+                    return Ok(answer);
+                }
+                purposes_exist(&tx, &notice.text).await?;
+                notices::insert(&tx, notice).await?;
+                answer(&tx, once, notice.clone(), now).await
+            })
+            .await
+    }
+
+    pub(crate) async fn notice(
+        &self,
+        _: &Permit<GetNotice>,
+        id: NoticeId,
+        which: Which,
+    ) -> Result<Notice, Error> {
+        self.database
+            .read("get_notice", |tx| async move {
+                notices::find(&tx, id, which).await?.ok_or(Error::NoticeNotFound)
+            })
+            .await
+    }
+
+    pub(crate) async fn notices(
+        &self,
+        _: &Permit<ListNotices>,
+        query: Query,
+    ) -> Result<Page<Notice, NoticeId>, Error> {
+        let Query { view, purpose, after, size } = query;
+        self.database
+            .read(
+                "list_notices",
+                |tx| async move { Ok(notices::page(&tx, view, purpose, after, size).await?) },
+            )
+            .await
+    }
+
+    pub(crate) async fn update_notice(
+        &self,
+        _: &Permit<UpdateNotice>,
+        target: Target,
+        patch: Patch,
+        once: Option<Once<Notice>>,
+    ) -> Result<Answer<Notice>, Error> {
+        let now = self.clock.now();
+        let (patch, once) = (&patch, once.as_ref());
+        self.database
+            .run_tx("update_notice", |tx| async move {
+                if let Some(answer) = replay(&tx, once, now).await? {
+                    return Ok(answer);
+                }
+                let notice = newest(&tx, target.id).await?;
+                let (life, draft) = notice.life.edit(target.etag, now)?;
+                let text = notice.text.with(patch.clone());
+                let revision = life.facts().newest;
+                let notice = Notice { id: target.id, life, revision, text, content_hash: None };
+                purposes_exist(&tx, &notice.text).await?;
+                notices::save_draft(&tx, &notice, draft).await?;
+                answer(&tx, once, notice, now).await
+            })
+            .await
+    }
+
+    pub(crate) async fn publish_notice(
+        &self,
+        _: &Permit<PublishNotice>,
+        target: Target,
+        once: Option<Once<Notice>>,
+    ) -> Result<Answer<Notice>, Error> {
+        let now = self.clock.now();
+        let once = once.as_ref();
+        self.database
+            .run_tx("publish_notice", |tx| async move {
+                if let Some(answer) = replay(&tx, once, now).await? {
+                    return Ok(answer);
+                }
+                let notice = newest(&tx, target.id).await?;
+                let life = notice.life.publish(target.etag, now)?;
+                let lives = purposes::lives(&tx, &notice.text.purposes).await?;
+                let in_force = |id: &PurposeId| {
+                    let life = lives.get(id);
+                    life.is_some_and(|life| {
+                        life.facts().published.is_some_and(|r| life.state(r) == State::Published)
+                    })
+                };
+                if !notice.text.purposes.iter().all(in_force) {
+                    return Err(Error::UnpublishedPurpose);
+                }
+                let content_hash = Some(canonical::content_hash(&notice.text).to_vec());
+                let notice = Notice { life, content_hash, ..notice };
+                notices::save_published(&tx, &notice).await?;
+                answer(&tx, once, notice, now).await
+            })
+            .await
+    }
+}
+
+async fn newest(tx: &Tx, id: NoticeId) -> Result<Notice, Error> {
+    notices::find(tx, id, Which::Newest).await?.ok_or(Error::NoticeNotFound)
+}
+
+async fn purposes_exist(tx: &Tx, text: &Text) -> Result<(), Error> {
+    let existing = purposes::existing(tx, &text.purposes).await?;
+    if text.purposes.iter().all(|id| existing.contains(id)) { Ok(()) } else { Err(Error::PurposeNotFound) }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong in a use case, one variant per cause; and at start-up.
+
+use portal_core::Invalid;
+use portal_mesh::config::ConfigError;
+use portal_mesh::identity::IdentityError;
+use portal_mesh::server::ServeError;
+use portal_store::idempotency::IdempotencyError;
+use portal_store::migrate::MigrateError;
+use portal_store::{ConnectError, StoreError};
+
+use crate::domain::consent::ConsentError;
+use crate::domain::life::LifeError;
+
+/// Why a use case did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The decision can't be recorded.
+    #[error("the decision can't be recorded")]
+    Consent(#[from] ConsentError),
+    /// No such consent.
+    #[error("no such consent")]
+    ConsentNotFound,
+    /// The request is wrong in a way that only the data shows.
+    #[error("the request can't be taken")]
+    Invalid(#[from] Invalid),
+    /// The purpose or notice can't take the change.
+    #[error("the resource can't take the change")]
+    Life(#[from] LifeError),
+    /// No such notice, or none that the caller may see.
+    #[error("no such notice")]
+    NoticeNotFound,
+    /// No such purpose, or none that the caller may see.
+    #[error("no such purpose")]
+    PurposeNotFound,
+    /// The request id was used for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    /// A notice can't be published before its purposes.
+    #[error("a purpose of the notice is not published")]
+    UnpublishedPurpose,
+}
+
+impl From<IdempotencyError> for Error {
+    fn from(error: IdempotencyError) -> Self {
+        match error {
+            IdempotencyError::Mismatch => Self::RequestIdReused,
+            IdempotencyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration names something that can't be used.
+    #[error("the configuration can't be used")]
+    Config(#[from] ConfigError),
+    /// The database can't be opened.
+    #[error("the database can't be opened")]
+    Connect(#[from] ConnectError),
+    /// The workload certificate can't be used.
+    #[error("the workload certificate can't be used")]
+    Identity(#[from] IdentityError),
+    /// The schema can't be brought up to date.
+    #[error("the schema can't be brought up to date")]
+    Migrate(#[from] MigrateError),
+    /// The address can't be served.
+    #[error("the server can't start")]
+    Serve(#[from] ServeError),
+}

@@ -1,0 +1,14 @@
+//! The schema, as migrations that are only ever added to.
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+mod m0001_consents;
+
+/// The migrations of the consent service's database.
+pub struct Migrations;
+
+impl MigratorTrait for Migrations {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_consents::Migration)]
+    }
+}

@@ -1,0 +1,42 @@
+//! `DecisionService`.
+
+use portal_mesh::Caller;
+use portal_mesh::status::reason;
+use portal_proto::consent::v1 as pb;
+use portal_proto::consent::v1::decision_service_server::DecisionService;
+use tonic::{Request, Response, Status};
+
+use super::convert::decisions as convert;
+use super::policy::{BatchCheckConsents, CheckConsent};
+use super::{Edge, refused};
+
+#[tonic::async_trait]
+impl DecisionService for Edge {
+    async fn check_consent(
+        &self,
+        request: Request<pb::CheckConsentRequest>,
+    ) -> Result<Response<pb::CheckConsentResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let now = self.app.clock.now();
+        let question = convert::question(request.into_inner(), now).map_err(refused)?;
+        let permit = caller.permit_for::<CheckConsent>(question.subject)?;
+        let answers = self.app.check(&permit, vec![question], now).await?;
+        let answer = answers.first().ok_or_else(|| reason::INTERNAL.status())?;
+        Ok(Response::new(convert::message(answer)))
+    }
+
+    async fn batch_check_consents(
+        &self,
+        request: Request<pb::BatchCheckConsentsRequest>,
+    ) -> Result<Response<pb::BatchCheckConsentsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<BatchCheckConsents>()?;
+        let now = self.app.clock.now();
+        let questions = convert::questions(request.into_inner(), now).map_err(refused)?;
+        questions.iter().try_for_each(|question| permit.covers(question.subject))?;
+        let answers = self.app.check(&permit, questions, now).await?;
+        Ok(Response::new(pb::BatchCheckConsentsResponse {
+            responses: answers.iter().map(convert::message).collect(),
+        }))
+    }
+}

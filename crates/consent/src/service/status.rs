@@ -1,0 +1,184 @@
+//! The one place where errors become a status: a documented reason for each cause.
+
+use portal_mesh::status::{Reason, invalid, reason};
+use portal_store::StoreError;
+use tonic::{Code, Status};
+
+use crate::domain::consent::ConsentError;
+use crate::domain::life::LifeError;
+use crate::domain::status::{Change, IllegalChange};
+use crate::error::Error;
+use portal_core::Invalid;
+
+const CONFLICT: Reason = Reason::new(
+    Code::Aborted,
+    "CONFLICT",
+    "concurrent changes kept getting in the way, nothing was changed; try again",
+);
+const CONSENT_CLOSED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "CONSENT_CLOSED",
+    "this consent was revoked or invalidated and can't change any more",
+);
+const CONSENT_IN_FORCE: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "CONSENT_IN_FORCE",
+    "a consent is in force; withdraw it instead of refusing",
+);
+const CONSENT_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "CONSENT_NOT_FOUND",
+    "there is no such consent; check the id, or give one first",
+);
+const CONSENT_NOT_IN_FORCE: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "CONSENT_NOT_IN_FORCE",
+    "no consent is in force, so there is nothing to withdraw",
+);
+const DATABASE_UNAVAILABLE: Reason = Reason::new(
+    Code::Unavailable,
+    "DATABASE_UNAVAILABLE",
+    "the service's database does not answer; try again with the same request_id",
+);
+const ETAG_MISMATCH: Reason = Reason::new(
+    Code::Aborted,
+    "ETAG_MISMATCH",
+    "the resource was changed since it was read; read it again and repeat the change",
+);
+const EXPLICIT_STATEMENT_NEEDED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "EXPLICIT_STATEMENT_NEEDED",
+    "the purpose concerns special categories of data: consent needs method INDICATION_METHOD_EXPLICIT_STATEMENT",
+);
+const NOTICE_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "NOTICE_NOT_FOUND",
+    "there is no such notice or revision that this caller may see",
+);
+const NOTICE_NOT_PUBLISHED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "NOTICE_NOT_PUBLISHED",
+    "the notice is not published; nobody can decide under it",
+);
+const NO_DRAFT: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "NO_DRAFT",
+    "the newest revision is published already; update it to open a draft of the next one",
+);
+const PURPOSE_ARCHIVED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "PURPOSE_ARCHIVED",
+    "the purpose is archived: it can't be changed and takes no new decision",
+);
+const PURPOSE_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "PURPOSE_NOT_FOUND",
+    "there is no such purpose or revision that this caller may see",
+);
+const PURPOSE_NOT_PUBLISHED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "PURPOSE_NOT_PUBLISHED",
+    "a purpose is not published; publish it first",
+);
+const REQUEST_ID_REUSED: Reason = Reason::new(
+    Code::InvalidArgument,
+    "REQUEST_ID_REUSED",
+    "this request_id was used for another request in the last 24 hours; choose a new one",
+);
+
+/// Every reason that this service gives beside those of the mesh, for documentation tests.
+pub const REASONS: &[Reason] = &[
+    CONFLICT,
+    CONSENT_CLOSED,
+    CONSENT_IN_FORCE,
+    CONSENT_NOT_FOUND,
+    CONSENT_NOT_IN_FORCE,
+    DATABASE_UNAVAILABLE,
+    ETAG_MISMATCH,
+    EXPLICIT_STATEMENT_NEEDED,
+    NOTICE_NOT_FOUND,
+    NOTICE_NOT_PUBLISHED,
+    NO_DRAFT,
+    PURPOSE_ARCHIVED,
+    PURPOSE_NOT_FOUND,
+    PURPOSE_NOT_PUBLISHED,
+    REQUEST_ID_REUSED,
+];
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Consent(error) => consent(error),
+            Error::ConsentNotFound => CONSENT_NOT_FOUND.status(),
+            Error::Invalid(error) => invalid(&error),
+            Error::Life(LifeError::Archived) => PURPOSE_ARCHIVED.status(),
+            Error::Life(LifeError::EtagMismatch) => ETAG_MISMATCH.status(),
+            Error::Life(LifeError::NoDraft) => NO_DRAFT.status(),
+            Error::NoticeNotFound => NOTICE_NOT_FOUND.status(),
+            Error::PurposeNotFound => PURPOSE_NOT_FOUND.status(),
+            Error::RequestIdReused => REQUEST_ID_REUSED.status(),
+            Error::Store(error) => store(&error),
+            Error::UnpublishedPurpose => PURPOSE_NOT_PUBLISHED.status(),
+        }
+    }
+}
+
+fn consent(error: ConsentError) -> Status {
+    match error {
+        ConsentError::ExplicitStatementNeeded => EXPLICIT_STATEMENT_NEEDED.status(),
+        ConsentError::Illegal(error) => illegal(error).status(),
+        ConsentError::LanguageMissing => {
+            invalid(&Invalid::field("language", "must be a language of the notice"))
+        }
+        ConsentError::NoticeNotPublished => NOTICE_NOT_PUBLISHED.status(),
+        ConsentError::OtherPurpose => {
+            invalid(&Invalid::field("notice_id", "must be a notice that explains the purpose"))
+        }
+        ConsentError::PurposeArchived => PURPOSE_ARCHIVED.status(),
+        ConsentError::PurposeNotPublished => PURPOSE_NOT_PUBLISHED.status(),
+        ConsentError::TooLong => {
+            invalid(&Invalid::field("valid_for", "must be at most the validity of the purpose"))
+        }
+    }
+}
+
+fn illegal(error: IllegalChange) -> Reason {
+    match error.change {
+        Change::Refuse if error.from.permits() => CONSENT_IN_FORCE,
+        Change::Withdraw => CONSENT_NOT_IN_FORCE,
+        Change::Defer
+        | Change::Expire
+        | Change::Give
+        | Change::Invalidate
+        | Change::Refuse
+        | Change::Renew
+        | Change::Request
+        | Change::Revoke => CONSENT_CLOSED,
+    }
+}
+
+fn store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Conflict { .. } | StoreError::Contended(_) => CONFLICT.status(),
+        StoreError::Unavailable(_) => DATABASE_UNAVAILABLE.status(),
+        error => {
+            let cause = std::error::Error::source(error);
+            tracing::error!(%error, cause, "the database did not do what it must");
+            reason::INTERNAL.status()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn reasons_have_unique_names_and_say_what_to_do() {
+        let names: BTreeSet<_> = REASONS.iter().map(|reason| reason.name).collect();
+        assert_eq!(names.len(), REASONS.len());
+        assert!(REASONS.iter().all(|reason| reason.message.len() > 20));
+    }
+}

@@ -1,0 +1,10 @@
+//! The consent service through real gRPC over mutual TLS, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod access;
+mod concurrency;
+mod decisions;
+mod input;
+mod journey;
+mod schema;
+mod world;

@@ -1,0 +1,258 @@
+//! A running consent service, its people, and a published purpose and notice.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use portal_consent::{Config, Service};
+use portal_core::id::SubjectId;
+use portal_core::{Role, Workload};
+use portal_mesh::{MeshChannel, Running};
+pub use portal_proto::consent::v1 as pb;
+use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
+use portal_proto::consent::v1::decision_service_client::DecisionServiceClient;
+use portal_proto::consent::v1::notice_service_client::NoticeServiceClient;
+use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
+use portal_proto::google::rpc;
+use portal_testkit::TestDatabase;
+use portal_testkit::mesh::{TestMesh, TestUser, UserChannel};
+use prost::Message;
+use tonic::{Code, Status};
+
+pub struct World {
+    pub mesh: TestMesh,
+    running: Option<Running>,
+    database: portal_store::DatabaseConfig,
+    gateway: MeshChannel,
+    pub controller: TestUser,
+    pub officer: TestUser,
+    pub anna: TestUser,
+    pub bert: TestUser,
+}
+
+impl World {
+    pub async fn start(database: &TestDatabase) -> Self {
+        let mesh = TestMesh::start().await;
+        let (running, gateway) = serve(&mesh, database.config()).await;
+        Self {
+            running: Some(running),
+            database: database.config(),
+            gateway,
+            controller: TestUser::with_roles(&[Role::Controller]),
+            officer: TestUser::with_roles(&[Role::Officer]),
+            anna: TestUser::subject(),
+            bert: TestUser::subject(),
+            mesh,
+        }
+    }
+
+    /// Stops the service and starts another on the same database.
+    pub async fn restart(&mut self) {
+        self.running.take().unwrap().stop().await;
+        let (running, gateway) = serve(&self.mesh, self.database.clone()).await;
+        self.running = Some(running);
+        self.gateway = gateway;
+    }
+
+    fn channel(&self, user: &TestUser) -> UserChannel {
+        self.mesh.call_as(user, Workload::Consent, &self.gateway)
+    }
+
+    pub fn purposes(&self, user: &TestUser) -> PurposeServiceClient<UserChannel> {
+        PurposeServiceClient::new(self.channel(user))
+    }
+
+    pub fn notices(&self, user: &TestUser) -> NoticeServiceClient<UserChannel> {
+        NoticeServiceClient::new(self.channel(user))
+    }
+
+    pub fn consents(&self, user: &TestUser) -> ConsentServiceClient<UserChannel> {
+        ConsentServiceClient::new(self.channel(user))
+    }
+
+    pub fn decisions(&self, user: &TestUser) -> DecisionServiceClient<UserChannel> {
+        DecisionServiceClient::new(self.channel(user))
+    }
+
+    /// A channel that another workload opens.
+    pub fn workload(&self, from: Workload) -> MeshChannel {
+        let address = self.running.as_ref().unwrap().local_addr();
+        self.mesh.channel(from, Workload::Consent, address).as_workload()
+    }
+
+    pub fn anonymous(&self) -> MeshChannel {
+        self.gateway.clone()
+    }
+
+    pub async fn draft_purpose(&self) -> pb::Purpose {
+        let request = pb::CreatePurposeRequest { purpose: Some(purpose()), request_id: String::new() };
+        self.purposes(&self.controller).create_purpose(request).await.unwrap().into_inner()
+    }
+
+    pub async fn published_purpose(&self) -> pb::Purpose {
+        let purpose = self.draft_purpose().await;
+        let request = pb::PublishPurposeRequest { purpose_id: purpose.purpose_id, ..Default::default() };
+        self.purposes(&self.controller).publish_purpose(request).await.unwrap().into_inner()
+    }
+
+    pub async fn archive(&self, purpose: &pb::Purpose) -> pb::Purpose {
+        let request =
+            pb::ArchivePurposeRequest { purpose_id: purpose.purpose_id.clone(), ..Default::default() };
+        self.purposes(&self.controller).archive_purpose(request).await.unwrap().into_inner()
+    }
+
+    pub async fn draft_notice(&self, purposes: &[&pb::Purpose]) -> pb::Notice {
+        let request = pb::CreateNoticeRequest { notice: Some(notice(purposes)), request_id: String::new() };
+        self.notices(&self.controller).create_notice(request).await.unwrap().into_inner()
+    }
+
+    pub async fn publish_notice(&self, notice: &pb::Notice) -> Result<pb::Notice, Status> {
+        let request = pb::PublishNoticeRequest { notice_id: notice.notice_id.clone(), ..Default::default() };
+        Ok(self.notices(&self.controller).publish_notice(request).await?.into_inner())
+    }
+
+    pub async fn published_notice(&self, purposes: &[&pb::Purpose]) -> pb::Notice {
+        let draft = self.draft_notice(purposes).await;
+        self.publish_notice(&draft).await.unwrap()
+    }
+
+    /// A published purpose and a published notice that explains it.
+    pub async fn offer(&self) -> Offer {
+        let purpose = self.published_purpose().await;
+        let notice = self.published_notice(&[&purpose]).await;
+        Offer { purpose, notice }
+    }
+
+    pub async fn give(&self, user: &TestUser, offer: &Offer) -> Result<pb::Consent, Status> {
+        let reply = self.consents(user).give_consent(offer.give(user.subject)).await?;
+        Ok(reply.into_inner().consent.unwrap())
+    }
+
+    pub async fn check(&self, user: &TestUser, purpose: &pb::Purpose) -> pb::CheckConsentResponse {
+        let request = question(user.subject, purpose);
+        self.decisions(&self.officer).check_consent(request).await.unwrap().into_inner()
+    }
+
+    pub async fn events(&self, user: &TestUser) -> Vec<pb::ConsentEvent> {
+        let request =
+            pb::ListConsentEventsRequest { subject_id: user.subject.to_string(), ..Default::default() };
+        self.consents(user).list_consent_events(request).await.unwrap().into_inner().events
+    }
+}
+
+async fn serve(mesh: &TestMesh, database: portal_store::DatabaseConfig) -> (Running, MeshChannel) {
+    let config = Config {
+        server: mesh.server(),
+        identity: mesh.identity(Workload::Consent),
+        database,
+        secrets: mesh.secrets("consent"),
+        upstreams: mesh.upstreams(&[]),
+        telemetry: Default::default(),
+    };
+    let running = Service::start(config, mesh.host()).await.unwrap();
+    let gateway = mesh.channel(Workload::Gateway, Workload::Consent, running.local_addr());
+    (running, gateway)
+}
+
+/// What a subject can be asked.
+pub struct Offer {
+    pub purpose: pb::Purpose,
+    pub notice: pb::Notice,
+}
+
+impl Offer {
+    pub fn give(&self, subject: SubjectId) -> pb::GiveConsentRequest {
+        pb::GiveConsentRequest {
+            subject_id: subject.to_string(),
+            purpose_id: self.purpose.purpose_id.clone(),
+            notice_id: self.notice.notice_id.clone(),
+            language: "en".to_owned(),
+            method: pb::IndicationMethod::Button.into(),
+            ..Default::default()
+        }
+    }
+
+    pub fn refuse(&self, subject: SubjectId) -> pb::RefuseConsentRequest {
+        pb::RefuseConsentRequest {
+            subject_id: subject.to_string(),
+            purpose_id: self.purpose.purpose_id.clone(),
+            notice_id: self.notice.notice_id.clone(),
+            language: "en".to_owned(),
+            method: pb::IndicationMethod::Button.into(),
+            ..Default::default()
+        }
+    }
+
+    pub fn withdraw(&self, subject: SubjectId) -> pb::WithdrawConsentRequest {
+        pb::WithdrawConsentRequest {
+            subject_id: subject.to_string(),
+            purpose_id: self.purpose.purpose_id.clone(),
+            ..Default::default()
+        }
+    }
+}
+
+pub fn purpose() -> pb::Purpose {
+    pb::Purpose {
+        display_name: "Newsletter".to_owned(),
+        description: "We write once a month.".to_owned(),
+        dpv_purposes: vec!["dpv:DirectMarketing".to_owned()],
+        legal_basis: pb::LegalBasis::Consent.into(),
+        personal_data: vec!["pd:EmailAddress".to_owned(), "pd:Name".to_owned()],
+        recipients: vec!["Mailer Ltd".to_owned()],
+        validity: Some(seconds(30 * 86_400)),
+        jurisdiction: "DE".to_owned(),
+        ..Default::default()
+    }
+}
+
+pub fn notice(purposes: &[&pb::Purpose]) -> pb::Notice {
+    pb::Notice {
+        title: "How we use your data".to_owned(),
+        bodies: HashMap::from([
+            ("en".to_owned(), "We write to you.".to_owned()),
+            ("DE-at".to_owned(), "Wir schreiben Ihnen.".to_owned()),
+        ]),
+        purpose_ids: purposes.iter().map(|purpose| purpose.purpose_id.clone()).collect(),
+        ..Default::default()
+    }
+}
+
+pub fn question(subject: SubjectId, purpose: &pb::Purpose) -> pb::CheckConsentRequest {
+    pb::CheckConsentRequest {
+        subject_id: subject.to_string(),
+        purpose_id: purpose.purpose_id.clone(),
+        ..Default::default()
+    }
+}
+
+pub fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The reason in a status of ours.
+pub fn reason(status: &Status) -> String {
+    portal_mesh::status::reason_of(status).unwrap_or_else(|| panic!("no reason in {status:?}"))
+}
+
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, name: &str) {
+    let status = result.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (code, name), "{status:?}");
+}
+
+/// The fields that INVALID_ARGUMENT names.
+#[track_caller]
+pub fn fields<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
+    let status = result.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::InvalidArgument, "INVALID_FIELD"),
+        "{status:?}"
+    );
+    let details = rpc::Status::decode(status.details()).unwrap().details;
+    let request = details.iter().find(|any| any.type_url.ends_with("google.rpc.BadRequest")).unwrap();
+    let request = rpc::BadRequest::decode(request.value.as_slice()).unwrap();
+    request.field_violations.into_iter().map(|violation| violation.field).collect()
+}
