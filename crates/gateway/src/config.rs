@@ -1,0 +1,44 @@
+//! The gateway's configuration file.
+
+use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the edge listens, and its admin port.
+    pub server: ServerConfig,
+    /// The workload certificate.
+    pub identity: IdentityConfig,
+    /// Addresses of auth, consent and valuation.
+    pub upstreams: UpstreamsConfig,
+    /// What the outside may do.
+    #[serde(default)]
+    pub edge: EdgeConfig,
+    /// What is logged.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[edge]`: what the outside may do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// Origins (`https://app.example.org`) whose pages may call the gateway from a browser. Default: none but its own.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// Connections open at a time; more are not accepted until one closes. Default 4096.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self { cors_origins: Vec::new(), max_connections: default_max_connections() }
+    }
+}
+
+const fn default_max_connections() -> usize {
+    4_096
+}

@@ -1,0 +1,160 @@
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, within limits.
+//!
+//! Which of the two a client speaks is seen in its first two bytes, with a time limit. No limit here is a queue: a
+//! connection over the cap waits in the kernel's backlog, a stream over the cap is refused by HTTP/2 itself.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use portal_mesh::Drain;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::route::Gateway;
+
+/// Longest time for the header of a request, and longest time that an HTTP/1.1 connection may be idle.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time until the first two bytes of a connection.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest sum of the headers of a request; more is answered 431.
+const MAX_HEADER_BYTES: u32 = 16 * 1_024;
+const MAX_CONCURRENT_STREAMS: u32 = 128;
+const MAX_PENDING_RESET_STREAMS: usize = 20;
+const MAX_LOCAL_ERROR_RESETS: usize = 128;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A failing `accept` (no file descriptors left, say) is tried again after this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the drain starts, then waits for the connections to finish.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    max_connections: usize,
+    drain: Drain,
+) {
+    let slots = Arc::new(Semaphore::new(max_connections));
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(drain.clone().started());
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = next(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Ok((stream, slot)) => {
+                let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
+                connections.spawn(async move {
+                    gateway.metrics.connections.inc();
+                    if let Err(error) = serve(stream, &gateway, drain).await {
+                        tracing::debug!(%error, "a connection ended in error");
+                    }
+                    gateway.metrics.connections.dec();
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("no request in time")]
+    FirstBytes(#[from] tokio::time::error::Elapsed),
+    #[error("HTTP")]
+    Http(#[from] hyper::Error),
+    #[error("the socket")]
+    Io(#[from] io::Error),
+}
+
+async fn serve(stream: TcpStream, gateway: &Arc<Gateway>, drain: Drain) -> Result<(), ConnectionError> {
+    stream.set_nodelay(true)?;
+    let http2 = tokio::select! {
+        () = drain.clone().started() => return Ok(()),
+        http2 = tokio::time::timeout(FIRST_BYTES_TIMEOUT, starts_http2(&stream)) => http2??,
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let gateway = Arc::clone(gateway);
+        async move { Ok::<_, Infallible>(gateway.serve(request).await) }
+    });
+    // One branch per version, since the two connections are two types: each runs until it ends or the drain starts,
+    // then finishes what is under way.
+    if http2 {
+        let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            served = connection.as_mut() => return Ok(served?),
+            () = drain.started() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    } else {
+        let mut connection = pin!(http1_builder().serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            served = connection.as_mut() => return Ok(served?),
+            () = drain.started() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+}
+
+/// Whether the connection begins with HTTP/2's preface. No HTTP/1.1 method begins with `PR`.
+async fn starts_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; 2];
+    loop {
+        match stream.peek(&mut first).await? {
+            0 => return Ok(false),
+            1 if first.starts_with(b"P") => tokio::time::sleep(Duration::from_millis(5)).await,
+            _ => return Ok(&first == b"PR"),
+        }
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_header_size(MAX_HEADER_BYTES as usize)
+        .max_buf_size(4 * MAX_HEADER_BYTES as usize);
+    builder
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESETS)
+        .initial_stream_window_size(256 * 1_024)
+        .initial_connection_window_size(1_024 * 1_024)
+        .max_send_buf_size(256 * 1_024)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}

@@ -1,0 +1,117 @@
+//! A gRPC status as an HTTP answer: the HTTP status that `google.rpc.Code` gives it, and a `google.rpc.Status` in JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use portal_proto::google::rpc;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Map, Value, json};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+/// The answer. `http` where HTTP has a status of its own for the error.
+pub(crate) fn respond(pool: &DescriptorPool, status: &Status, http: Option<StatusCode>) -> Response<Body> {
+    let details = details(status);
+    let mut response = Response::new(Body::new(Full::from(object(pool, status, &details).to_string())));
+    *response.status_mut() = http.unwrap_or_else(|| http_status(status.code()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status.code() == Code::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    headers.extend(retry_after(&details).map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
+    response
+}
+
+/// The status as a JSON object.
+pub(crate) fn to_json(pool: &DescriptorPool, status: &Status) -> Value {
+    object(pool, status, &details(status))
+}
+
+fn details(status: &Status) -> Vec<prost_types::Any> {
+    rpc::Status::decode(status.details()).map(|status| status.details).unwrap_or_default()
+}
+
+fn object(pool: &DescriptorPool, status: &Status, details: &[prost_types::Any]) -> Value {
+    let details: Vec<Value> = details.iter().map(|any| detail(pool, any)).collect();
+    json!({ "code": status.code() as i32, "message": status.message(), "details": details })
+}
+
+/// A detail in the mapping of `Any`; one of a type that is not known here keeps its bytes.
+fn detail(pool: &DescriptorPool, any: &prost_types::Any) -> Value {
+    let mut object = known(pool, any).unwrap_or_else(|| {
+        Map::from_iter([("value".to_owned(), Value::String(STANDARD.encode(&any.value)))])
+    });
+    object.insert("@type".to_owned(), Value::String(any.type_url.clone()));
+    Value::Object(object)
+}
+
+fn known(pool: &DescriptorPool, any: &prost_types::Any) -> Option<Map<String, Value>> {
+    let (_, name) = any.type_url.rsplit_once('/')?;
+    let message = DynamicMessage::decode(pool.get_message_by_name(name)?, any.value.as_slice()).ok()?;
+    match serde_json::to_value(&message).ok()? {
+        Value::Object(object) if !name.starts_with("google.protobuf.") => Some(object),
+        // Types with a JSON form of their own are wrapped.
+        value => Some(Map::from_iter([("value".to_owned(), value)])),
+    }
+}
+
+fn retry_after(details: &[prost_types::Any]) -> Option<u64> {
+    let any = details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = rpc::RetryInfo::decode(any.value.as_slice()).ok()?.retry_delay?;
+    let seconds = u64::try_from(delay.seconds).ok()?;
+    Some(seconds + u64::from(delay.nanos > 0))
+}
+
+/// As `google/rpc/code.proto` has it.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        // 499 has no name but is a status.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_detail_of_an_unknown_type_breaks_nothing() {
+        let pool = DescriptorPool::decode(portal_proto::DESCRIPTORS).unwrap();
+        let info =
+            rpc::ErrorInfo { reason: "R".to_owned(), domain: "portal".to_owned(), ..Default::default() };
+        let any = |name: &str, value: Vec<u8>| prost_types::Any {
+            type_url: format!("type.googleapis.com/{name}"),
+            value,
+        };
+        let details = vec![
+            any("google.rpc.ErrorInfo", info.encode_to_vec()),
+            any("example.Unknown", vec![1, 2]),
+            any("google.rpc.ErrorInfo", vec![0xff]),
+            any("google.protobuf.Duration", prost_types::Duration { seconds: 3, nanos: 0 }.encode_to_vec()),
+        ];
+        let status = rpc::Status { code: 3, message: "no".to_owned(), details };
+        let status = Status::with_details(Code::InvalidArgument, "no", status.encode_to_vec().into());
+        let expect = json!({"code": 3, "message": "no", "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "domain": "portal"},
+            {"@type": "type.googleapis.com/example.Unknown", "value": "AQI="},
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "value": "/w=="},
+            {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"},
+        ]});
+        assert_eq!(to_json(&pool, &status), expect);
+    }
+}

@@ -1,0 +1,109 @@
+//! Starts the gateway and what it keeps running beside the connections.
+
+use std::sync::Arc;
+
+use portal_core::Workload;
+use portal_mesh::config::ConfigError;
+use portal_mesh::identity::IdentityError;
+use portal_mesh::{Drain, Host, Identity, MeshChannel, Running, task};
+use prost_reflect::DescriptorPool;
+use tokio::net::TcpListener;
+
+use crate::cors::{Cors, InvalidOrigin};
+use crate::forward::Upstreams;
+use crate::json::Transcoder;
+use crate::json::template::InvalidTemplate;
+use crate::local::{self, LocalError};
+use crate::metrics::GatewayMetrics;
+use crate::route::Gateway;
+use crate::tokens::Tokens;
+use crate::{Config, edge};
+
+/// The gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be bound.
+    #[error("can't listen on {address}")]
+    Bind {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The protos that the gateway was built with can't be read.
+    #[error("the descriptors of the protos can't be read")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
+    /// The workload certificate can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Health or reflection can't be set up.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// An origin of `edge.cors_origins` is not one.
+    #[error("edge.cors_origins")]
+    Origin(#[from] InvalidOrigin),
+    /// A `google.api.http` rule can't be served.
+    #[error("the http rule of {method}")]
+    Rule {
+        /// The method.
+        method: String,
+        /// Why.
+        #[source]
+        source: InvalidTemplate,
+    },
+}
+
+/// The gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Service;
+
+impl Service {
+    /// Starts it; it serves until [`Running::stop`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was bound then, or no longer is.
+    pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
+        let identity = Identity::load(&config.identity, Workload::Gateway, &host)?;
+        let channel = |to: Workload| {
+            let address = config.upstreams.address(to)?;
+            Ok::<_, StartError>(MeshChannel::new(Arc::clone(&identity), to, address, &host))
+        };
+        let (auth, consent, valuation) =
+            (channel(Workload::Auth)?, channel(Workload::Consent)?, channel(Workload::Valuation)?);
+        let pool = DescriptorPool::decode(portal_proto::DESCRIPTORS)?;
+        let (routes, health) = local::services()?;
+        let cors = Cors::new(&config.edge.cors_origins)?;
+        let json = Transcoder::new(pool.clone())?;
+        let metrics = GatewayMetrics::register(&host.metrics);
+        let tokens = Tokens::new(&auth, &host, metrics.clone());
+
+        let address = config.server.listen;
+        let bind_error = |source| StartError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+        let local_addr = listener.local_addr().map_err(bind_error)?;
+        let (start_drain, drain) = Drain::new();
+        let upstreams = Upstreams { auth, consent, valuation, local: routes };
+        let watched = upstreams.channels();
+        let gateway =
+            Gateway { upstreams, tokens: tokens.clone(), json, cors, metrics, drain: drain.clone() };
+
+        let max_connections = config.edge.max_connections;
+        let readiness = host.readiness.clone();
+        let accepting = edge::accept(listener, Arc::new(gateway), max_connections, drain.clone());
+        let tasks = vec![
+            task::spawn("gateway-edge", async move {
+                readiness.set(Workload::Gateway.name(), true);
+                accepting.await;
+                readiness.set(Workload::Gateway.name(), false);
+            }),
+            task::spawn("gateway-revocations", tokens.follow(drain.clone())),
+            task::spawn("gateway-health", health.watch(watched, pool, host.readiness, drain)),
+        ];
+        tracing::info!(%local_addr, "the edge is serving");
+        Ok(Running::new(local_addr, start_drain, tasks, config.server.drain()))
+    }
+}

@@ -1,0 +1,17 @@
+//! The gateway through real sockets: clients on the one side, services of the mesh on the other.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used
+)]
+
+mod client;
+mod edge;
+mod fixture;
+mod grpc;
+mod json;
+mod tokens;
+mod web;
