@@ -51,8 +51,8 @@ impl BoundedRequest {
                 self.message = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 if self.message > self.limit {
                     return Err(crate::status::error(
-                        Code::ResourceExhausted,
-                        "MESSAGE_TOO_LARGE",
+                        reason::MESSAGE_TOO_LARGE.code,
+                        reason::MESSAGE_TOO_LARGE.name,
                         format!("a message of this method may have at most {} bytes", self.limit),
                     ));
                 }

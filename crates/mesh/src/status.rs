@@ -45,6 +45,12 @@ pub mod reason {
     /// Something that must not happen did; details are in the service's log only.
     pub const INTERNAL: Reason =
         Reason::new(Code::Internal, "INTERNAL", "an internal error; it is in the service's log");
+    /// A message of the request is larger than its method takes.
+    pub const MESSAGE_TOO_LARGE: Reason = Reason::new(
+        Code::ResourceExhausted,
+        "MESSAGE_TOO_LARGE",
+        "a message of the request is larger than this method takes; send less at a time",
+    );
     /// The policy table has no row for the method.
     pub const NO_POLICY: Reason = Reason::new(
         Code::PermissionDenied,
@@ -98,9 +104,10 @@ pub mod reason {
         Reason::new(Code::PermissionDenied, "WORKLOAD_NOT_ALLOWED", "this workload may not call this method");
 
     /// All of them, for documentation tests.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         DEADLINE,
         INTERNAL,
+        MESSAGE_TOO_LARGE,
         NO_POLICY,
         NOT_YOUR_DATA,
         OVERLOADED,
