@@ -52,6 +52,7 @@ pub fn generate(proto_dir: &Path, out_dir: &Path) -> Result<()> {
         append(&out_dir.join(message.file_name()), &message.code())?;
     }
     drop_empty_files(out_dir)?;
+    type_server_errors(out_dir)?;
     fs::write(out_dir.join(DESCRIPTOR_FILE), compiled.encode_file_descriptor_set())
         .context("writing the descriptor set")
 }
@@ -103,6 +104,30 @@ fn drop_empty_files(dir: &Path) -> Result<()> {
         if code.lines().all(|line| line.is_empty() || line.starts_with("//")) {
             fs::remove_file(path)?;
         }
+    }
+    Ok(())
+}
+
+/// Has the generated servers answer malformed requests and missing handlers with our typed errors. The generator has no
+/// option for either; clients keep prost's codec, since what they decode is a server's answer.
+fn type_server_errors(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let mut in_server = false;
+        let mut code = String::new();
+        for line in fs::read_to_string(&path)?.lines() {
+            if line.starts_with("pub mod ") {
+                in_server = line.ends_with("_server {");
+            }
+            let typed = line.replace(
+                "tonic::Status::unimplemented(\"Not yet implemented\")",
+                "crate::edge::not_implemented()",
+            );
+            let codec = if in_server { "crate::edge::ServerCodec::" } else { "tonic_prost::ProstCodec::" };
+            code.push_str(&typed.replace("tonic_prost::ProstCodec::", codec));
+            code.push('\n');
+        }
+        fs::write(&path, code).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }
