@@ -1,2 +1,46 @@
-//! portal-valuation
+//! Valuation: what each record and each person of a dataset contributes to a model.
+//!
+//! What it promises:
+//! - A record whose subject does not permit the dataset's purpose is never valued. Consent is asked over the mesh before
+//!   records are read and again before values are published; without an answer nothing is valued.
+//! - An append is stored whole or not at all; faults name row and column.
+//! - A valuation survives the death of its worker, ends within a second when cancelled, and publishes all of its values
+//!   at once or none.
+//! - A controller sees its own datasets and valuations, a subject its own value.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`engine`] | exact KNN-Shapley: pure, no IO |
+//! | `domain` | datasets, batches, valuations, outcomes: pure |
+//! | `service` | the gRPC edge, [`policy`], [`REASONS`] |
+//! | `app` | use cases, one transaction each; the port to consent |
+//! | `worker` | runs jobs on leases; sweeps |
+//! | `store`, `migration` | the database |
 #![forbid(unsafe_code)]
+
+#[expect(clippy::too_many_arguments, reason = "a run is five things and the engine itself")]
+pub mod engine;
+
+mod app;
+mod config;
+mod domain;
+mod error;
+mod metrics;
+mod migration;
+mod service;
+mod store;
+mod worker;
+
+use portal_mesh::Row;
+
+pub use config::{Config, JobsConfig};
+pub use error::StartError;
+pub use migration::Migrations;
+pub use service::Service;
+pub use service::status::REASONS;
+
+/// The policy table: one row per method.
+#[must_use]
+pub const fn policy() -> &'static [Row] {
+    service::policy::TABLE
+}

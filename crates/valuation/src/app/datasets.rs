@@ -1,0 +1,61 @@
+//! Creating and reading datasets.
+
+use portal_core::id::{DatasetId, Id, PurposeId};
+use portal_mesh::Permit;
+
+use super::once::Once;
+use super::{App, account};
+use crate::domain::dataset::{Dataset, Description};
+use crate::error::Error;
+use crate::service::policy::{CreateDataset, GetDataset, ListDatasets};
+use crate::store::datasets;
+
+impl App {
+    /// Creates an empty dataset of the caller's.
+    pub async fn create_dataset(
+        &self,
+        permit: &Permit<CreateDataset>,
+        description: Description,
+        once: Once<Dataset>,
+    ) -> Result<Vec<u8>, Error> {
+        let now = self.clock.now();
+        let id = DatasetId::generate(now, self.entropy.as_ref());
+        let dataset = &Dataset::create(id, account(permit)?, description, now);
+        let once = &once;
+        self.database
+            .run_tx("create_dataset", |tx| async move {
+                let create = async {
+                    datasets::insert(&tx, dataset).await?;
+                    Ok(dataset.clone())
+                };
+                once.run(&tx, now, create).await
+            })
+            .await
+    }
+
+    /// One of the caller's datasets.
+    pub async fn dataset(&self, permit: &Permit<GetDataset>, id: DatasetId) -> Result<Dataset, Error> {
+        let owner = account(permit)?;
+        self.database
+            .read("get_dataset", |tx| async move {
+                datasets::find(&tx, id, owner).await?.ok_or(Error::DatasetNotFound)
+            })
+            .await
+    }
+
+    /// The caller's datasets, newest first.
+    pub async fn datasets(
+        &self,
+        permit: &Permit<ListDatasets>,
+        purpose: Option<PurposeId>,
+        (after, limit): (Option<DatasetId>, u32),
+    ) -> Result<Vec<Dataset>, Error> {
+        let filter = &datasets::Filter { owner: account(permit)?, purpose };
+        self.database
+            .read(
+                "list_datasets",
+                |tx| async move { Ok(datasets::list(&tx, filter, after, limit.into()).await?) },
+            )
+            .await
+    }
+}

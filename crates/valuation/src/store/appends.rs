@@ -1,0 +1,220 @@
+//! Appends: records are staged batch by batch in short transactions and become the dataset's by one.
+
+use portal_core::Timestamp;
+use portal_core::id::{DatasetId, Id, SubjectId};
+use portal_store::{ReadTx, StoreError, Tx};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, Value,
+};
+
+use super::entity::{append, batch, record, staged_record};
+use super::rows::{corrupt, floats_from_bytes, floats_to_bytes, split, split_code};
+use super::{ROWS, integer};
+use crate::domain::batch::Batch;
+use crate::domain::dataset::Split;
+use crate::domain::id::AppendId;
+
+/// Where a record stands in its append.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The batch, from zero.
+    pub batch: i64,
+    /// The row in it, from zero.
+    pub row: i64,
+}
+
+/// Begins an append that is thrown away if it is not published or renewed before `expires_at`.
+pub async fn begin(
+    tx: &Tx,
+    id: AppendId,
+    dataset: DatasetId,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    let row = append::ActiveModel {
+        id: Set(id.uuid()),
+        dataset_id: Set(dataset.uuid()),
+        revision: Set(None),
+        expires_at: Set(expires_at.as_micros()),
+    };
+    append::Entity::insert(row).exec_without_returning(tx.conn()).await?;
+    Ok(())
+}
+
+/// Renews an append; an error if it was thrown away.
+pub async fn renew(tx: &Tx, id: AppendId, expires_at: Timestamp) -> Result<(), StoreError> {
+    let renewed = append::Entity::update_many()
+        .col_expr(append::Column::ExpiresAt, expires_at.as_micros().into())
+        .filter(append::Column::Id.eq(id.uuid()))
+        .filter(append::Column::Revision.is_null())
+        .exec(tx.conn())
+        .await?;
+    StoreError::check_rows(1, renewed.rows_affected)
+}
+
+/// Adds a batch.
+pub async fn stage(tx: &Tx, id: AppendId, position: usize, batch: &Batch) -> Result<(), StoreError> {
+    let row = batch::ActiveModel {
+        append_id: Set(id.uuid()),
+        position: Set(integer(position)),
+        split: Set(split_code(batch.split())),
+        features: Set(floats_to_bytes(batch.features())),
+        labels: Set(floats_to_bytes(batch.labels())),
+    };
+    batch::Entity::insert(row).exec_without_returning(tx.conn()).await?;
+    let records: Vec<_> = batch.record_ids().iter().zip(batch.subjects()).enumerate().collect();
+    for chunk in records.chunks(ROWS) {
+        let rows = chunk.iter().map(|(row, (record_id, subject))| staged_record::ActiveModel {
+            append_id: Set(id.uuid()),
+            position: Set(integer(position)),
+            batch_row: Set(integer(*row)),
+            record_id: Set((*record_id).clone()),
+            subject_id: Set(subject.uuid()),
+        });
+        staged_record::Entity::insert_many(rows).exec_without_returning(tx.conn()).await?;
+    }
+    Ok(())
+}
+
+/// The first staged record whose id the dataset, or an earlier batch of the append, has already.
+pub async fn first_duplicate(tx: &Tx, id: AppendId, dataset: DatasetId) -> Result<Option<Place>, StoreError> {
+    const IN_DATASET: &str = "SELECT s.position, s.batch_row FROM staged_record s \
+         JOIN record r ON r.dataset_id = $2 AND r.record_id = s.record_id \
+         WHERE s.append_id = $1 ORDER BY s.position, s.batch_row LIMIT 1";
+    const IN_APPEND: &str = "SELECT s.position, s.batch_row FROM staged_record s \
+         JOIN staged_record e ON e.append_id = s.append_id AND e.record_id = s.record_id \
+         AND e.position < s.position \
+         WHERE s.append_id = $1 ORDER BY s.position, s.batch_row LIMIT 1";
+    for (sql, values) in [
+        (IN_DATASET, vec![Value::from(id.uuid()), Value::from(dataset.uuid())]),
+        (IN_APPEND, vec![Value::from(id.uuid())]),
+    ] {
+        let statement = Statement::from_sql_and_values(tx.conn().get_database_backend(), sql, values);
+        if let Some(row) = tx.conn().query_one_raw(statement).await? {
+            let place = Place { batch: row.try_get_by_index(0)?, row: row.try_get_by_index(1)? };
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the staged records the dataset's, as `revision`.
+pub async fn publish(tx: &Tx, id: AppendId, dataset: DatasetId, revision: i64) -> Result<(), StoreError> {
+    const MOVE: &str = "INSERT INTO record \
+         (dataset_id, record_id, append_id, position, batch_row, subject_id, revision) \
+         SELECT $2, record_id, append_id, position, batch_row, subject_id, $3 \
+         FROM staged_record WHERE append_id = $1";
+    let published = append::Entity::update_many()
+        .col_expr(append::Column::Revision, revision.into())
+        .filter(append::Column::Id.eq(id.uuid()))
+        .filter(append::Column::Revision.is_null())
+        .exec(tx.conn())
+        .await?;
+    StoreError::check_rows(1, published.rows_affected)?;
+    let values = vec![Value::from(id.uuid()), Value::from(dataset.uuid()), Value::from(revision)];
+    let statement = Statement::from_sql_and_values(tx.conn().get_database_backend(), MOVE, values);
+    tx.conn().execute_raw(statement).await?;
+    delete_staged(tx, id).await
+}
+
+/// Throws an append away, unless it was published.
+pub async fn discard(tx: &Tx, id: AppendId) -> Result<(), StoreError> {
+    let discarded = append::Entity::delete_many()
+        .filter(append::Column::Id.eq(id.uuid()))
+        .filter(append::Column::Revision.is_null())
+        .exec(tx.conn())
+        .await?;
+    if discarded.rows_affected > 0 {
+        delete_staged(tx, id).await?;
+        let batches = batch::Column::AppendId.eq(id.uuid());
+        batch::Entity::delete_many().filter(batches).exec(tx.conn()).await?;
+    }
+    Ok(())
+}
+
+async fn delete_staged(tx: &Tx, id: AppendId) -> Result<(), StoreError> {
+    let staged = staged_record::Column::AppendId.eq(id.uuid());
+    staged_record::Entity::delete_many().filter(staged).exec(tx.conn()).await?;
+    Ok(())
+}
+
+/// Appends that were neither published nor renewed in time.
+pub async fn expired(tx: &ReadTx, now: Timestamp) -> Result<Vec<AppendId>, StoreError> {
+    let rows = append::Entity::find()
+        .filter(append::Column::Revision.is_null())
+        .filter(append::Column::ExpiresAt.lte(now.as_micros()))
+        .limit(100)
+        .all(tx.conn())
+        .await?;
+    Ok(rows.into_iter().map(|row| AppendId::from_uuid(row.id)).collect())
+}
+
+/// Everybody with a record in the dataset as it was at `revision`.
+pub async fn subjects(tx: &ReadTx, dataset: DatasetId, revision: i64) -> Result<Vec<SubjectId>, StoreError> {
+    let ids: Vec<sea_orm::prelude::Uuid> = record::Entity::find()
+        .select_only()
+        .column(record::Column::SubjectId)
+        .distinct()
+        .filter(record::Column::DatasetId.eq(dataset.uuid()))
+        .filter(record::Column::Revision.lte(revision))
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    Ok(ids.into_iter().map(SubjectId::from_uuid).collect())
+}
+
+/// A batch as it is stored.
+pub struct Stored {
+    /// Where its records belong.
+    pub split: Split,
+    /// Row by row.
+    pub features: Vec<f32>,
+    /// One per row.
+    pub labels: Vec<f32>,
+    /// Its records in order: row, id, subject.
+    pub records: Vec<(usize, String, SubjectId)>,
+}
+
+/// Where the batches of a dataset are, in the order of appending, as it was at `revision`.
+pub async fn batches(
+    tx: &ReadTx,
+    dataset: DatasetId,
+    revision: i64,
+) -> Result<Vec<(AppendId, i64)>, StoreError> {
+    const SQL: &str = "SELECT b.append_id, b.position FROM batch b \
+         JOIN append a ON a.id = b.append_id \
+         WHERE a.dataset_id = $1 AND a.revision <= $2 ORDER BY a.revision, b.position";
+    let values = vec![Value::from(dataset.uuid()), Value::from(revision)];
+    let statement = Statement::from_sql_and_values(tx.conn().get_database_backend(), SQL, values);
+    let rows = tx.conn().query_all_raw(statement).await?;
+    let place = |row: &sea_orm::QueryResult| {
+        Ok((AppendId::from_uuid(row.try_get_by_index(0)?), row.try_get_by_index(1)?))
+    };
+    rows.iter().map(place).collect::<Result<_, sea_orm::DbErr>>().map_err(StoreError::from)
+}
+
+/// One batch with those of its records that still are.
+pub async fn read(tx: &ReadTx, (id, position): (AppendId, i64)) -> Result<Stored, StoreError> {
+    let bad = |column| move || corrupt("batch", column, &format_args!("{id}/{position}"));
+    let row = batch::Entity::find_by_id((id.uuid(), position)).one(tx.conn()).await?;
+    let row = row.ok_or_else(bad("append_id"))?;
+    let records: Vec<(i64, String, sea_orm::prelude::Uuid)> = record::Entity::find()
+        .select_only()
+        .columns([record::Column::BatchRow, record::Column::RecordId, record::Column::SubjectId])
+        .filter(record::Column::AppendId.eq(id.uuid()))
+        .filter(record::Column::Position.eq(position))
+        .order_by_asc(record::Column::BatchRow)
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    let record = |(row, record_id, subject): (i64, String, sea_orm::prelude::Uuid)| {
+        let row = usize::try_from(row).map_err(|_| corrupt("record", "batch_row", &id))?;
+        Ok((row, record_id, SubjectId::from_uuid(subject)))
+    };
+    Ok(Stored {
+        split: split(row.split).ok_or_else(bad("split"))?,
+        features: floats_from_bytes(&row.features).ok_or_else(bad("features"))?,
+        labels: floats_from_bytes(&row.labels).ok_or_else(bad("labels"))?,
+        records: records.into_iter().map(record).collect::<Result<_, StoreError>>()?,
+    })
+}

@@ -1,0 +1,315 @@
+//! One job, from the question of consent to the published result.
+//!
+//! Consent decides twice: before the records are read, and again when the engine is done. Whoever is not permitted at
+//! the first is not read at all; whoever is not permitted any more at the second is taken out and the rest is valued
+//! anew, until nobody is missing. If consent can't be asked, nothing is valued.
+
+use std::collections::{HashMap, HashSet};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portal_core::id::{DatasetId, PurposeId, SubjectId};
+use portal_store::{ReadTx, StoreError};
+use tokio::time::{Instant, sleep};
+
+use super::keeper::{Gauge, keep};
+use crate::app::App;
+use crate::app::consent::ConsentUnavailable;
+use crate::domain::dataset::{Dataset, Shape, Split, Task};
+use crate::domain::id::WorkerId;
+use crate::domain::outcome::{Member, Outcome};
+use crate::domain::valuation::{Cause, Exclusion, Failure, Valuation};
+use crate::engine::{self, EngineError, KnnShapley, TrainingSet, ValidationSet, Values};
+use crate::error::Error;
+use crate::store::{appends, datasets, results, valuations};
+
+/// Pause before consent is asked again, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How a job ended.
+pub enum End {
+    /// The process is stopping: to be given back.
+    Drained,
+    /// There will be no values.
+    Failed(Failure),
+    /// It is not this worker's any more.
+    Lost,
+    /// The values are there.
+    Published,
+    /// The database failed: to be run again.
+    Stuck(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "a stored record can't be read");
+                Self::Failed(Failure::Unreadable)
+            }
+            error => Self::Stuck(error),
+        }
+    }
+}
+
+/// A job that this worker holds.
+pub struct Job {
+    app: Arc<App>,
+    worker: WorkerId,
+    valuation: Valuation,
+    patience: Duration,
+    gauge: Arc<Gauge>,
+}
+
+/// Who is in and who is out.
+struct People {
+    permitted: HashSet<SubjectId>,
+    withdrawn: HashSet<SubjectId>,
+}
+
+/// What the engine is given, and what it is not.
+#[derive(Default)]
+struct Samples {
+    training: Part,
+    validation: Part,
+    members: Vec<Member>,
+    subjects: HashSet<SubjectId>,
+    excluded: HashMap<Cause, (Exclusion, HashSet<SubjectId>)>,
+}
+
+#[derive(Default)]
+struct Part {
+    features: Vec<f32>,
+    labels: Vec<f32>,
+}
+
+impl Job {
+    pub fn new(app: Arc<App>, worker: WorkerId, valuation: Valuation, patience: Duration) -> Self {
+        let gauge = Gauge::new(Arc::clone(&app.clock));
+        Self { app, worker, valuation, patience, gauge }
+    }
+
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    pub fn valuation(&self) -> &Valuation {
+        &self.valuation
+    }
+
+    /// Runs until the values are published, there will be none, the job is lost or `stop` resolves.
+    pub async fn run(&self, stop: &mut Pin<&mut impl Future<Output = ()>>) -> End {
+        let end = tokio::select! {
+            result = self.value() => result.err().unwrap_or(End::Published),
+            () = keep(&self.app, self.valuation.id, self.worker, &self.gauge) => End::Lost,
+            () = stop => End::Drained,
+        };
+        self.gauge.stop();
+        end
+    }
+
+    async fn value(&self) -> Result<(), End> {
+        let dataset = self.dataset().await?;
+        let purpose = dataset.description.purpose;
+        let everybody = self.everybody(dataset.id).await?;
+        let permitted = self.permitted(purpose, &everybody).await?;
+        let mut people = People { permitted, withdrawn: HashSet::new() };
+        loop {
+            let samples = self.samples(dataset.id, &people).await?;
+            let Samples { training, validation, members, subjects, excluded } = samples;
+            let units = i64::try_from(validation.labels.len()).unwrap_or(i64::MAX);
+            let nothing = empty_utility(dataset.description.shape.task, &validation.labels);
+            let values = self.compute(dataset.description.shape, training, validation).await?;
+            let subjects: Vec<_> = subjects.into_iter().collect();
+            let still = self.permitted(purpose, &subjects).await?;
+            let gone: Vec<_> = subjects.into_iter().filter(|subject| !still.contains(subject)).collect();
+            if gone.is_empty() {
+                let outcome = Outcome::new(members, &values, nothing);
+                return self.publish(&outcome, exclusions(excluded), units).await;
+            }
+            tracing::info!(valuation = %self.valuation.id, subjects = gone.len(), "consents ended meanwhile");
+            for subject in gone {
+                people.permitted.remove(&subject);
+                people.withdrawn.insert(subject);
+            }
+        }
+    }
+
+    async fn dataset(&self) -> Result<Dataset, End> {
+        let (id, owner) = (self.valuation.dataset, self.valuation.owner);
+        let find =
+            |tx: ReadTx| async move { datasets::find(&tx, id, owner).await?.ok_or(Error::DatasetNotFound) };
+        Ok(self.app.database.read("valued_dataset", find).await?)
+    }
+
+    async fn everybody(&self, dataset: DatasetId) -> Result<Vec<SubjectId>, End> {
+        let revision = self.valuation.dataset_revision;
+        let find = |tx: ReadTx| async move { Ok(appends::subjects(&tx, dataset, revision).await?) };
+        let found: Result<_, Error> = self.app.database.read("valued_subjects", find).await;
+        Ok(found?)
+    }
+
+    /// Asks consent, again and again until patience ends.
+    async fn permitted(&self, purpose: PurposeId, subjects: &[SubjectId]) -> Result<HashSet<SubjectId>, End> {
+        let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            let error: ConsentUnavailable = match self.app.consent.permitted(purpose, subjects).await {
+                Ok(permitted) => return Ok(permitted),
+                Err(error) => error,
+            };
+            let id = self.valuation.id;
+            tracing::warn!(
+                valuation = %id,
+                %error,
+                cause = std::error::Error::source(&error),
+                "consent can't be asked, so nothing is valued"
+            );
+            if started.elapsed() + pause > self.patience {
+                return Err(End::Failed(Failure::ConsentUnavailable));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Reads the records of `people.permitted`, and counts the others.
+    async fn samples(&self, dataset: DatasetId, people: &People) -> Result<Samples, End> {
+        let revision = self.valuation.dataset_revision;
+        let read = |tx: ReadTx| async move {
+            let mut samples = Samples::default();
+            for place in appends::batches(&tx, dataset, revision).await? {
+                let batch = appends::read(&tx, place).await?;
+                samples.add(batch, people).ok_or_else(|| Error::Store(corrupt(place)))?;
+            }
+            Ok(samples)
+        };
+        let samples: Result<_, Error> = self.app.database.read("valued_records", read).await;
+        Ok(samples?)
+    }
+
+    /// Runs the engine on a thread of its own.
+    async fn compute(&self, shape: Shape, training: Part, validation: Part) -> Result<Values, End> {
+        self.gauge.begin(validation.labels.len());
+        let (gauge, k) = (Arc::clone(&self.gauge), self.valuation.method.k);
+        let run = move || {
+            let (task, width) = (task(shape.task), size(shape.feature_count));
+            let training = TrainingSet::new(task, width, training.features, &training.labels)?;
+            let validation = ValidationSet::new(task, width, validation.features, &validation.labels)?;
+            KnnShapley::new(size(k)).value(&training, &validation, &mut |progress| gauge.advance(progress))
+        };
+        match tokio::task::spawn_blocking(run).await {
+            Ok(Ok(values)) => Ok(values),
+            Ok(Err(error)) => Err(self.refused(error)),
+            Err(error) => {
+                tracing::error!(valuation = %self.valuation.id, %error, "the engine did not come back");
+                Err(End::Failed(Failure::Internal))
+            }
+        }
+    }
+
+    fn refused(&self, error: EngineError) -> End {
+        let failure = match error {
+            EngineError::Cancelled => return End::Lost,
+            EngineError::EmptySplit { split: engine::Split::Training } => {
+                Failure::NothingToValue(Split::Training)
+            }
+            EngineError::EmptySplit { split: engine::Split::Validation } => {
+                Failure::NothingToValue(Split::Validation)
+            }
+            error => {
+                tracing::error!(valuation = %self.valuation.id, %error, "the engine refused");
+                Failure::Internal
+            }
+        };
+        End::Failed(failure)
+    }
+
+    async fn publish(&self, outcome: &Outcome, exclusions: Vec<Exclusion>, units: i64) -> Result<(), End> {
+        let (id, worker, now) = (self.valuation.id, self.worker, self.app.clock.now());
+        let exclusions = &exclusions;
+        let publish = |tx: portal_store::Tx| async move {
+            let ours = valuations::succeed(&tx, id, worker, (&outcome.summary, units), now).await?;
+            if ours {
+                results::insert(&tx, id, outcome, exclusions).await?;
+            }
+            Ok(ours)
+        };
+        let published: Result<bool, Error> = self.app.database.run_tx("publish_valuation", publish).await;
+        if published? { Ok(()) } else { Err(End::Lost) }
+    }
+}
+
+impl Samples {
+    /// Takes the permitted records of `batch`; `None` if the batch has fewer numbers than records.
+    fn add(&mut self, batch: appends::Stored, people: &People) -> Option<()> {
+        let rows = batch.labels.len();
+        let width = batch.features.len().checked_div(rows)?;
+        for (row, record_id, subject) in batch.records {
+            if !people.permitted.contains(&subject) {
+                self.exclude(batch.split, subject, people.withdrawn.contains(&subject));
+                continue;
+            }
+            let start = row.checked_mul(width)?;
+            let features = batch.features.get(start..start.checked_add(width)?)?;
+            let part = match batch.split {
+                Split::Training => &mut self.training,
+                Split::Validation => &mut self.validation,
+            };
+            part.features.extend_from_slice(features);
+            part.labels.push(*batch.labels.get(row)?);
+            self.subjects.insert(subject);
+            if batch.split == Split::Training {
+                self.members.push(Member { record_id, subject });
+            }
+        }
+        Some(())
+    }
+
+    fn exclude(&mut self, split: Split, subject: SubjectId, withdrawn: bool) {
+        let cause = if withdrawn { Cause::Withdrawn } else { Cause::NotPermitted };
+        let nothing = Exclusion { cause, training: 0, validation: 0, subjects: 0 };
+        let (exclusion, subjects) = self.excluded.entry(cause).or_insert((nothing, HashSet::new()));
+        match split {
+            Split::Training => exclusion.training += 1,
+            Split::Validation => exclusion.validation += 1,
+        }
+        subjects.insert(subject);
+    }
+}
+
+/// What the engine's game is worth without any training record.
+fn empty_utility(task: Task, labels: &[f32]) -> f64 {
+    match task {
+        Task::Classification => 0.0,
+        Task::Regression => {
+            let squares: f64 = labels.iter().map(|label| f64::from(*label).powi(2)).sum();
+            -squares / (labels.len().max(1) as f64)
+        }
+    }
+}
+
+fn exclusions(excluded: HashMap<Cause, (Exclusion, HashSet<SubjectId>)>) -> Vec<Exclusion> {
+    let counted = |(exclusion, subjects): (Exclusion, HashSet<SubjectId>)| Exclusion {
+        subjects: i64::try_from(subjects.len()).unwrap_or(i64::MAX),
+        ..exclusion
+    };
+    excluded.into_values().map(counted).collect()
+}
+
+fn corrupt((append, position): (crate::domain::id::AppendId, i64)) -> StoreError {
+    StoreError::Corrupt { table: "batch", column: "features", row: format!("{append}/{position}") }
+}
+
+const fn task(task: Task) -> engine::Task {
+    match task {
+        Task::Classification => engine::Task::Classification,
+        Task::Regression => engine::Task::Regression,
+    }
+}
+
+fn size(number: NonZeroU32) -> NonZeroUsize {
+    NonZeroUsize::try_from(number).unwrap_or(NonZeroUsize::MAX)
+}

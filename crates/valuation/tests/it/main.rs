@@ -1,0 +1,11 @@
+//! The valuation service through real gRPC over mutual TLS, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod access;
+mod consent;
+mod datasets;
+mod jobs;
+mod real_consent;
+mod schema;
+mod values;
+mod world;
