@@ -78,10 +78,7 @@ impl Service {
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
         let secret = config.secrets.load()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
-        let store_metrics = host.metrics.register(|registry| {
-            let labelled = registry.sub_registry_with_label(("service".into(), Workload::Auth.name().into()));
-            portal_store::Metrics::register(labelled)
-        });
+        let store_metrics = host.metrics.shared(portal_store::Metrics::register);
         let database = Database::connect(&config.database, Arc::clone(&host.entropy), store_metrics).await?;
         migrate::up::<Migrations>(&database).await?;
         let issuer = portal_mesh::token::issuer(identity.trust_domain());

@@ -1,6 +1,5 @@
 //! The gRPC edge: one thin function per rpc: parse → permit → use case → reply. No SQL and no rule.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use portal_core::{Invalid, Role, Workload};
@@ -43,11 +42,8 @@ impl Service {
         let identity = Identity::load(&config.identity, Workload::Consent, &host)?;
         let auth_address = config.upstreams.address(Workload::Auth)?;
         let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, auth_address, &host);
-        let (store_metrics, metrics) = host.metrics.register(|registry| {
-            let label = (Cow::Borrowed("service"), Cow::Borrowed("consent"));
-            let store = portal_store::Metrics::register(registry.sub_registry_with_label(label));
-            (store, Metrics::register(registry))
-        });
+        let store_metrics = host.metrics.shared(portal_store::Metrics::register);
+        let metrics = host.metrics.register(Metrics::register);
         let database = Database::connect(&config.database, Arc::clone(&host.entropy), store_metrics).await?;
         migrate::up::<Migrations>(&database).await?;
 

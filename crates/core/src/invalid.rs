@@ -82,7 +82,10 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, violation) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
+            match violation.field.as_str() {
+                "" => write!(f, "{separator}{}", violation.description)?,
+                field => write!(f, "{separator}{field}: {}", violation.description)?,
+            }
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The process's metrics registry and the metrics of the mesh itself. All names start with `portal_`.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +23,15 @@ pub struct Metrics(Arc<Shared>);
 struct Shared {
     registry: Mutex<Registry>,
     mesh: MeshMetrics,
+    /// Metrics that several services of a process count in, by type.
+    shared: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("portal");
         let mesh = MeshMetrics::register(&mut registry);
-        Self(Arc::new(Shared { registry: Mutex::new(registry), mesh }))
+        Self(Arc::new(Shared { registry: Mutex::new(registry), mesh, shared: Mutex::default() }))
     }
 }
 
@@ -35,6 +39,19 @@ impl Metrics {
     /// Registers metrics; their names get the prefix `portal_`.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         register(&mut self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The metrics of type `T`, registered at the first call: two services in one process that use the same library count
+    /// in the same metrics, since a name may be told only once.
+    pub fn shared<T: Any + Clone + Send + Sync>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = shared.get(&TypeId::of::<T>()).and_then(|metrics| metrics.downcast_ref::<T>())
+        {
+            return metrics.clone();
+        }
+        let metrics = self.register(register);
+        shared.insert(TypeId::of::<T>(), Box::new(metrics.clone()));
+        metrics
     }
 
     /// The metrics of the mesh.

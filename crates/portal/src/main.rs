@@ -1,2 +1,49 @@
-//! portal
-fn main() {}
+//! `portal`: the one binary. It reads the environment, the arguments and the configuration, wires the services, and
+//! turns errors into exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#![forbid(unsafe_code)]
+
+mod certs;
+mod cli;
+mod config;
+mod files;
+mod healthcheck;
+mod migrate;
+mod output;
+mod serve;
+mod services;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::config::Unusable;
+
+fn main() -> ExitCode {
+    // Clap prints what is wrong, or the help, and exits with 2 or 0 by itself.
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            let usage = error.downcast_ref::<Unusable>().is_some();
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Auth { config } => serve::run(portal_core::Workload::Auth, &config).map(done),
+        Command::Certs { command } => certs::run(&command).map(done),
+        Command::CheckConfig { file, service } => config::check(&file, service).map(done),
+        Command::Consent { config } => serve::run(portal_core::Workload::Consent, &config).map(done),
+        Command::Gateway { config } => serve::run(portal_core::Workload::Gateway, &config).map(done),
+        Command::Healthcheck { admin } => Ok(healthcheck::run(admin)),
+        Command::Migrate { command } => migrate::run(&command).map(done),
+        Command::Up(options) => up::run(&options).map(done),
+        Command::Valuation { config } => serve::run(portal_core::Workload::Valuation, &config).map(done),
+    }
+}

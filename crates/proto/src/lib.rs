@@ -2,10 +2,12 @@
 //!
 //! Everything below [`portal`] and [`google`] is generated from `proto/` by `cargo xtask codegen` and
 //! checked in under `src/gen/`: building needs neither protoc nor a build script, and a test of
-//! `xtask` regenerates and compares. Nothing here has behaviour of its own.
+//! `xtask` regenerates and compares. The only behaviour is in [`edge`]: what servers answer without a handler.
 //!
-//! A server trait has a default for every method, which answers UNIMPLEMENTED.
+//! A server trait has a default for every method, which answers UNIMPLEMENTED ([`edge::not_implemented`]).
 #![forbid(unsafe_code)]
+
+pub mod edge;
 
 pub use portal::{auth, common, consent, ledger, valuation};
 

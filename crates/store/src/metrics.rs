@@ -66,11 +66,11 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let name = "portal_store_transactions";
+        let name = "store_transactions";
         registry.register(name, "Transactions that ended, by outcome", metrics.ended.clone());
-        let name = "portal_store_transaction_retries";
+        let name = "store_transaction_retries";
         registry.register(name, "Times a transaction was tried again", metrics.retries.clone());
-        let name = "portal_store_transaction_duration";
+        let name = "store_transaction_duration";
         let help = "Time from asking for a transaction to its end, retries included";
         registry.register_with_unit(name, help, Unit::Seconds, metrics.seconds.clone());
         metrics

@@ -424,7 +424,7 @@ pub mod operations_server {
             tonic::Response<super::ListOperationsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gets the latest state of a long-running operation.  Clients can use this
         /// method to poll the operation result at intervals as recommended by the API
@@ -433,7 +433,7 @@ pub mod operations_server {
             &self,
             request: tonic::Request<super::GetOperationRequest>,
         ) -> std::result::Result<tonic::Response<super::Operation>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Deletes a long-running operation. This method indicates that the client is
         /// no longer interested in the operation result. It does not cancel the
@@ -443,7 +443,7 @@ pub mod operations_server {
             &self,
             request: tonic::Request<super::DeleteOperationRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts asynchronous cancellation on a long-running operation.  The server
         /// makes a best effort to cancel the operation, but success is not
@@ -460,7 +460,7 @@ pub mod operations_server {
             &self,
             request: tonic::Request<super::CancelOperationRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Waits until the specified long-running operation is done or reaches at most
         /// a specified timeout, returning the latest state.  If the operation is
@@ -475,7 +475,7 @@ pub mod operations_server {
             &self,
             request: tonic::Request<super::WaitOperationRequest>,
         ) -> std::result::Result<tonic::Response<super::Operation>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Manages long-running operations with an API service.
@@ -593,7 +593,7 @@ pub mod operations_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListOperationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -638,7 +638,7 @@ pub mod operations_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOperationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -683,7 +683,7 @@ pub mod operations_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteOperationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -728,7 +728,7 @@ pub mod operations_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelOperationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -773,7 +773,7 @@ pub mod operations_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WaitOperationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -729,14 +729,14 @@ pub mod account_service_server {
             &self,
             request: tonic::Request<super::CreateAccountRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one account: one's own, or any for an operator.
         async fn get_account(
             &self,
             request: tonic::Request<super::GetAccountRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Changes the display name or the e-mail. A new e-mail is kept as `pending_email`
         /// until VerifyEmail confirms it.
@@ -744,7 +744,7 @@ pub mod account_service_server {
             &self,
             request: tonic::Request<super::UpdateAccountRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Replaces one's own password. Every other session of the account is revoked.
         ///
@@ -756,7 +756,7 @@ pub mod account_service_server {
             tonic::Response<super::ChangePasswordResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Deletes an account: its sealed data is destroyed, its sessions die, a tombstone
         /// without personal data stays.
@@ -767,7 +767,7 @@ pub mod account_service_server {
             tonic::Response<super::DeleteAccountResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists accounts, newest first. Operators only.
         async fn list_accounts(
@@ -777,7 +777,7 @@ pub mod account_service_server {
             tonic::Response<super::ListAccountsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Locks an account and revokes its sessions. Operators only.
         ///
@@ -786,14 +786,14 @@ pub mod account_service_server {
             &self,
             request: tonic::Request<super::LockAccountRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lifts a lock, whoever or whatever set it. Operators only.
         async fn unlock_account(
             &self,
             request: tonic::Request<super::UnlockAccountRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Replaces the roles of an account. Its sessions go on; signed tokens that carry the old
         /// roles are revoked, so that the next exchange carries the new ones. Operators only.
@@ -804,7 +804,7 @@ pub mod account_service_server {
             &self,
             request: tonic::Request<super::SetRolesRequest>,
         ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Sends a recovery token to the e-mail, if an account has it. The answer and its time
         /// are the same whether or not one does. Public.
@@ -815,7 +815,7 @@ pub mod account_service_server {
             tonic::Response<super::StartRecoveryResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Sets a new password with a recovery token, lifts a lock and revokes all sessions.
         /// Second factors stay as they are. Public.
@@ -828,7 +828,7 @@ pub mod account_service_server {
             tonic::Response<super::CompleteRecoveryResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Confirms an e-mail with the token that was sent to it. Public.
         ///
@@ -840,7 +840,7 @@ pub mod account_service_server {
             tonic::Response<super::VerifyEmailResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Accounts: people and staff who sign in, their roles and their life cycle.
@@ -955,7 +955,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1000,7 +1000,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1045,7 +1045,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1091,7 +1091,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChangePasswordSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1136,7 +1136,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1181,7 +1181,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListAccountsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1226,7 +1226,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LockAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1271,7 +1271,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnlockAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1316,7 +1316,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetRolesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1361,7 +1361,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartRecoverySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1407,7 +1407,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompleteRecoverySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1452,7 +1452,7 @@ pub mod account_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifyEmailSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1858,7 +1858,7 @@ pub mod audit_service_server {
             tonic::Response<super::ListAuditEventsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Streams events in the order of the ledger, at least once, for a SIEM.
         ///
@@ -1870,7 +1870,7 @@ pub mod audit_service_server {
             tonic::Response<BoxStream<super::AuditEvent>>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// The log of security events: who did what and how it ended, without personal data.
@@ -1982,7 +1982,7 @@ pub mod audit_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListAuditEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2030,7 +2030,7 @@ pub mod audit_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchAuditEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2472,14 +2472,14 @@ pub mod client_service_server {
             &self,
             request: tonic::Request<super::CreateClientRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one client, without its secret.
         async fn get_client(
             &self,
             request: tonic::Request<super::GetClientRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists clients, newest first, without secrets.
         async fn list_clients(
@@ -2489,7 +2489,7 @@ pub mod client_service_server {
             tonic::Response<super::ListClientsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives a confidential client a new secret, shown only in this reply; the old one lives
         /// on for the overlap asked for.
@@ -2499,7 +2499,7 @@ pub mod client_service_server {
             &self,
             request: tonic::Request<super::RotateClientSecretRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Deletes a client and ends every token given to it.
         async fn delete_client(
@@ -2509,7 +2509,7 @@ pub mod client_service_server {
             tonic::Response<super::DeleteClientResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// OAuth 2.1 clients: applications and services that hold tokens. Operators only.
@@ -2619,7 +2619,7 @@ pub mod client_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateClientSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2664,7 +2664,7 @@ pub mod client_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetClientSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2709,7 +2709,7 @@ pub mod client_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListClientsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2755,7 +2755,7 @@ pub mod client_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateClientSecretSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2800,7 +2800,7 @@ pub mod client_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteClientSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3112,7 +3112,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads the report of a scan, the newest unless one is named.
         async fn get_report(
@@ -3122,7 +3122,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Checks that the stored data of auth is whole. Operators only.
@@ -3235,7 +3235,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunScanSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3283,7 +3283,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3525,7 +3525,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::ListKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts a new key in force for a use and retires the one before.
         async fn rotate_keys(
@@ -3535,7 +3535,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::RotateKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives the inventory of the cryptography in use.
         async fn get_crypto_inventory(
@@ -3547,7 +3547,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::CryptoInventory>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// The life cycle of the keys of auth; never key material. Operators only.
@@ -3660,7 +3660,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3708,7 +3708,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3757,7 +3757,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCryptoInventorySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4065,7 +4065,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::Checkpoint>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that a leaf is in the ledger.
         async fn get_inclusion_proof(
@@ -4077,7 +4077,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::InclusionProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that the ledger only grew between two sizes.
         async fn get_consistency_proof(
@@ -4089,7 +4089,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ConsistencyProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists leaves in the order of the ledger.
         async fn list_entries(
@@ -4099,7 +4099,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ListEntriesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives the public keys that verify the checkpoints.
         async fn get_ledger_keys(
@@ -4111,7 +4111,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::GetLedgerKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// The append-only, signed ledger of auth (security events). Its entries are
@@ -4225,7 +4225,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4274,7 +4274,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInclusionProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4323,7 +4323,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsistencyProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4371,7 +4371,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4419,7 +4419,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetLedgerKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4937,7 +4937,7 @@ pub mod session_service_server {
             tonic::Response<super::CreateSessionResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Finishes a sign-in that asked for a second factor. Public.
         ///
@@ -4947,7 +4947,7 @@ pub mod session_service_server {
             &self,
             request: tonic::Request<super::CompleteMfaRequest>,
         ) -> std::result::Result<tonic::Response<super::Session>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Trades a refresh token for a new pair of tokens; the old refresh token is spent. The
         /// same token again within 10 s gets the same successor (a lost reply costs nothing);
@@ -4958,7 +4958,7 @@ pub mod session_service_server {
             &self,
             request: tonic::Request<super::RefreshSessionRequest>,
         ) -> std::result::Result<tonic::Response<super::Session>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the live sessions of an account, last used first, without tokens.
         async fn list_sessions(
@@ -4968,7 +4968,7 @@ pub mod session_service_server {
             tonic::Response<super::ListSessionsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Ends one session: the caller's own, another of the same account, or any for an
         /// operator. Its tokens are refused everywhere within 1 s. Ending it again changes nothing.
@@ -4979,7 +4979,7 @@ pub mod session_service_server {
             tonic::Response<super::RevokeSessionResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Ends all sessions of an account.
         async fn revoke_all_sessions(
@@ -4989,7 +4989,7 @@ pub mod session_service_server {
             tonic::Response<super::RevokeAllSessionsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Sessions: signing in, staying signed in, signing out.
@@ -5103,7 +5103,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5148,7 +5148,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompleteMfaSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5194,7 +5194,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RefreshSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5239,7 +5239,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSessionsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5284,7 +5284,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5330,7 +5330,7 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeAllSessionsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5992,7 +5992,7 @@ pub mod mfa_service_server {
             tonic::Response<super::EnrollTotpResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Turns TOTP on with a code of the new secret; gives recovery codes, shown only here.
         ///
@@ -6005,7 +6005,7 @@ pub mod mfa_service_server {
             tonic::Response<super::ConfirmTotpResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Turns TOTP off; needs proof of a factor.
         async fn disable_totp(
@@ -6015,7 +6015,7 @@ pub mod mfa_service_server {
             tonic::Response<super::DisableTotpResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Replaces all recovery codes; needs proof of a factor. Shown only here.
         async fn regenerate_recovery_codes(
@@ -6025,7 +6025,7 @@ pub mod mfa_service_server {
             tonic::Response<super::RegenerateRecoveryCodesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts adding a passkey: gives what the browser's `navigator.credentials.create` needs.
         async fn begin_passkey_registration(
@@ -6035,7 +6035,7 @@ pub mod mfa_service_server {
             tonic::Response<super::BeginPasskeyRegistrationResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Adds the passkey the browser made.
         ///
@@ -6044,7 +6044,7 @@ pub mod mfa_service_server {
             &self,
             request: tonic::Request<super::FinishPasskeyRegistrationRequest>,
         ) -> std::result::Result<tonic::Response<super::Factor>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts signing in with a passkey: gives what the browser's `navigator.credentials.get`
         /// needs. The answer does not tell whether an account or a passkey exists. Public.
@@ -6055,7 +6055,7 @@ pub mod mfa_service_server {
             tonic::Response<super::BeginPasskeyAuthenticationResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Signs in with a passkey and no password. (As a second factor the assertion goes to
         /// SessionService.CompleteMfa.) Public.
@@ -6065,7 +6065,7 @@ pub mod mfa_service_server {
             &self,
             request: tonic::Request<super::FinishPasskeyAuthenticationRequest>,
         ) -> std::result::Result<tonic::Response<super::Session>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the confirmed factors of an account.
         async fn list_factors(
@@ -6075,7 +6075,7 @@ pub mod mfa_service_server {
             tonic::Response<super::ListFactorsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Removes a factor; needs proof of a factor, in the body and never in a URL.
         async fn delete_factor(
@@ -6085,7 +6085,7 @@ pub mod mfa_service_server {
             tonic::Response<super::DeleteFactorResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Second factors and passkeys of an account.
@@ -6199,7 +6199,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EnrollTotpSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6244,7 +6244,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfirmTotpSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6289,7 +6289,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DisableTotpSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6340,7 +6340,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RegenerateRecoveryCodesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6391,7 +6391,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BeginPasskeyRegistrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6443,7 +6443,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishPasskeyRegistrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6495,7 +6495,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BeginPasskeyAuthenticationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6547,7 +6547,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishPasskeyAuthenticationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6592,7 +6592,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListFactorsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6637,7 +6637,7 @@ pub mod mfa_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteFactorSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6946,7 +6946,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::ListMigrationsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one migration with its progress.
         async fn get_migration(
@@ -6956,7 +6956,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts a data migration, or lets a paused one go on.
         async fn start_migration(
@@ -6968,7 +6968,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Pauses a running data migration after its present batch.
         async fn pause_migration(
@@ -6980,7 +6980,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts back what a data migration moved.
         async fn rollback_migration(
@@ -6992,7 +6992,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Schema and data migrations of auth. Operators only.
@@ -7106,7 +7106,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMigrationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7155,7 +7155,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7204,7 +7204,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7253,7 +7253,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PauseMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7302,7 +7302,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7850,7 +7850,7 @@ pub mod token_service_server {
             &self,
             request: tonic::Request<super::GetKeySetRequest>,
         ) -> std::result::Result<tonic::Response<super::KeySet>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Says whether a token is live and what it stands for (RFC 7662). A dead, unknown or
         /// malformed token is `active = false`, never an error. For the gateway's own use.
@@ -7861,7 +7861,7 @@ pub mod token_service_server {
             tonic::Response<super::IntrospectTokenResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Ends a token and its family (RFC 7009). An unknown token is no error.
         async fn revoke_token(
@@ -7871,7 +7871,7 @@ pub mod token_service_server {
             tonic::Response<super::RevokeTokenResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Exchanges an opaque access token for a short-lived signed token that services verify
         /// (RFC 9068 `at+jwt`, ML-DSA-65), with the roles of this moment.
@@ -7887,7 +7887,7 @@ pub mod token_service_server {
             tonic::Response<super::ExchangeTokenResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Streams every revocation, in order and at least once, with a heartbeat at the start
         /// and then at a fixed interval. A watcher that hears nothing for two intervals has lost
@@ -7902,7 +7902,7 @@ pub mod token_service_server {
             tonic::Response<BoxStream<super::Revocation>>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Tokens: the keys that verify them, what they mean, their exchange and their end.
@@ -8012,7 +8012,7 @@ pub mod token_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetKeySetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8057,7 +8057,7 @@ pub mod token_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IntrospectTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8102,7 +8102,7 @@ pub mod token_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8147,7 +8147,7 @@ pub mod token_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExchangeTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8195,7 +8195,7 @@ pub mod token_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchRevocationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

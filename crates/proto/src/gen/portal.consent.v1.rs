@@ -578,7 +578,7 @@ pub mod consent_change_service_server {
             tonic::Response<BoxStream<super::ConsentChange>>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Records that a recipient took note of all changes up to a token: proof that it was told.
         /// Errors: INVALID_ARGUMENT (foreign token).
@@ -589,7 +589,7 @@ pub mod consent_change_service_server {
             tonic::Response<super::AckConsentChangesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Streams changes of consents, at least once and in order per subject.
@@ -706,7 +706,7 @@ pub mod consent_change_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchConsentChangesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -755,7 +755,7 @@ pub mod consent_change_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AckConsentChangesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1520,7 +1520,7 @@ pub mod consent_service_server {
             &self,
             request: tonic::Request<super::GiveConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Records that the subject refuses a purpose. Other purposes are not touched.
         /// Errors: as GiveConsent; FAILED_PRECONDITION if consent is in force (withdraw it instead).
@@ -1528,7 +1528,7 @@ pub mod consent_service_server {
             &self,
             request: tonic::Request<super::RefuseConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Withdraws a consent. Never blocked by the state of the purpose or the notice.
         /// Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
@@ -1536,7 +1536,7 @@ pub mod consent_service_server {
             &self,
             request: tonic::Request<super::WithdrawConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Withdraws every consent of the subject that is in force, in one transaction.
         async fn withdraw_all_consents(
@@ -1546,7 +1546,7 @@ pub mod consent_service_server {
             tonic::Response<super::WithdrawAllConsentsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives a consent again that is in force, for a new term.
         /// Errors: as GiveConsent; FAILED_PRECONDITION if there is none in force.
@@ -1554,7 +1554,7 @@ pub mod consent_service_server {
             &self,
             request: tonic::Request<super::RenewConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns one consent.
         /// Errors: NOT_FOUND.
@@ -1562,7 +1562,7 @@ pub mod consent_service_server {
             &self,
             request: tonic::Request<super::GetConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::Consent>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists consents, the latest change first. Without a subject_id only officers may ask.
         async fn list_consents(
@@ -1572,7 +1572,7 @@ pub mod consent_service_server {
             tonic::Response<super::ListConsentsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the history of one consent or of one subject, newest first.
         /// Errors: INVALID_ARGUMENT unless exactly one of the two is named, NOT_FOUND.
@@ -1583,7 +1583,7 @@ pub mod consent_service_server {
             tonic::Response<super::ListConsentEventsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Records up to 10,000 decisions that were made elsewhere. Each one succeeds or fails by itself.
         /// Errors: INVALID_ARGUMENT (more than 10,000).
@@ -1594,7 +1594,7 @@ pub mod consent_service_server {
             tonic::Response<super::BatchRecordConsentsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Records a stream of decisions that were made elsewhere. Resumable: a second call with the same
         /// import_id goes on after the records that are already in.
@@ -1605,7 +1605,7 @@ pub mod consent_service_server {
             tonic::Response<super::ImportConsentsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Records what subjects decide. A subject reaches its own consents only; a controller records on
@@ -1716,7 +1716,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GiveConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1761,7 +1761,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RefuseConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1807,7 +1807,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WithdrawConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1856,7 +1856,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WithdrawAllConsentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1901,7 +1901,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1946,7 +1946,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1991,7 +1991,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListConsentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2037,7 +2037,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListConsentEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2086,7 +2086,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchRecordConsentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2134,7 +2134,7 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ImportConsentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2573,7 +2573,7 @@ pub mod decision_service_server {
             tonic::Response<super::CheckConsentResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Decides up to 1,000 questions on one state of the data.
         /// Errors: as CheckConsent; INVALID_ARGUMENT (more than 1,000).
@@ -2584,7 +2584,7 @@ pub mod decision_service_server {
             tonic::Response<super::BatchCheckConsentsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Decides one question and shows how: the rule, and the events it rests on.
         /// Errors: as CheckConsent.
@@ -2595,7 +2595,7 @@ pub mod decision_service_server {
             tonic::Response<super::ExplainDecisionResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Answers before every use of data. In doubt the answer is DENY.
@@ -2705,7 +2705,7 @@ pub mod decision_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckConsentSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2754,7 +2754,7 @@ pub mod decision_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchCheckConsentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2800,7 +2800,7 @@ pub mod decision_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainDecisionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3020,7 +3020,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns a report, the newest unless one is named.
         /// Errors: NOT_FOUND.
@@ -3031,7 +3031,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Checks what is stored. Operators only.
@@ -3144,7 +3144,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunScanSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3192,7 +3192,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3435,7 +3435,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::ListKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Makes a new active key for a use and retires the one before.
         /// Errors: INVALID_ARGUMENT (use), UNAVAILABLE (key provider).
@@ -3446,7 +3446,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::RotateKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns the cryptographic inventory.
         async fn get_crypto_inventory(
@@ -3458,7 +3458,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::CryptoInventory>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Shows and rotates keys. Operators only; key material never leaves by these calls.
@@ -3571,7 +3571,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3619,7 +3619,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3668,7 +3668,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCryptoInventorySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3982,7 +3982,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::Checkpoint>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that a leaf is in the log.
         /// Errors: NOT_FOUND (leaf), OUT_OF_RANGE (size).
@@ -3995,7 +3995,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::InclusionProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that the log only grew between two sizes.
         /// Errors: OUT_OF_RANGE (size).
@@ -4008,7 +4008,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ConsistencyProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists leaves in the order of the log.
         async fn list_entries(
@@ -4018,7 +4018,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ListEntriesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns the keys that verify checkpoints.
         async fn get_ledger_keys(
@@ -4030,7 +4030,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::GetLedgerKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Serves the log of consent changes. Public and free of personal data: anyone can verify it.
@@ -4143,7 +4143,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4192,7 +4192,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInclusionProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4241,7 +4241,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsistencyProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4289,7 +4289,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4337,7 +4337,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetLedgerKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4659,7 +4659,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::ListMigrationsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns one migration.
         /// Errors: NOT_FOUND.
@@ -4670,7 +4670,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts a data migration or lets a paused one go on.
         /// Errors: NOT_FOUND, FAILED_PRECONDITION.
@@ -4683,7 +4683,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Pauses a data migration after its present batch.
         /// Errors: NOT_FOUND, FAILED_PRECONDITION.
@@ -4696,7 +4696,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts back what a data migration moved.
         /// Errors: NOT_FOUND, FAILED_PRECONDITION.
@@ -4709,7 +4709,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Shows and steers migrations. Operators only.
@@ -4823,7 +4823,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMigrationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4872,7 +4872,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4921,7 +4921,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4970,7 +4970,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PauseMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5019,7 +5019,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5468,7 +5468,7 @@ pub mod notice_service_server {
             &self,
             request: tonic::Request<super::CreateNoticeRequest>,
         ) -> std::result::Result<tonic::Response<super::Notice>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns the newest revision, or a published one.
         /// Errors: NOT_FOUND.
@@ -5476,7 +5476,7 @@ pub mod notice_service_server {
             &self,
             request: tonic::Request<super::GetNoticeRequest>,
         ) -> std::result::Result<tonic::Response<super::Notice>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists notices, newest first.
         async fn list_notices(
@@ -5486,7 +5486,7 @@ pub mod notice_service_server {
             tonic::Response<super::ListNoticesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Changes a draft; on a published notice it opens the draft of its next revision.
         /// Errors: NOT_FOUND, ABORTED (etag).
@@ -5494,7 +5494,7 @@ pub mod notice_service_server {
             &self,
             request: tonic::Request<super::UpdateNoticeRequest>,
         ) -> std::result::Result<tonic::Response<super::Notice>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts the draft in force. From then on the revision never changes.
         /// Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (no draft, a purpose is not published).
@@ -5502,7 +5502,7 @@ pub mod notice_service_server {
             &self,
             request: tonic::Request<super::PublishNoticeRequest>,
         ) -> std::result::Result<tonic::Response<super::Notice>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the published revisions, newest first.
         /// Errors: NOT_FOUND.
@@ -5513,7 +5513,7 @@ pub mod notice_service_server {
             tonic::Response<super::ListNoticeRevisionsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Manages notices. Controllers write; every signed-in caller reads what is published.
@@ -5623,7 +5623,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateNoticeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5668,7 +5668,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetNoticeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5713,7 +5713,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNoticesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5758,7 +5758,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateNoticeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5803,7 +5803,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishNoticeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5849,7 +5849,7 @@ pub mod notice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNoticeRevisionsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6346,7 +6346,7 @@ pub mod purpose_service_server {
             &self,
             request: tonic::Request<super::CreatePurposeRequest>,
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns the newest revision, or a published one.
         /// Errors: NOT_FOUND.
@@ -6354,7 +6354,7 @@ pub mod purpose_service_server {
             &self,
             request: tonic::Request<super::GetPurposeRequest>,
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists purposes, newest first.
         async fn list_purposes(
@@ -6364,7 +6364,7 @@ pub mod purpose_service_server {
             tonic::Response<super::ListPurposesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Changes a draft; on a published purpose it opens the draft of its next revision.
         /// Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (archived).
@@ -6372,7 +6372,7 @@ pub mod purpose_service_server {
             &self,
             request: tonic::Request<super::UpdatePurposeRequest>,
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts the draft in force. From then on the revision never changes.
         /// Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (no draft, archived).
@@ -6380,7 +6380,7 @@ pub mod purpose_service_server {
             &self,
             request: tonic::Request<super::PublishPurposeRequest>,
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Takes the purpose out of use. Consents to it no longer permit; withdrawal stays possible.
         /// Errors: NOT_FOUND, ABORTED (etag).
@@ -6388,7 +6388,7 @@ pub mod purpose_service_server {
             &self,
             request: tonic::Request<super::ArchivePurposeRequest>,
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the published revisions, newest first.
         /// Errors: NOT_FOUND.
@@ -6399,7 +6399,7 @@ pub mod purpose_service_server {
             tonic::Response<super::ListPurposeRevisionsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Manages purposes. Controllers write; every signed-in caller reads what is published.
@@ -6509,7 +6509,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreatePurposeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6554,7 +6554,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetPurposeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6599,7 +6599,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPurposesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6644,7 +6644,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdatePurposeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6690,7 +6690,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishPurposeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6736,7 +6736,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ArchivePurposeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6785,7 +6785,7 @@ pub mod purpose_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPurposeRevisionsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7208,7 +7208,7 @@ pub mod receipt_service_server {
             &self,
             request: tonic::Request<super::GetReceiptRequest>,
         ) -> std::result::Result<tonic::Response<super::Receipt>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists receipts of a subject, newest first.
         async fn list_receipts(
@@ -7218,7 +7218,7 @@ pub mod receipt_service_server {
             tonic::Response<super::ListReceiptsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Renders a receipt in a standard format.
         /// Errors: NOT_FOUND, INVALID_ARGUMENT (format).
@@ -7229,7 +7229,7 @@ pub mod receipt_service_server {
             tonic::Response<super::ExportReceiptResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Verifies a receipt: signature, content, place in the ledger. An invalid one is an answer, not an
         /// error. The same check works offline with the keys alone.
@@ -7240,7 +7240,7 @@ pub mod receipt_service_server {
             tonic::Response<super::VerifyReceiptResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Hands out and verifies receipts. A subject reaches its own only; verifying is public.
@@ -7350,7 +7350,7 @@ pub mod receipt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReceiptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7395,7 +7395,7 @@ pub mod receipt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListReceiptsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7440,7 +7440,7 @@ pub mod receipt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExportReceiptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7485,7 +7485,7 @@ pub mod receipt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifyReceiptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7852,7 +7852,7 @@ pub mod subject_service_server {
             &self,
             request: tonic::Request<super::CreateSubjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Subject>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Returns a subject.
         /// Errors: NOT_FOUND.
@@ -7860,7 +7860,7 @@ pub mod subject_service_server {
             &self,
             request: tonic::Request<super::GetSubjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Subject>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Finds a subject by the controller's own reference. A POST, so that no reference is in a URL.
         /// Errors: NOT_FOUND.
@@ -7868,7 +7868,7 @@ pub mod subject_service_server {
             &self,
             request: tonic::Request<super::LookupSubjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Subject>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists subjects, newest first.
         async fn list_subjects(
@@ -7878,7 +7878,7 @@ pub mod subject_service_server {
             tonic::Response<super::ListSubjectsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Registers people for whom a controller keeps consents without their having an account. The
@@ -7989,7 +7989,7 @@ pub mod subject_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateSubjectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8034,7 +8034,7 @@ pub mod subject_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSubjectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8079,7 +8079,7 @@ pub mod subject_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LookupSubjectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8124,7 +8124,7 @@ pub mod subject_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSubjectsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

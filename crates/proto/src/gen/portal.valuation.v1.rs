@@ -333,7 +333,7 @@ pub mod anonymisation_service_server {
             tonic::Response<super::AnonymisedExport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads an export and, once ready, a piece of its content.
         ///
@@ -345,7 +345,7 @@ pub mod anonymisation_service_server {
             tonic::Response<super::AnonymisedExport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Anonymised exports of datasets: generalised until k-anonymity, l-diversity and
@@ -467,7 +467,7 @@ pub mod anonymisation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateAnonymisedExportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -516,7 +516,7 @@ pub mod anonymisation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetAnonymisedExportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1264,14 +1264,14 @@ pub mod dataset_service_server {
             &self,
             request: tonic::Request<super::CreateDatasetRequest>,
         ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one dataset.
         async fn get_dataset(
             &self,
             request: tonic::Request<super::GetDatasetRequest>,
         ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists one's datasets, newest first.
         async fn list_datasets(
@@ -1281,7 +1281,7 @@ pub mod dataset_service_server {
             tonic::Response<super::ListDatasetsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Deletes a dataset with its records and valuations.
         ///
@@ -1293,7 +1293,7 @@ pub mod dataset_service_server {
             tonic::Response<super::DeleteDatasetResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Streams records in: first the dataset's id, then batches of at most 4 MiB. All of the
         /// stream is stored or, on any error or a broken stream, none of it.
@@ -1308,7 +1308,7 @@ pub mod dataset_service_server {
             tonic::Response<super::AppendRecordsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Stores one batch; for browsers and JSON. All of it or none. Errors as for AppendRecords.
         async fn append_record_batch(
@@ -1318,7 +1318,7 @@ pub mod dataset_service_server {
             tonic::Response<super::AppendRecordBatchResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the records of a dataset in the order of appending.
         async fn list_records(
@@ -1328,7 +1328,7 @@ pub mod dataset_service_server {
             tonic::Response<super::ListRecordsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Deletes records by id or all of one subject. Ids the dataset does not have are no error.
         async fn delete_records(
@@ -1338,7 +1338,7 @@ pub mod dataset_service_server {
             tonic::Response<super::DeleteRecordsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Datasets: labelled records of people, kept sealed until a valuation reads those whose
@@ -1453,7 +1453,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1498,7 +1498,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1543,7 +1543,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDatasetsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1588,7 +1588,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1635,7 +1635,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AppendRecordsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1681,7 +1681,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AppendRecordBatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1726,7 +1726,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListRecordsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1771,7 +1771,7 @@ pub mod dataset_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteRecordsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1988,7 +1988,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads the report of a scan, the newest unless one is named.
         async fn get_report(
@@ -1998,7 +1998,7 @@ pub mod integrity_service_server {
             tonic::Response<super::super::super::common::v1::IntegrityReport>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Checks that the stored data of valuation is whole. Operators only.
@@ -2111,7 +2111,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunScanSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2159,7 +2159,7 @@ pub mod integrity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2404,7 +2404,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::ListKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts a new key in force for a use and retires the one before.
         async fn rotate_keys(
@@ -2414,7 +2414,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::RotateKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives the inventory of the cryptography in use.
         async fn get_crypto_inventory(
@@ -2426,7 +2426,7 @@ pub mod key_service_server {
             tonic::Response<super::super::super::common::v1::CryptoInventory>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// The life cycle of the keys of valuation; never key material. Operators only.
@@ -2539,7 +2539,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2587,7 +2587,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2636,7 +2636,7 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCryptoInventorySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2949,7 +2949,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::Checkpoint>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that a leaf is in the ledger.
         async fn get_inclusion_proof(
@@ -2961,7 +2961,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::InclusionProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Proves that the ledger only grew between two sizes.
         async fn get_consistency_proof(
@@ -2973,7 +2973,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ConsistencyProof>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists leaves in the order of the ledger.
         async fn list_entries(
@@ -2983,7 +2983,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::ListEntriesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Gives the public keys that verify the checkpoints.
         async fn get_ledger_keys(
@@ -2995,7 +2995,7 @@ pub mod ledger_service_server {
             tonic::Response<super::super::super::ledger::v1::GetLedgerKeysResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// The append-only, signed ledger of valuation (datasets, values, payouts and exports). Its entries are
@@ -3109,7 +3109,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3158,7 +3158,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInclusionProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3207,7 +3207,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsistencyProofSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3255,7 +3255,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3303,7 +3303,7 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetLedgerKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3624,7 +3624,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::ListMigrationsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one migration with its progress.
         async fn get_migration(
@@ -3634,7 +3634,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Starts a data migration, or lets a paused one go on.
         async fn start_migration(
@@ -3646,7 +3646,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Pauses a running data migration after its present batch.
         async fn pause_migration(
@@ -3658,7 +3658,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Puts back what a data migration moved.
         async fn rollback_migration(
@@ -3670,7 +3670,7 @@ pub mod migration_service_server {
             tonic::Response<super::super::super::common::v1::Migration>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Schema and data migrations of valuation. Operators only.
@@ -3784,7 +3784,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMigrationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3833,7 +3833,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3882,7 +3882,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3931,7 +3931,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PauseMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3980,7 +3980,7 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackMigrationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4338,14 +4338,14 @@ pub mod payout_service_server {
             &self,
             request: tonic::Request<super::CreatePayoutRequest>,
         ) -> std::result::Result<tonic::Response<super::Payout>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one payout.
         async fn get_payout(
             &self,
             request: tonic::Request<super::GetPayoutRequest>,
         ) -> std::result::Result<tonic::Response<super::Payout>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the shares of a payout, the largest first; they sum to the budget exactly.
         async fn list_payout_shares(
@@ -4355,7 +4355,7 @@ pub mod payout_service_server {
             tonic::Response<super::ListPayoutSharesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Payouts: a budget shared among consented subjects by their values. The controller of the
@@ -4469,7 +4469,7 @@ pub mod payout_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreatePayoutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4514,7 +4514,7 @@ pub mod payout_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetPayoutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4560,7 +4560,7 @@ pub mod payout_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPayoutSharesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -5874,14 +5874,14 @@ pub mod valuation_service_server {
             tonic::Response<super::super::super::super::google::longrunning::Operation>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads one valuation.
         async fn get_valuation(
             &self,
             request: tonic::Request<super::GetValuationRequest>,
         ) -> std::result::Result<tonic::Response<super::Valuation>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists valuations, newest first: those of one's datasets; for a subject those that
         /// hold a value of its own.
@@ -5892,7 +5892,7 @@ pub mod valuation_service_server {
             tonic::Response<super::ListValuationsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Cancels a valuation; it ends within 1 s and leaves no values. One that has ended stays
         /// as it is.
@@ -5900,7 +5900,7 @@ pub mod valuation_service_server {
             &self,
             request: tonic::Request<super::CancelValuationRequest>,
         ) -> std::result::Result<tonic::Response<super::Valuation>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Streams the progress of a valuation until it has ended; the last message says how.
         async fn watch_valuation(
@@ -5910,7 +5910,7 @@ pub mod valuation_service_server {
             tonic::Response<BoxStream<super::ValuationProgress>>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the values of records.
         async fn list_record_values(
@@ -5920,7 +5920,7 @@ pub mod valuation_service_server {
             tonic::Response<super::ListRecordValuesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists the values of subjects.
         async fn list_subject_values(
@@ -5930,14 +5930,14 @@ pub mod valuation_service_server {
             tonic::Response<super::ListSubjectValuesResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Reads the value of one subject; a subject may read its own.
         async fn get_subject_value(
             &self,
             request: tonic::Request<super::GetSubjectValueRequest>,
         ) -> std::result::Result<tonic::Response<super::SubjectValue>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Lists records that look mislabelled or harmful, the most suspicious first.
         ///
@@ -5949,7 +5949,7 @@ pub mod valuation_service_server {
             tonic::Response<super::ListSuspectsResponse>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Explains the value of a record or a subject.
         async fn explain_value(
@@ -5959,14 +5959,14 @@ pub mod valuation_service_server {
             tonic::Response<super::ValueExplanation>,
             tonic::Status,
         > {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
         /// Shows how the model does as records are taken away in the order of their values.
         async fn get_removal_curve(
             &self,
             request: tonic::Request<super::GetRemovalCurveRequest>,
         ) -> std::result::Result<tonic::Response<super::RemovalCurve>, tonic::Status> {
-            Err(tonic::Status::unimplemented("Not yet implemented"))
+            Err(crate::edge::not_implemented())
         }
     }
     /// Valuations: what each record and each person of a dataset contributes to a model.
@@ -6084,7 +6084,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartValuationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6130,7 +6130,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetValuationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6176,7 +6176,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListValuationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6222,7 +6222,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelValuationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6269,7 +6269,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchValuationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6315,7 +6315,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListRecordValuesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6364,7 +6364,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSubjectValuesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6410,7 +6410,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSubjectValueSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6456,7 +6456,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSuspectsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6502,7 +6502,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainValueSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6548,7 +6548,7 @@ pub mod valuation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetRemovalCurveSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -201,11 +201,11 @@ each_database! {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            r#"portal_store_transactions_total{transaction="insert",outcome="committed"} 1"#,
-            r#"portal_store_transactions_total{transaction="refused",outcome="rolled_back"} 1"#,
-            r#"portal_store_transactions_total{transaction="raced",outcome="committed"} 1"#,
-            r#"portal_store_transaction_retries_total{transaction="raced"} 2"#,
-            r#"portal_store_transaction_duration_seconds_count{transaction="raced"} 1"#,
+            r#"store_transactions_total{transaction="insert",outcome="committed"} 1"#,
+            r#"store_transactions_total{transaction="refused",outcome="rolled_back"} 1"#,
+            r#"store_transactions_total{transaction="raced",outcome="committed"} 1"#,
+            r#"store_transaction_retries_total{transaction="raced"} 2"#,
+            r#"store_transaction_duration_seconds_count{transaction="raced"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

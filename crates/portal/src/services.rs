@@ -1,0 +1,84 @@
+//! The four services behind one match: what differs between them is their configuration.
+
+use std::path::Path;
+
+use portal_core::Workload;
+use portal_mesh::config::TelemetryConfig;
+use portal_mesh::{Host, Running};
+
+use crate::config::{load, parse};
+
+/// A service's configuration.
+pub enum Config {
+    Auth(portal_auth::Config),
+    Consent(portal_consent::Config),
+    Gateway(portal_gateway::Config),
+    Valuation(portal_valuation::Config),
+}
+
+impl Config {
+    /// Reads the configuration of `workload`.
+    pub fn load(workload: Workload, file: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        Ok(match workload {
+            Workload::Auth => Self::Auth(load(file, environment)?),
+            Workload::Consent => Self::Consent(load(file, environment)?),
+            Workload::Gateway => Self::Gateway(load(file, environment)?),
+            Workload::Valuation => Self::Valuation(load(file, environment)?),
+        })
+    }
+
+    /// Reads the configuration of `workload` from text, without the environment.
+    pub fn parse(workload: Workload, text: &str) -> anyhow::Result<Self> {
+        Ok(match workload {
+            Workload::Auth => Self::Auth(parse(text, &[])?),
+            Workload::Consent => Self::Consent(parse(text, &[])?),
+            Workload::Gateway => Self::Gateway(parse(text, &[])?),
+            Workload::Valuation => Self::Valuation(parse(text, &[])?),
+        })
+    }
+
+    /// `[server]`.
+    pub const fn server(&self) -> &portal_mesh::config::ServerConfig {
+        match self {
+            Self::Auth(config) => &config.server,
+            Self::Consent(config) => &config.server,
+            Self::Gateway(config) => &config.server,
+            Self::Valuation(config) => &config.server,
+        }
+    }
+
+    /// `[telemetry]`.
+    pub const fn telemetry(&self) -> &TelemetryConfig {
+        match self {
+            Self::Auth(config) => &config.telemetry,
+            Self::Consent(config) => &config.telemetry,
+            Self::Gateway(config) => &config.telemetry,
+            Self::Valuation(config) => &config.telemetry,
+        }
+    }
+
+    /// `[database]`; the gateway has none.
+    pub const fn database(&self) -> Option<&portal_store::DatabaseConfig> {
+        match self {
+            Self::Auth(config) => Some(&config.database),
+            Self::Consent(config) => Some(&config.database),
+            Self::Gateway(_) => None,
+            Self::Valuation(config) => Some(&config.database),
+        }
+    }
+
+    /// Starts the service.
+    pub async fn start(self, host: Host) -> anyhow::Result<Running> {
+        Ok(match self {
+            Self::Auth(config) => portal_auth::Service::start(config, host).await?,
+            Self::Consent(config) => portal_consent::Service::start(config, host).await?,
+            Self::Gateway(config) => portal_gateway::Service::start(config, host).await?,
+            Self::Valuation(config) => portal_valuation::Service::start(config, host).await?,
+        })
+    }
+}
+
+/// Checks the configuration of `workload` in `file`.
+pub fn check(workload: Workload, file: &Path, environment: &[(String, String)]) -> anyhow::Result<()> {
+    Config::load(workload, file, environment).map(|_| ())
+}

@@ -1,0 +1,121 @@
+//! `portal up`: all four services in one process, talking to each other as in a cluster.
+//!
+//! Each gets a configuration of its own, written as the TOML that a file would hold, and a certificate of its own; they
+//! start on ephemeral loopback ports in the order in which they need each other.
+
+mod client;
+mod data;
+mod demo;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use portal_core::Workload;
+use portal_mesh::config::TelemetryConfig;
+use portal_mesh::{Running, admin, task, telemetry};
+use portal_store::DatabaseConfig;
+
+use crate::cli::UpOptions;
+use crate::serve::{Stop, host, runtime};
+use crate::services::Config;
+use crate::{config, output};
+use data::DataDirectory;
+
+/// Certificates live a day; they are renewed long before.
+const RENEW_EVERY: Duration = Duration::from_secs(6 * 3_600);
+
+pub fn run(options: &UpOptions) -> anyhow::Result<()> {
+    telemetry::start(&telemetry_config())?;
+    let data = DataDirectory::open(&options.data_dir)?;
+    runtime()?.block_on(up(options, data))
+}
+
+/// Where `portal up` keeps the database of `workload`.
+pub fn database(data_dir: &Path, workload: Workload) -> DatabaseConfig {
+    DatabaseConfig::from_url(data::database_url(data_dir, workload))
+}
+
+/// Only what a person should see, unless asked for more.
+fn telemetry_config() -> TelemetryConfig {
+    let name = "PORTAL__TELEMETRY__LOG";
+    let asked = config::environment().into_iter().find(|(variable, _)| variable == name);
+    TelemetryConfig { log: asked.map_or_else(|| "warn".to_owned(), |(_, filter)| filter) }
+}
+
+async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
+    let stop = Stop::listen()?;
+    let host = host();
+    let admin = admin::start(options.admin_listen, host.clone()).await?;
+    let mut running: Vec<(Workload, Running)> = Vec::new();
+    // In the order in which they need each other.
+    for workload in [Workload::Auth, Workload::Consent, Workload::Valuation, Workload::Gateway] {
+        let listen = match workload {
+            Workload::Gateway => options.listen,
+            Workload::Auth | Workload::Consent | Workload::Valuation => {
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+            }
+        };
+        let upstreams: Vec<_> =
+            running.iter().map(|(workload, running)| (*workload, running.local_addr())).collect();
+        let config = data.config(workload, listen, options.admin_listen, &upstreams);
+        let config = Config::parse(workload, &config)?;
+        let service = config.start(host.clone()).await.with_context(|| format!("{workload} can't start"))?;
+        running.push((workload, service));
+    }
+    if let Some((_, gateway)) = running.last() {
+        let edge = gateway.local_addr();
+        let demonstration = match options.demo {
+            true => Some(demo::load(edge, data.path(), &data.operator_password()?).await?),
+            false => None,
+        };
+        welcome(&data, edge, options, demonstration)?;
+    }
+    let renewal = task::spawn("certificate-renewal", async move {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            if let Err(error) = data.renew_certificates() {
+                tracing::error!(error = format!("{error:#}"), "can't renew the workload certificates");
+            }
+        }
+    });
+    stop.requested().await;
+    output::line("portal is stopping");
+    // The edge first, so that calls under way still find what they need behind it.
+    for (_, service) in running.into_iter().rev() {
+        service.stop().await;
+    }
+    admin.stop().await;
+    renewal.abort();
+    Ok(())
+}
+
+fn welcome(
+    data: &DataDirectory,
+    gateway: SocketAddr,
+    options: &UpOptions,
+    demonstration: Option<String>,
+) -> anyhow::Result<()> {
+    let url = format!("http://{gateway}");
+    output::line(&format!("portal ready on {url}"));
+    output::line(&format!("  console   {url}/"));
+    output::line(&format!("  metrics   http://{}/metrics", options.admin_listen));
+    output::line(&format!("  sign in   operator@portal.local, {}", data.operator_password_hint()?));
+    if let Some(demonstration) = demonstration {
+        output::line(&format!("  demo      {demonstration}"));
+    }
+    output::line("  try");
+    let json = "-H 'content-type: application/json'";
+    for (path, body) in [
+        (
+            "/v1/accounts",
+            r#"{"email":"anna@example.org","password":"correct horse battery","displayName":"Anna"}"#,
+        ),
+        ("/v1/sessions", r#"{"email":"anna@example.org","password":"correct horse battery"}"#),
+    ] {
+        output::line(&format!("    curl {url}{path} {json} -d '{body}'"));
+    }
+    output::line(&format!("    curl {url}/v1/purposes -H \"authorization: Bearer $ACCESS_TOKEN\""));
+    Ok(())
+}
