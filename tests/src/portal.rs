@@ -1,0 +1,249 @@
+//! The binary on a data directory: started, killed, started again.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::Channel;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// `portal up` in a process of its own. Dropping it kills the process and removes its data.
+pub struct Portal {
+    process: Process,
+    directory: TempDir,
+    address: SocketAddr,
+    /// Time from the start of the process to its ready line.
+    pub ready_after: Duration,
+}
+
+/// A child that does not outlive its handle.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended and was waited for.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Portal {
+    /// Starts one on a new data directory.
+    pub async fn start() -> Self {
+        Self::start_in(tempfile::Builder::new().prefix("portal-test-").tempdir().unwrap()).await
+    }
+
+    async fn start_in(directory: TempDir) -> Self {
+        let started = Instant::now();
+        let (process, mut lines) = spawn(directory.path());
+        let ready = async {
+            while let Some(line) = lines.recv().await {
+                if let Some(url) = line.strip_prefix("portal ready on http://") {
+                    return Some(url.parse().unwrap_or_else(|_| panic!("no address in '{line}'")));
+                }
+            }
+            None
+        };
+        let ready = tokio::time::timeout(START_TIMEOUT, ready).await;
+        let Some(address) = ready.ok().flatten() else {
+            panic!("portal did not become ready in {START_TIMEOUT:?}\n{}", log(directory.path()));
+        };
+        Self { process, directory, address, ready_after: started.elapsed() }
+    }
+
+    /// Where the edge listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What the process wrote to standard error, all its lives together.
+    #[must_use]
+    pub fn log(&self) -> String {
+        log(self.directory.path())
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.process.0.try_wait().unwrap().is_none()
+    }
+
+    /// A new connection without a token.
+    pub async fn channel(&self) -> Channel {
+        Channel::connect(self.address).await.unwrap()
+    }
+
+    /// Kills the process as a power cut would, and returns its data.
+    #[must_use]
+    pub fn kill9(self) -> TempDir {
+        let Self { process, directory, .. } = self;
+        drop(process);
+        directory
+    }
+
+    /// Kills the process and starts another on the same data.
+    pub async fn restart_after_kill9(self) -> Self {
+        Self::start_in(self.kill9()).await
+    }
+
+    /// Starts a process on `directory` and kills it after `time`, wherever its start has come to.
+    pub async fn kill_during_start(directory: &TempDir, time: Duration) {
+        let (process, _lines) = spawn(directory.path());
+        tokio::time::sleep(time).await;
+        drop(process);
+    }
+
+    /// Starts one on data that another left.
+    pub async fn restart(directory: TempDir) -> Self {
+        Self::start_in(directory).await
+    }
+
+    /// Asks the process to stop, as an orchestrator does; it must end well.
+    pub async fn terminate(self) -> TempDir {
+        let Self { mut process, directory, .. } = self;
+        kill_process(Pid::from_child(&process.0), Signal::TERM).unwrap();
+        let ended = tokio::task::spawn_blocking(move || process.0.wait());
+        let ended = tokio::time::timeout(STOP_TIMEOUT, ended).await;
+        let status: ExitStatus = ended.expect("portal did not stop in time").unwrap().unwrap();
+        assert_eq!(status.code(), Some(0), "portal ended badly\n{}", log(directory.path()));
+        directory
+    }
+
+    /// Sends an HTTP/1.1 request to the edge on a connection of its own.
+    pub async fn http(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        self.try_http(request).await.unwrap()
+    }
+
+    /// Sends an HTTP/1.1 request to the edge on a connection of its own.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn try_http(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, hyper::Error> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        portal_mesh::task::spawn("test-connection", async move { drop(connection.await) });
+        let host = self.address.to_string().parse().unwrap();
+        request.headers_mut().insert(header::HOST, host);
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    }
+
+    /// Calls the JSON edge. An empty answer is `null`.
+    pub async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        if !body.is_null() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let answer = self.http(request.body(Full::new(bytes)).unwrap()).await;
+        let json = serde_json::from_slice(answer.body()).unwrap_or(Value::Null);
+        (answer.status(), json)
+    }
+
+    /// Every address that the process listens on: the edge, the services' ports, the admin port.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        let process = PathBuf::from(format!("/proc/{}", self.id()));
+        let sockets: Vec<String> = fs::read_dir(process.join("fd"))
+            .unwrap()
+            .filter_map(|file| fs::read_link(file.ok()?.path()).ok())
+            .filter_map(|link| {
+                Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+            })
+            .collect();
+        let table = fs::read_to_string(process.join("net/tcp")).unwrap();
+        let listening = table.lines().skip(1).filter_map(|line| {
+            let columns: Vec<_> = line.split_ascii_whitespace().collect();
+            let ours = sockets.iter().any(|inode| inode == columns[9]);
+            (ours && columns[3] == "0A").then(|| columns[1])
+        });
+        listening
+            .map(|address| {
+                let (ip, port) = address.split_once(':').unwrap();
+                let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).unwrap().swap_bytes());
+                SocketAddr::from((ip, u16::from_str_radix(port, 16).unwrap()))
+            })
+            .collect()
+    }
+}
+
+fn spawn(directory: &Path) -> (Process, UnboundedReceiver<String>) {
+    let log = File::options().create(true).append(true).open(directory.join("stderr.log")).unwrap();
+    let mut child = Command::new(binary())
+        .arg("up")
+        .arg("--data-dir")
+        .arg(directory.join("data"))
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = unbounded_channel();
+    std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            // Nobody listens any more after the ready line, but the pipe must not fill up.
+            drop(sender.send(line));
+        }
+    });
+    (Process(child), lines)
+}
+
+/// The binary beside this test: `target/<profile>/portal`, where the test is `target/<profile>/deps/<name>`.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("portal");
+    assert!(
+        path.is_file(),
+        "there is no {}; build it first: `cargo build -p portal` (`cargo test --workspace` does)",
+        path.display()
+    );
+    path
+}
+
+fn log(directory: &Path) -> String {
+    let mut text = fs::read_to_string(directory.join("stderr.log")).unwrap_or_default();
+    if text.is_empty() {
+        write!(text, "(nothing on standard error)").unwrap();
+    }
+    text
+}
