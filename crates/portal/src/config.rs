@@ -174,7 +174,6 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read by Debug")]
     struct Example {
         server: Server,
         other: Other,

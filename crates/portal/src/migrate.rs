@@ -17,9 +17,10 @@ pub fn run(command: &MigrateCommand) -> anyhow::Result<()> {
             MigrateCommand::Status(target) | MigrateCommand::Up(target) => (target, 0),
             MigrateCommand::Down { target, steps } => (target, *steps),
         };
+        // Before anything is opened: the gateway has no database, and must not get an empty one by asking.
+        let schema = Schema::of(target.service)?;
         let database =
             Database::connect(&database(target)?, Arc::new(SystemEntropy), Metrics::default()).await?;
-        let schema = Schema::of(target.service)?;
         match command {
             MigrateCommand::Status(_) => {}
             MigrateCommand::Up(_) => schema.up(&database).await?,

@@ -70,7 +70,7 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
             true => Some(demo::load(edge, data.path(), &data.operator_password()?).await?),
             false => None,
         };
-        welcome(&data, edge, options, demonstration)?;
+        welcome(&data, edge, admin.local_addr(), demonstration)?;
     }
     let renewal = task::spawn("certificate-renewal", async move {
         loop {
@@ -94,13 +94,13 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
 fn welcome(
     data: &DataDirectory,
     gateway: SocketAddr,
-    options: &UpOptions,
+    admin: SocketAddr,
     demonstration: Option<String>,
 ) -> anyhow::Result<()> {
     let url = format!("http://{gateway}");
     output::line(&format!("portal ready on {url}"));
     output::line(&format!("  console   {url}/"));
-    output::line(&format!("  metrics   http://{}/metrics", options.admin_listen));
+    output::line(&format!("  metrics   http://{admin}/metrics"));
     output::line(&format!("  sign in   operator@portal.local, {}", data.operator_password_hint()?));
     if let Some(demonstration) = demonstration {
         output::line(&format!("  demo      {demonstration}"));

@@ -1,0 +1,378 @@
+//! The binary's command line as contracts.md has it: arguments, exit codes, what is printed, what is kept.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const SERVICES: [&str; 4] = ["auth", "consent", "gateway", "valuation"];
+
+fn portal() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portal"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end: exit code, standard output, standard error.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().expect("ended by a signal"), text(stdout), text(stderr))
+}
+
+/// `portal up`, ready.
+struct Up {
+    child: Child,
+    /// What it printed up to the ready line and after it.
+    lines: Vec<String>,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Up {
+    fn start(data: &Path) -> Self {
+        Self::start_with(&mut portal(), data)
+    }
+
+    fn start_with(command: &mut Command, data: &Path) -> Self {
+        let started = Instant::now();
+        let mut child = command
+            .arg("up")
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = Vec::new();
+        let mut address = None;
+        let mut admin = None;
+        // The line with the last thing to try ends the welcome.
+        while !lines.last().is_some_and(|line: &String| line.contains("$ACCESS_TOKEN")) {
+            let mut line = String::new();
+            assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "ended before it was ready: {lines:?}");
+            let line = line.trim_end().to_owned();
+            if let Some(url) = line.strip_prefix("portal ready on http://") {
+                println!("ready after {:?}", started.elapsed());
+                address = Some(url.parse().unwrap());
+            }
+            if let Some((_, rest)) = line.split_once("metrics   http://") {
+                admin = Some(rest.strip_suffix("/metrics").unwrap().parse().unwrap());
+            }
+            lines.push(line);
+        }
+        Self { child, lines, stdout, address: address.unwrap(), admin: admin.unwrap() }
+    }
+
+    /// Sends a signal; how it ended, and what it printed from then on.
+    fn end(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+
+    /// Whether the first operator signs in with `password`.
+    fn signs_in(&self, password: &str) -> bool {
+        let body = format!(r#"{{"email":"operator@portal.local","password":"{password}"}}"#);
+        let answer = http(
+            self.address,
+            &format!(
+                "POST /v1/sessions HTTP/1.1\r\nhost: portal\r\ncontent-type: application/json\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            ),
+        );
+        answer.starts_with("HTTP/1.1 200 ")
+    }
+}
+
+fn http(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    http(address, &format!("GET {path} HTTP/1.1\r\nhost: portal\r\nconnection: close\r\n\r\n"))
+}
+
+#[test]
+fn help_names_every_command() {
+    let (code, help, _) = run(portal().arg("--help"));
+    assert_eq!(code, 0);
+    for command in
+        ["up", "auth", "consent", "gateway", "valuation", "certs", "check-config", "healthcheck", "migrate"]
+    {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{command} is not in\n{help}"
+        );
+        let (code, help, _) = run(portal().args([command, "--help"]));
+        assert_eq!(code, 0, "{command} --help");
+        assert!(help.contains("Usage: portal"), "{help}");
+    }
+    let (code, version, _) = run(portal().arg("--version"));
+    assert_eq!((code, version.trim()), (0, concat!("portal ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    let table: &[&[&str]] = &[
+        &[],
+        &["nonsense"],
+        &["up", "--nonsense"],
+        &["up", "--listen", "nowhere"],
+        &["consent"],
+        &["consent", "--config", "/nonexistent.toml"],
+        &["check-config"],
+        &["check-config", "/nonexistent.toml"],
+        &["certs", "issue", "--ca", "/tmp", "--service", "nobody"],
+        &["migrate", "status", "--service", "gateway"],
+    ];
+    for arguments in table {
+        let (code, stdout, stderr) = run(portal().args(*arguments));
+        assert_eq!(code, 2, "{arguments:?}: {stdout}{stderr}");
+        assert!(!stderr.trim().is_empty(), "{arguments:?} says nothing");
+    }
+}
+
+/// Certificates, secrets and a configuration file for `service` in `directory`, as a deployment would have them.
+fn good_config(directory: &Path, service: &str) -> std::path::PathBuf {
+    let ca = directory.join("ca");
+    let (code, _, stderr) =
+        run(portal().args(["certs", "issue", "--ca"]).arg(&ca).args(["--service", service]));
+    assert_eq!(code, 0, "{stderr}");
+    let tls = ca.join(service);
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let mut text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[identity]\n\
+         certificate_file = \"{0}/tls.crt\"\nprivate_key_file = \"{0}/tls.key\"\ntrust_bundle_file = \"{0}/ca.crt\"\n\
+         [telemetry]\nlog = \"info\"\n",
+        tls.display()
+    );
+    if service != "gateway" {
+        let secret = write(&format!("{service}.secret"), &"5a".repeat(32));
+        let database = directory.join(format!("{service}.db"));
+        text += &format!("[database]\nurl = \"sqlite:{}\"\n", database.display());
+        text += &format!("[secrets]\nservice_secret_file = \"{secret}\"\n");
+    }
+    if service == "auth" {
+        let password = write("password", "a long enough password");
+        text += &format!("[operator]\nemail = \"operator@portal.local\"\npassword_file = \"{password}\"\n");
+    } else {
+        text +=
+            "[upstreams]\nauth = \"127.0.0.1:1\"\nconsent = \"127.0.0.1:1\"\nvaluation = \"127.0.0.1:1\"\n";
+    }
+    let path = directory.join(format!("{service}.toml"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn good_configurations_pass_and_bad_ones_are_told_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    for service in SERVICES {
+        let path = good_config(directory.path(), service);
+        let (code, stdout, stderr) = run(portal().arg("check-config").arg(&path));
+        assert_eq!(code, 0, "{service}: {stdout}{stderr}");
+        let (code, ..) = run(portal().arg("check-config").arg(&path).args(["--service", service]));
+        assert_eq!(code, 0, "{service}");
+        let mut check = portal();
+        check
+            .arg("check-config")
+            .arg(&path)
+            .args(["--service", service])
+            .env("PORTAL__SERVER__NONSENSE", "1");
+        let (code, _, stderr) = run(&mut check);
+        assert_eq!(code, 2, "{service}");
+        assert!(stderr.contains("nonsense"), "{stderr}");
+    }
+    let path = directory.path().join("consent.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("listen = \"127.0.0.1:0\"\nadmin", "listen = \"nowhere\"\nnonsense = 1\nadmin");
+    let text =
+        text.replace("certificate_file", "certificat_file").replace("[database]\nurl", "[database]\nurI");
+    fs::write(&path, text).unwrap();
+    let (code, _, stderr) = run(portal().arg("check-config").arg(&path).args(["--service", "consent"]));
+    assert_eq!(code, 2);
+    for problem in ["listen", "nonsense", "certificat_file", "certificate_file", "urI"] {
+        assert!(stderr.contains(problem), "{problem} is not told in\n{stderr}");
+    }
+    let (code, _, served) = run(portal().args(["consent", "--config"]).arg(&path));
+    assert_eq!(code, 2, "a bad configuration must not start");
+    assert_eq!(served, stderr, "the service and check-config tell the same");
+    fs::write(&path, "this is = = not TOML").unwrap();
+    let (code, ..) = run(portal().arg("check-config").arg(&path));
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn up_is_ready_keeps_what_it_made_and_ends_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("made/by/portal");
+    let up = Up::start(&data);
+    assert_eq!(
+        up.lines[0],
+        format!("portal ready on http://{}", up.address),
+        "the first line is the ready line"
+    );
+    let file = data.join("operator-password");
+    let password = fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert!(up.lines.iter().any(|line| line.contains("operator@portal.local") && line.contains(&password)));
+    for secret in ["operator-password", "ca/ca.key", "tls/consent/tls.key", "secrets/auth"] {
+        let mode = fs::metadata(data.join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(up.signs_in(&password));
+    assert!(!up.signs_in("not the password"));
+    memory(up.child.id());
+
+    let (code, _, stderr) = run(portal()
+        .args(["up", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data));
+    assert_eq!(code, 1, "a second process on the same data");
+    assert!(stderr.contains("in use"), "{stderr}");
+
+    let (code, _, stderr) = run(portal()
+        .args(["up", "--admin-listen", "127.0.0.1:0", "--listen", &up.address.to_string(), "--data-dir"])
+        .arg(directory.path().join("other")));
+    assert_eq!(code, 1, "an address that is taken");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+
+    let (code, rest) = up.end(Signal::TERM);
+    assert_eq!(code, Some(0), "SIGTERM: {rest}");
+
+    let again = Up::start(&data);
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), password, "a restart makes a new password");
+    assert!(!again.lines.iter().any(|line| line.contains(&password)), "the password is shown once");
+    assert!(again.signs_in(&password));
+    let (code, _) = again.end(Signal::INT);
+    assert_eq!(code, Some(0), "Ctrl-C");
+}
+
+/// Idle resident memory of all four services; the bound is for what is shipped.
+fn memory(process: u32) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kib: u64 = line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{} MiB resident", kib / 1_024);
+    assert!(cfg!(debug_assertions) || kib < 80 * 1_000, "{kib} KiB resident");
+}
+
+#[test]
+fn the_admin_port_and_healthcheck() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = Up::start(directory.path());
+    let healthcheck =
+        |admin: SocketAddr| run(portal().args(["healthcheck", "--admin", &admin.to_string()])).0;
+    assert_eq!(healthcheck(up.admin), 0);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert!(get(up.admin, path).starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    assert!(get(up.admin, "/metrics").contains("portal_"), "no metric of ours");
+    let admin = up.admin;
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+    assert_eq!(healthcheck(admin), 1, "nobody is there any more");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(healthcheck(silent.local_addr().unwrap()), 1, "a process that hangs");
+}
+
+#[test]
+fn the_operator_password_can_be_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let given = directory.path().join("given");
+    fs::write(&given, "a password of my own\n").unwrap();
+    let data = directory.path().join("data");
+    let up = Up::start_with(portal().env("PORTAL_OPERATOR_PASSWORD_FILE", &given), &data);
+    assert!(up.signs_in("a password of my own"));
+    assert!(!up.lines.iter().any(|line| line.contains("a password of my own")), "a given password is shown");
+    assert!(!data.join("operator-password").exists());
+}
+
+#[test]
+fn migrations_show_and_go_down_and_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = Up::start(directory.path());
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+    for service in ["auth", "consent", "valuation"] {
+        let migrate = |action: &str| {
+            let (code, stdout, stderr) = run(portal()
+                .args(["migrate", action, "--service", service, "--data-dir"])
+                .arg(directory.path()));
+            assert_eq!(code, 0, "{service} {action}: {stderr}");
+            stdout
+                .lines()
+                .map(|line| line.split_ascii_whitespace().next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let applied = migrate("status");
+        assert!(
+            !applied.is_empty() && applied.iter().all(|state| state == "applied"),
+            "{service}: {applied:?}"
+        );
+        assert_eq!(migrate("down").last().map(String::as_str), Some("pending"), "{service}");
+        assert_eq!(migrate("up"), applied, "{service}");
+    }
+    // And it still starts.
+    drop(Up::start(directory.path()));
+}
+
+#[test]
+fn certificates_say_where_they_are_and_keys_are_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let issue = |arguments: &[&str]| {
+        run(portal()
+            .args(["certs", "issue", "--service", "consent", "--ca"])
+            .arg(directory.path())
+            .args(arguments))
+    };
+    let (code, stdout, _) = issue(&[]);
+    assert_eq!(code, 0);
+    for file in stdout.split_ascii_whitespace() {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.starts_with("-----BEGIN "), "{file}");
+    }
+    let authority = fs::read_to_string(directory.path().join("ca.crt")).unwrap();
+    let mode = fs::metadata(directory.path().join("consent/tls.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, ..) = issue(&["--hours", "1"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        fs::read_to_string(directory.path().join("ca.crt")).unwrap(),
+        authority,
+        "the authority is kept"
+    );
+    for wrong in [&["--hours", "25"], &["--hours", "0"]] {
+        assert_eq!(issue(wrong).0, 2, "{wrong:?}");
+    }
+}
