@@ -1,0 +1,126 @@
+//! A request for every method that is right in everything but, perhaps, who sends it.
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
+use serde_json::json;
+
+/// What requests name.
+pub struct Things<'a> {
+    pub subject_id: &'a str,
+    pub account_id: &'a str,
+    pub session_id: &'a str,
+    pub consent_id: &'a str,
+    pub purpose_id: &'a str,
+    pub notice_id: &'a str,
+    pub dataset_id: &'a str,
+    pub valuation_id: &'a str,
+    pub refresh_token: &'a str,
+    pub email: &'a str,
+}
+
+/// Whether a call that succeeds takes something away from the account it is about.
+pub fn is_destructive(method: &MethodDescriptor) -> bool {
+    let destructive = [
+        "ChangePassword",
+        "CompleteRecovery",
+        "DeleteAccount",
+        "DeleteFactor",
+        "LockAccount",
+        "RefreshSession",
+        "RevokeAllSessions",
+        "RevokeSession",
+        "RevokeToken",
+        "SetRoles",
+        "UnlockAccount",
+        "UpdateAccount",
+    ];
+    destructive.contains(&method.name())
+}
+
+/// The request of `method` about `things`: by hand where more than ids is needed, else every id that it has room for.
+pub fn build(method: &MethodDescriptor, things: &Things<'_>) -> DynamicMessage {
+    let message = method.input();
+    if let Some(json) = by_hand(method, things) {
+        let json = json.to_string();
+        let mut json = serde_json::Deserializer::from_str(&json);
+        return DynamicMessage::deserialize(message, &mut json)
+            .unwrap_or_else(|error| panic!("{}: {error}", method.full_name()));
+    }
+    filled(&message, things)
+}
+
+fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json::Value> {
+    let Things { subject_id, purpose_id, notice_id, dataset_id, .. } = things;
+    let decision = json!({
+        "subjectId": subject_id, "purposeId": purpose_id, "noticeId": notice_id, "language": "en",
+        "method": "INDICATION_METHOD_BUTTON",
+    });
+    let password = portal_tests::PASSWORD;
+    let purpose = json!({
+        "displayName": "Another", "description": "Another", "legalBasis": "LEGAL_BASIS_CONSENT",
+        "dpvPurposes": ["dpv:ResearchAndDevelopment"], "personalData": ["dpv-pd:Name"], "jurisdiction": "DE",
+    });
+    let notice = json!({ "title": "Another", "bodies": { "en": "Another" }, "purposeIds": [purpose_id] });
+    let records = json!({
+        "recordIds": [portal_tests::uuid()], "subjectIds": [subject_id], "features": [0, 1], "labels": [0],
+        "split": "SPLIT_TRAIN",
+    });
+    Some(match method.name() {
+        "CreateAccount" => {
+            let email = format!("{}@example.org", portal_tests::uuid());
+            json!({ "email": email, "password": password, "displayName": "New" })
+        }
+        "CreateSession" => json!({ "email": things.email, "password": password }),
+        "RefreshSession" => json!({ "refreshToken": things.refresh_token }),
+        "SetRoles" => json!({ "accountId": things.account_id, "roles": ["auditor"] }),
+        "CreatePurpose" => json!({ "purpose": purpose }),
+        "UpdatePurpose" => json!({
+            "purpose": { "purposeId": purpose_id, "displayName": "Changed" }, "updateMask": "displayName",
+        }),
+        "CreateNotice" => json!({ "notice": notice }),
+        "UpdateNotice" => json!({
+            "notice": { "noticeId": notice_id, "title": "Changed" }, "updateMask": "title",
+        }),
+        "GiveConsent" | "RefuseConsent" | "RenewConsent" => decision,
+        "ListConsentEvents" => json!({ "subjectId": subject_id }),
+        "BatchCheckConsents" => json!({ "requests": [{ "subjectId": subject_id, "purposeId": purpose_id }] }),
+        "CreateDataset" => json!({ "dataset": {
+            "displayName": "Another", "task": "TASK_REGRESSION", "featureCount": 1, "purposeId": purpose_id,
+        } }),
+        "AppendRecordBatch" => json!({ "datasetId": dataset_id, "batch": records }),
+        "AppendRecords" => json!({ "datasetId": dataset_id }),
+        "StartValuation" => json!({ "datasetId": dataset_id, "method": "METHOD_KNN_SHAPLEY" }),
+        "ListOperations" => json!({ "name": "operations" }),
+        _ => return None,
+    })
+}
+
+fn filled(message: &MessageDescriptor, things: &Things<'_>) -> DynamicMessage {
+    let mut filled = DynamicMessage::new(message.clone());
+    for field in message.fields() {
+        if let Some(value) = value(&field, things) {
+            filled.set_field(&field, value);
+        }
+    }
+    filled
+}
+
+fn value(field: &FieldDescriptor, things: &Things<'_>) -> Option<Value> {
+    match field.kind() {
+        Kind::String if !field.is_list() => Some(Value::String(match field.name() {
+            "subject_id" => things.subject_id.to_owned(),
+            "account_id" => things.account_id.to_owned(),
+            "session_id" => things.session_id.to_owned(),
+            "consent_id" => things.consent_id.to_owned(),
+            "purpose_id" => things.purpose_id.to_owned(),
+            "notice_id" => things.notice_id.to_owned(),
+            "dataset_id" => things.dataset_id.to_owned(),
+            "valuation_id" => things.valuation_id.to_owned(),
+            "name" => format!("operations/{}", things.valuation_id),
+            _ => return None,
+        })),
+        Kind::Message(message) if !field.is_list() && message.package_name().starts_with("portal.") => {
+            Some(Value::Message(filled(&message, things)))
+        }
+        _ => None,
+    }
+}
