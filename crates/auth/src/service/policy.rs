@@ -66,11 +66,11 @@ pub const TABLE: &[Row] = &[
     Row::of::<PauseMigration>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<RollbackMigration>().any(OPERATOR).write().audit(Audit::Security),
     // ledger: anybody may check it
-    Row::of::<GetCheckpoint>().public().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<GetInclusionProof>().public().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<GetConsistencyProof>().public().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<ListEntries>().public().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<GetLedgerKeys>().public().workloads(&Workload::ALL).read().audit(Audit::None),
+    Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
+    Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
+    Row::of::<GetConsistencyProof>().public().read().audit(Audit::None),
+    Row::of::<ListEntries>().public().read().audit(Audit::None),
+    Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
     // second factors: their owner's alone
     Row::of::<EnrollTotp>().own().write().audit(Audit::Security),
     Row::of::<ConfirmTotp>().own().write().audit(Audit::Security),

@@ -1,6 +1,6 @@
 //! Who may call what. Every rpc of the package has a row, also those that answer UNIMPLEMENTED for now.
 
-use portal_core::Role::{self, Auditor, Controller, Officer, Operator};
+use portal_core::Role::{self, Controller, Officer, Operator};
 use portal_core::Workload;
 use portal_mesh::{Audit, RateClass, Row, actions};
 
@@ -110,11 +110,11 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetSubject>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<LookupSubject>().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<ListSubjects>().any(&[Controller, Officer]).read().audit(Audit::Access),
-    Row::of::<GetCheckpoint>().public().any(&[Auditor]).read().audit(Audit::None),
-    Row::of::<GetInclusionProof>().public().any(&[Auditor]).read().audit(Audit::None),
-    Row::of::<GetConsistencyProof>().public().any(&[Auditor]).read().audit(Audit::None),
-    Row::of::<ListEntries>().public().any(&[Auditor]).read().audit(Audit::None),
-    Row::of::<GetLedgerKeys>().public().any(&[Auditor]).read().audit(Audit::None),
+    Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
+    Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
+    Row::of::<GetConsistencyProof>().public().read().audit(Audit::None),
+    Row::of::<ListEntries>().public().read().audit(Audit::None),
+    Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
     Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<GetReport>().any(&[Operator]).read().audit(Audit::Security),
     Row::of::<ListKeys>().any(&[Operator]).read().audit(Audit::Security),

@@ -3,7 +3,7 @@
 //! A controller reaches the datasets and valuations it owns, which the use cases see to; a subject reaches its own value
 //! and nothing else.
 
-use portal_core::Role::{Auditor, Controller, Operator};
+use portal_core::Role::{Controller, Operator};
 use portal_mesh::{Audit, RateClass, Row};
 
 portal_mesh::actions! {
@@ -74,10 +74,10 @@ pub const TABLE: &[Row] = &[
     Row::of::<ListEntries>().public().read().audit(Audit::None),
     Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
     Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<GetReport>().any(&[Auditor, Operator]).read(),
-    Row::of::<ListKeys>().any(&[Auditor, Operator]).read(),
+    Row::of::<GetReport>().any(&[Operator]).read(),
+    Row::of::<ListKeys>().any(&[Operator]).read(),
     Row::of::<RotateKeys>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<GetCryptoInventory>().any(&[Auditor, Operator]).read(),
+    Row::of::<GetCryptoInventory>().any(&[Operator]).read(),
     Row::of::<ListMigrations>().any(&[Operator]).read(),
     Row::of::<GetMigration>().any(&[Operator]).read(),
     Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
