@@ -13,7 +13,7 @@ use crate::world::{World, new_id, person, start_request, synthetic};
 
 /// A dataset that takes the engine seconds.
 async fn large(world: &World) -> pb::Dataset {
-    world.filled(2, &synthetic(6_000, 1_500, 300)).await
+    world.filled(2, &synthetic(3_000, 900, 300)).await
 }
 
 async fn valuation(world: &World, id: &str) -> pb::Valuation {
@@ -49,10 +49,10 @@ each_database! {
         }
         let done: Vec<_> = seen.iter().map(|progress| progress.done_units).collect();
         assert!(done.is_sorted(), "{done:?}");
-        assert!(done.iter().filter(|done| (1..1_500).contains(*done)).count() > 1, "{done:?}");
+        assert!(done.iter().filter(|done| (1..900).contains(*done)).count() > 1, "{done:?}");
         let last = seen.last().unwrap();
         assert_eq!(last.state(), pb::ValuationState::Succeeded);
-        assert_eq!((last.done_units, last.total_units), (1_500, 1_500));
+        assert_eq!((last.done_units, last.total_units), (900, 900));
         let request = GetOperationRequest { name: operation.name };
         let operation = world.operations().get_operation(request).await.unwrap().into_inner();
         let metadata = operation.metadata.unwrap();
@@ -159,13 +159,13 @@ each_database! {
         let valuation = world.valued(&operation).await;
         let expected = pb::Exclusion {
             cause: pb::exclusion::Cause::Withdrawn.into(),
-            training_record_count: 2_000,
-            validation_record_count: 500,
+            training_record_count: 1_000,
+            validation_record_count: 300,
             subject_count: 100,
         };
         assert_eq!(valuation.exclusions, [expected]);
         let values = world.record_values(&id).await;
-        assert_eq!(values.len(), 4_000);
+        assert_eq!(values.len(), 2_000);
         let out: Vec<_> = (0..100).map(person).collect();
         assert!(values.iter().all(|value| !out.contains(&value.subject_id)));
     }
