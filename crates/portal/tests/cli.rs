@@ -55,12 +55,17 @@ impl Up {
     }
 
     fn start_with(command: &mut Command, data: &Path) -> Self {
+        Self::launch(command, data, &[])
+    }
+
+    fn launch(command: &mut Command, data: &Path, more: &[&str]) -> Self {
         let started = Instant::now();
         let mut child = command
             .arg("up")
             .arg("--data-dir")
             .arg(data)
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -95,7 +100,12 @@ impl Up {
 
     /// Whether the first operator signs in with `password`.
     fn signs_in(&self, password: &str) -> bool {
-        let body = format!(r#"{{"email":"operator@portal.local","password":"{password}"}}"#);
+        self.sign_in("operator@portal.local", password).is_some()
+    }
+
+    /// The access token that `email` gets for `password`.
+    fn sign_in(&self, email: &str, password: &str) -> Option<String> {
+        let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
         let answer = http(
             self.address,
             &format!(
@@ -104,7 +114,19 @@ impl Up {
                 body.len()
             ),
         );
-        answer.starts_with("HTTP/1.1 200 ")
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let body: serde_json::Value = serde_json::from_str(body).ok()?;
+        let token = body["session"]["accessToken"].as_str()?;
+        head.starts_with("HTTP/1.1 200 ").then(|| token.to_owned())
+    }
+
+    /// The answer to a GET with a token.
+    fn read(&self, path: &str, token: &str) -> serde_json::Value {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: portal\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        );
+        let answer = http(self.address, &request);
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 }
 
@@ -375,4 +397,29 @@ fn certificates_say_where_they_are_and_keys_are_private() {
     for wrong in [&["--hours", "25"], &["--hours", "0"]] {
         assert_eq!(issue(wrong).0, 2, "{wrong:?}");
     }
+}
+
+#[test]
+fn the_demonstration_is_loaded_once() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::launch(&mut portal(), data.path(), &["--demo"]);
+    let password = fs::read_to_string(data.path().join("demo-passwords")).unwrap();
+    let shown = |up: &Up| up.lines.iter().any(|line| line.contains("demo") && line.contains(&password));
+    assert!(shown(&up), "the password is shown at the first start: {:?}", up.lines);
+    let seen = |up: &Up| {
+        let controller = up.sign_in("controller@portal.local", &password).unwrap();
+        let count = |path, field: &str| up.read(path, &controller)[field].as_array().map_or(0, Vec::len);
+        (
+            count("/v1/purposes", "purposes"),
+            count("/v1/notices", "notices"),
+            count("/v1/valuations", "valuations"),
+        )
+    };
+    assert_eq!(seen(&up), (3, 1, 1));
+    assert!(up.sign_in("anna@portal.local", &password).is_some());
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+
+    let up = Up::launch(&mut portal(), data.path(), &["--demo"]);
+    assert!(!shown(&up), "and not again: {:?}", up.lines);
+    assert_eq!(seen(&up), (3, 1, 1));
 }

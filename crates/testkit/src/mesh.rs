@@ -203,7 +203,7 @@ fn host(clock: Arc<dyn Clock>) -> Host {
 
 fn server_config() -> ServerConfig {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ServerConfig { listen: any_port, admin_listen: any_port, drain_seconds: 5 }
+    ServerConfig { listen: any_port, admin_listen: any_port, drain_seconds: 60 }
 }
 
 fn identity_files(

@@ -95,7 +95,7 @@ async fn a_revocation_ends_what_is_remembered() {
         });
         let begun = std::time::Instant::now();
         while client.get(MINE, Some("alice")).await.status == 200 {
-            assert!(begun.elapsed() < Duration::from_secs(5), "the revocation was never heeded");
+            assert!(begun.elapsed() < Duration::from_secs(30), "the revocation was never heeded");
         }
         let answer = client.get(MINE, Some("alice")).await;
         assert_eq!((answer.status, answer.reason().as_str()), (401, "TOKEN_INVALID"));

@@ -173,8 +173,8 @@ pub mod anonymisation_service_client {
     /// t-closeness hold. Only records whose subjects permit the dataset's purpose take part.
     /// Controllers only.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations.
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations.
     #[derive(Debug, Clone)]
     pub struct AnonymisationServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -352,8 +352,8 @@ pub mod anonymisation_service_server {
     /// t-closeness hold. Only records whose subjects permit the dataset's purpose take part.
     /// Controllers only.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations.
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations.
     #[derive(Debug)]
     pub struct AnonymisationServiceServer<T> {
         inner: Arc<T>,
@@ -938,8 +938,8 @@ pub mod dataset_service_client {
     /// Datasets: labelled records of people, kept sealed until a valuation reads those whose
     /// subjects permit it. Controllers only; a controller reaches its own datasets.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for a dataset
-    /// that does not exist or is another controller's), INVALID_ARGUMENT with field violations
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations
     /// that name row and column, ABORTED on an etag mismatch.
     #[derive(Debug, Clone)]
     pub struct DatasetServiceClient<T> {
@@ -1344,8 +1344,8 @@ pub mod dataset_service_server {
     /// Datasets: labelled records of people, kept sealed until a valuation reads those whose
     /// subjects permit it. Controllers only; a controller reaches its own datasets.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for a dataset
-    /// that does not exist or is another controller's), INVALID_ARGUMENT with field violations
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations
     /// that name row and column, ABORTED on an etag mismatch.
     #[derive(Debug)]
     pub struct DatasetServiceServer<T> {
@@ -4163,8 +4163,8 @@ pub mod payout_service_client {
     /// Payouts: a budget shared among consented subjects by their values. The controller of the
     /// dataset makes and reads them; a subject reads its own share.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations.
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations.
     #[derive(Debug, Clone)]
     pub struct PayoutServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4361,8 +4361,8 @@ pub mod payout_service_server {
     /// Payouts: a budget shared among consented subjects by their values. The controller of the
     /// dataset makes and reads them; a subject reads its own share.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations.
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations.
     #[derive(Debug)]
     pub struct PayoutServiceServer<T> {
         inner: Arc<T>,
@@ -5445,8 +5445,8 @@ pub mod valuation_service_client {
     /// A record whose subject does not permit the dataset's purpose is never valued. The
     /// controller of the dataset starts and reads valuations; a subject reads its own value.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations. Methods that read
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations. Methods that read
     /// results: FAILED_PRECONDITION until the valuation has succeeded.
     #[derive(Debug, Clone)]
     pub struct ValuationServiceClient<T> {
@@ -5580,8 +5580,7 @@ pub mod valuation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists valuations, newest first: those of one's datasets; for a subject those that
-        /// hold a value of its own.
+        /// Lists the valuations of one's datasets, newest first.
         pub async fn list_valuations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListValuationsRequest>,
@@ -5883,8 +5882,7 @@ pub mod valuation_service_server {
         ) -> std::result::Result<tonic::Response<super::Valuation>, tonic::Status> {
             Err(crate::edge::not_implemented())
         }
-        /// Lists valuations, newest first: those of one's datasets; for a subject those that
-        /// hold a value of its own.
+        /// Lists the valuations of one's datasets, newest first.
         async fn list_valuations(
             &self,
             request: tonic::Request<super::ListValuationsRequest>,
@@ -5974,8 +5972,8 @@ pub mod valuation_service_server {
     /// A record whose subject does not permit the dataset's purpose is never valued. The
     /// controller of the dataset starts and reads valuations; a subject reads its own value.
     ///
-    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
-    /// exist or is another's), INVALID_ARGUMENT with field violations. Methods that read
+    /// Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+    /// what is another's), INVALID_ARGUMENT with field violations. Methods that read
     /// results: FAILED_PRECONDITION until the valuation has succeeded.
     #[derive(Debug)]
     pub struct ValuationServiceServer<T> {
