@@ -1,4 +1,4 @@
-//! What a request passes between the connection and the handler. [`Guard::serve`] is the whole stack, top to bottom.
+//! What a request passes between the connection and the handler. `serve` is the whole stack, top to bottom.
 
 use std::convert::Infallible;
 use std::pin::Pin;

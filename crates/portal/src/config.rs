@@ -106,8 +106,10 @@ fn collect<T: DeserializeOwned>(mut table: Table, problems: &mut Vec<String>) ->
             None => path,
         };
         let attempt = touched.iter().filter(|(touched, _)| *touched == key).count();
-        let below_touched =
-            touched.iter().any(|(touched, _): &(String, usize)| key.starts_with(touched.as_str()));
+        let within = |place: &str| {
+            key.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let below_touched = touched.iter().any(|(place, _): &(String, usize)| within(place));
         if !below_touched {
             let first_line = message.lines().next().unwrap_or_default();
             problems.push(match missing {
