@@ -1,7 +1,7 @@
 //! Loads configuration: one TOML file and `PORTAL__SECTION__FIELD` from the environment, unknown keys refused, every
 //! problem reported at once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -91,8 +91,14 @@ fn override_with(table: &mut Table, name: &str, value: &str) -> Result<(), Strin
 /// Deserialises again and again: a key with a problem is taken out, a missing one is filled in, and the next problem
 /// comes to light. What was filled in never leaves here, since there is a problem then.
 fn collect<T: DeserializeOwned>(mut table: Table, problems: &mut Vec<String>) -> Option<T> {
-    let fillers = [Value::String("127.0.0.1:1".to_owned()), Value::Integer(1), Value::Boolean(false)];
-    let mut touched = BTreeSet::new();
+    let fillers = [
+        Value::String("127.0.0.1:1".to_owned()),
+        Value::Integer(1),
+        Value::Boolean(false),
+        Value::Array(Vec::new()),
+    ];
+    // How many fillers were tried for each key that had a problem.
+    let mut tried: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..256 {
         let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
             Ok(config) => return Some(config),
@@ -105,24 +111,30 @@ fn collect<T: DeserializeOwned>(mut table: Table, problems: &mut Vec<String>) ->
             Some(field) => format!("{path}.{field}"),
             None => path,
         };
-        let attempt = touched.iter().filter(|(touched, _)| *touched == key).count();
         let within = |place: &str| {
             key.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        let below_touched = touched.iter().any(|(place, _): &(String, usize)| within(place));
-        if !below_touched {
+        if !tried.keys().any(|place| within(place)) {
             let first_line = message.lines().next().unwrap_or_default();
             problems.push(match missing {
                 Some(_) => format!("{key}: missing"),
                 None => format!("{key}: {first_line}"),
             });
         }
-        touched.insert((key.clone(), attempt));
-        let filler = match (key.contains('.'), attempt) {
+        let filler = match tried.get_mut(&key) {
             // An unknown or mistyped key is taken out first; if it is then missed, it is filled in.
-            (_, 0) if missing.is_none() => None,
-            (false, _) => Some(Value::Table(Table::new())),
-            (true, attempt) => fillers.get(attempt.saturating_sub(usize::from(missing.is_none()))).cloned(),
+            None if missing.is_none() => {
+                tried.insert(key.clone(), 0);
+                None
+            }
+            known => {
+                let next = known.map_or(0, |count| {
+                    *count += 1;
+                    *count - 1
+                });
+                tried.entry(key.clone()).or_insert(1);
+                if key.contains('.') { fillers.get(next).cloned() } else { Some(Value::Table(Table::new())) }
+            }
         };
         put(&mut table, &key, filler);
     }
