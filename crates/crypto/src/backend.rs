@@ -5,5 +5,6 @@
 mod aws_lc;
 
 pub(crate) use aws_lc::{
-    Hmac, ML_DSA_65_SIGNATURE, MlDsa65Public, MlDsa65Secret, equal, hkdf_sha256, sha256, sha384,
+    Aes256Gcm, Hmac, ML_DSA_65_SIGNATURE, MlDsa65Public, MlDsa65Secret, MlKemPublic, MlKemSecret,
+    X25519Secret, equal, hkdf_expand, hkdf_sha256, sha3_256, sha256, sha384, shake256,
 };

@@ -9,6 +9,9 @@
 //! |---|---|
 //! | [`hash`] | SHA-256, SHA-384 |
 //! | [`mac`] | HMAC-SHA-256 |
+//! | [`aead`] | AES-256-GCM |
+//! | [`kem`] | X-Wing, ML-KEM-768 and ML-KEM-1024 (FIPS 203) |
+//! | [`hpke`] | HPKE (RFC 9180) with X-Wing: sealing to a public key |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
 //! | [`sign`] | ML-DSA-65 (FIPS 204) |
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
@@ -17,9 +20,12 @@
 //! | [`merkle`] | the hash tree of RFC 9162 with its proofs |
 #![forbid(unsafe_code)]
 
+pub mod aead;
 mod backend;
 pub mod hash;
+pub mod hpke;
 pub mod kdf;
+pub mod kem;
 pub mod mac;
 pub mod merkle;
 pub mod page_token;

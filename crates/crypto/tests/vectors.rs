@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use portal_crypto::kem::x_wing;
 use portal_crypto::merkle::TreeHead;
 use portal_crypto::merkle::proof::{verify_consistency, verify_inclusion};
 use portal_crypto::sign::{Algorithm, SigningKey, VerifyingKey};
@@ -20,6 +21,17 @@ fn hex(value: &Value) -> Vec<u8> {
 
 fn seed(value: &Value) -> [u8; 32] {
     hex(value).try_into().unwrap()
+}
+
+#[test]
+fn x_wing_draft() {
+    let vectors = json(include_str!("vectors/x-wing.json"));
+    for vector in vectors.as_array().unwrap() {
+        let key = x_wing::DecapsulationKey::from_seed(&seed(&vector["seed"])).unwrap();
+        assert_eq!(key.encapsulation_key().to_bytes().as_slice(), hex(&vector["pk"]));
+        assert_eq!(key.decapsulate(&hex(&vector["ct"])).unwrap().expose().as_slice(), hex(&vector["ss"]));
+    }
+    assert_eq!(vectors.as_array().unwrap().len(), 3);
 }
 
 #[test]

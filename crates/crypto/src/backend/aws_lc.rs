@@ -1,10 +1,16 @@
 //! aws-lc-rs, the library that also runs under rustls.
 
+mod aead;
+mod kem;
+
 use aws_lc_rs::signature::{
     KeyPair, ML_DSA_65, ML_DSA_65_SIGNING, ParsedPublicKey, PqdsaKeyPair, PqdsaSigningAlgorithm,
 };
 use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use portal_core::Sensitive;
+
+pub(crate) use self::aead::Aes256Gcm;
+pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret, shake256};
 
 /// The length of a verifying key of ML-DSA-65 (FIPS 204, table 2).
 const ML_DSA_65_PUBLIC: usize = 1_952;
@@ -19,6 +25,11 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 /// The SHA-384 of the parts, one after the other.
 pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     digest(&digest::SHA384, parts)
+}
+
+/// The SHA3-256 of the parts, one after the other.
+pub(crate) fn sha3_256(parts: &[&[u8]]) -> [u8; 32] {
+    digest(&digest::SHA3_256, parts)
 }
 
 fn digest<const N: usize>(algorithm: &'static digest::Algorithm, parts: &[&[u8]]) -> [u8; N] {
@@ -70,6 +81,29 @@ pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Sensitive<
         .and_then(|okm| okm.fill(&mut out))
         .expect("one block of HKDF");
     Sensitive::new(out)
+}
+
+/// HKDF-Expand with SHA-256 (RFC 5869, section 2.3); the parts of `info` stand one after the other.
+pub(crate) fn hkdf_expand<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
+    let mut out = [0; N];
+    #[expect(
+        clippy::expect_used,
+        reason = "expanding fails past 255 blocks and on a wrong buffer; this is a few"
+    )]
+    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk)
+        .expand(info, Length(N))
+        .and_then(|okm| okm.fill(&mut out))
+        .expect("a few blocks of HKDF");
+    Sensitive::new(out)
+}
+
+/// The length of an output of HKDF.
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
 }
 
 /// A signing key of ML-DSA-65; the library wipes it on drop.
