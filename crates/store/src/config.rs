@@ -26,6 +26,9 @@ pub struct DatabaseConfig {
     /// Connections to PostgreSQL at most. SQLite has one writer and at most four readers of these.
     #[serde(default = "default_max_connections")]
     max_connections: u32,
+    /// Not for operators: the crate that keeps keys asks for it.
+    #[serde(skip)]
+    secure_delete: bool,
 }
 
 const fn default_max_connections() -> u32 {
@@ -45,7 +48,25 @@ impl DatabaseConfig {
     /// The database at `url`, with the default number of connections.
     #[must_use]
     pub fn from_url(url: impl Into<String>) -> Self {
-        Self { url: Some(url.into()), url_file: None, max_connections: default_max_connections() }
+        Self { url: Some(url.into()), ..Self::nowhere() }
+    }
+
+    /// The database whose URL stands in `file`, with the default number of connections.
+    #[must_use]
+    pub fn from_url_file(file: impl Into<PathBuf>) -> Self {
+        Self { url_file: Some(file.into()), ..Self::nowhere() }
+    }
+
+    /// The same database, where SQLite overwrites what is deleted with zeros (`PRAGMA secure_delete`). What the WAL
+    /// still holds goes with [`crate::Database::scrub`]. PostgreSQL has no such setting: a deleted row's bytes stay in
+    /// its page until VACUUM makes the room free and a later row takes it.
+    #[must_use]
+    pub fn with_secure_delete(self) -> Self {
+        Self { secure_delete: true, ..self }
+    }
+
+    const fn nowhere() -> Self {
+        Self { url: None, url_file: None, max_connections: default_max_connections(), secure_delete: false }
     }
 
     /// The URL, from wherever it stands.
@@ -62,6 +83,10 @@ impl DatabaseConfig {
 
     pub(crate) fn max_connections(&self) -> u32 {
         self.max_connections.max(1)
+    }
+
+    pub(crate) const fn secure_delete(&self) -> bool {
+        self.secure_delete
     }
 }
 

@@ -68,7 +68,7 @@ pub enum ConnectError {
 pub(crate) async fn open(config: &DatabaseConfig) -> Result<Pools, ConnectError> {
     let url = config.resolve()?;
     if url.starts_with("sqlite:") {
-        open_sqlite(&url, config.max_connections()).await
+        open_sqlite(&url, config).await
     } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let pool = open_postgres(&url, config.max_connections()).await?;
         Ok(Pools::Postgres(SqlxPostgresConnector::from_sqlx_postgres_pool(pool)))
@@ -77,7 +77,7 @@ pub(crate) async fn open(config: &DatabaseConfig) -> Result<Pools, ConnectError>
     }
 }
 
-async fn open_sqlite(url: &str, max_connections: u32) -> Result<Pools, ConnectError> {
+async fn open_sqlite(url: &str, config: &DatabaseConfig) -> Result<Pools, ConnectError> {
     if url.contains(":memory:") || url.contains("mode=memory") {
         return Err(ConnectError::InMemory);
     }
@@ -106,13 +106,14 @@ async fn open_sqlite(url: &str, max_connections: u32) -> Result<Pools, ConnectEr
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .pragma("journal_size_limit", "16777216")
+                .pragma("secure_delete", if config.secure_delete() { "on" } else { "off" })
                 .pragma("cache_size", "-1024"),
         )
         .await
         .map_err(|error| ConnectError::Database(error.into()))?;
     // Lazily: the file is in WAL mode only since the writer opened it.
     let readers = SqlitePoolOptions::new()
-        .max_connections(max_connections.min(4))
+        .max_connections(config.max_connections().min(4))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_secs(60))
         .max_lifetime(None)

@@ -7,8 +7,8 @@ use std::time::Duration;
 use portal_core::Entropy;
 use portal_core::entropy::random_bytes;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
@@ -164,6 +164,20 @@ impl Database {
             Ok(())
         })
         .await
+    }
+
+    /// Makes the files forget what was deleted, as far as the database can: SQLite moves its WAL into the file and cuts
+    /// it to nothing, so that with [`DatabaseConfig::with_secure_delete`] no deleted byte is left. Says whether that is
+    /// so now: a reader that still looks at an older state is not waited for, call again later. PostgreSQL has
+    /// nothing to do here and answers `true`: its own VACUUM frees the room of deleted rows, and its WAL goes with time.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], mostly.
+    pub async fn scrub(&self) -> Result<bool, StoreError> {
+        let Pools::Sqlite { writer, .. } = &self.0.pools else { return Ok(true) };
+        let checkpoint = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
+        let Some(row) = writer.query_one_raw(checkpoint).await? else { return Ok(false) };
+        Ok(row.try_get_by_index::<i32>(0)? == 0)
     }
 
     /// Waits for running transactions and closes all connections. Later transactions fail with

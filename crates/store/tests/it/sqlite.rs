@@ -122,3 +122,38 @@ async fn refuses_what_it_can_not_keep() {
     std::fs::write(&file, "this is not a database, it only stands where one should be").unwrap();
     assert!(matches!(connect(&format!("sqlite:{}", file.display())).await, Err(ConnectError::Database(_))));
 }
+
+/// A deleted value is in no file any more once the database was scrubbed; without `with_secure_delete` it is.
+#[tokio::test]
+async fn deleted_bytes_go() {
+    const MARKER: &str = "a-key-that-must-go-0123456789";
+    for secure in [true, false] {
+        let directory = TempDir::new().unwrap();
+        let plain =
+            DatabaseConfig::from_url(format!("sqlite:{}", directory.path().join("keys.db").display()));
+        let config = if secure { plain.with_secure_delete() } else { plain };
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let database = Database::connect(&config, entropy, Metrics::default()).await.unwrap();
+        for sql in [
+            "CREATE TABLE t (x TEXT)".to_owned(),
+            format!("INSERT INTO t VALUES ('{MARKER}'), ('stays')"),
+            format!("DELETE FROM t WHERE x = '{MARKER}'"),
+        ] {
+            let sql = sql.as_str();
+            let statement = |tx: portal_store::Tx| async move {
+                Ok::<_, StoreError>(tx.conn().execute_unprepared(sql).await?)
+            };
+            database.run_tx("sql", statement).await.unwrap();
+        }
+        assert!(found(directory.path(), MARKER), "the WAL still has it");
+        assert!(database.scrub().await.unwrap());
+        assert_eq!(found(directory.path(), MARKER), !secure);
+        assert!(found(directory.path(), "stays"));
+    }
+}
+
+fn found(directory: &std::path::Path, text: &str) -> bool {
+    let files =
+        std::fs::read_dir(directory).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    files.into_iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+}
