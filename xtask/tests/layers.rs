@@ -11,6 +11,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-proto", &[]),
     ("portal-crypto", &["portal-core"]),
     ("portal-store", &["portal-core", "portal-crypto"]),
+    ("portal-keys", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-ledger", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-mesh", &["portal-core", "portal-crypto", "portal-proto"]),
     ("portal-consent", SERVICE),

@@ -69,6 +69,12 @@ impl DatabaseConfig {
         Self { url: None, url_file: None, max_connections: default_max_connections(), secure_delete: false }
     }
 
+    /// The database whose URL stands in the file at `path`, with the default number of connections.
+    #[must_use]
+    pub fn from_url_file(path: impl Into<PathBuf>) -> Self {
+        Self { url: None, url_file: Some(path.into()), max_connections: default_max_connections() }
+    }
+
     /// The URL, from wherever it stands.
     pub(crate) fn resolve(&self) -> Result<String, ConnectError> {
         match (&self.url, &self.url_file) {
@@ -115,6 +121,7 @@ mod tests {
         let text = format!("url_file = {:?}", file.path());
         let config: DatabaseConfig = toml::from_str(&text).unwrap();
         assert_eq!(config.resolve().unwrap(), "postgres://anna:secret@db/portal");
+        assert_eq!(DatabaseConfig::from_url_file(file.path()).resolve().unwrap(), config.resolve().unwrap());
         assert!(!format!("{config:?}").contains("secret"));
     }
 
