@@ -3,7 +3,7 @@
 use portal_core::Timestamp;
 use portal_crypto::hash::Sha256;
 use portal_crypto::merkle::{CompactRange, TreeHead, proof};
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use sea_orm::entity::prelude::*;
 use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
 
@@ -132,5 +132,5 @@ fn signed(position: u64) -> Result<i64, StoreError> {
 }
 
 fn corrupt(table: &'static str, column: &'static str, row: i64) -> StoreError {
-    StoreError::Corrupt { table, column, row: row.to_string() }
+    StoreError::Corrupt { table, column, row: row.to_string(), cause: Corruption::LedgerMismatch }
 }

@@ -23,14 +23,16 @@ pub enum StoreError {
     #[error("another transaction got in the way")]
     Contended(#[source] DatabaseFailure),
     /// A row does not hold what its column promises.
-    #[error("the row {row} of {table} is corrupt in {column}")]
+    #[error("the row {row} of {table} is corrupt in {}: {cause}", or_whole(column))]
     Corrupt {
         /// The table.
         table: &'static str,
-        /// The column.
+        /// The column; empty if the row as a whole is.
         column: &'static str,
         /// The primary key, an id that is safe to tell.
         row: String,
+        /// In which way.
+        cause: Corruption,
     },
     /// The database refused for another reason.
     #[error("the database refused")]
@@ -58,6 +60,69 @@ pub enum StoreError {
     /// The database can't be reached, is overloaded or out of space. A commit may or may not have happened.
     #[error("the database is not available")]
     Unavailable(#[source] DatabaseFailure),
+}
+
+/// In which way a row or one of its columns is corrupt. Never says anything about the content.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
+pub enum Corruption {
+    /// The row's authenticated digest does not match its columns.
+    #[error("the digest does not match")]
+    DigestMismatch,
+    /// A sealed column is cut, extended or of an unknown version.
+    #[error("the envelope is malformed")]
+    EnvelopeMalformed,
+    /// A sealed column does not open: it was changed, moved, put back or sealed under another key.
+    #[error("the envelope does not open")]
+    EnvelopeRefused,
+    /// The key that a sealed column names is not there.
+    #[error("the key is missing")]
+    KeyMissing,
+    /// The row and its ledger entry disagree.
+    #[error("the ledger says otherwise")]
+    LedgerMismatch,
+    /// The ledger has an entry without its row, or the row lacks its entry.
+    #[error("the ledger or the row lacks the other")]
+    LedgerMissing,
+    /// A column holds a value that no version of the service writes.
+    #[error("the value is not one of ours")]
+    ValueInvalid,
+}
+
+impl Corruption {
+    /// Every cause.
+    pub const ALL: [Self; 7] = [
+        Self::DigestMismatch,
+        Self::EnvelopeMalformed,
+        Self::EnvelopeRefused,
+        Self::KeyMissing,
+        Self::LedgerMismatch,
+        Self::LedgerMissing,
+        Self::ValueInvalid,
+    ];
+
+    /// The name in metrics and tables; never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DigestMismatch => "digest_mismatch",
+            Self::EnvelopeMalformed => "envelope_malformed",
+            Self::EnvelopeRefused => "envelope_refused",
+            Self::KeyMissing => "key_missing",
+            Self::LedgerMismatch => "ledger_mismatch",
+            Self::LedgerMissing => "ledger_missing",
+            Self::ValueInvalid => "value_invalid",
+        }
+    }
+
+    /// The cause of this [`Self::name`].
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+}
+
+fn or_whole(column: &'static str) -> &'static str {
+    if column.is_empty() { "the whole" } else { column }
 }
 
 impl StoreError {

@@ -18,6 +18,7 @@
 //! | [`database`] | [`Database`]: `run_tx`, `read` |
 //! | [`error`] | [`StoreError`], and what is retried |
 //! | [`idempotency`] | request ids: the same request answers with the first reply |
+//! | [`leases`] | named leases: one process at a time does a thing, and a late one can't |
 //! | [`metrics`] | [`Metrics`]: every metric name of this crate |
 //! | [`migrate`] | schema migrations up, down, status |
 //! | [`tx`] | [`Tx`], [`ReadTx`], what a body is given |
@@ -29,6 +30,7 @@ pub mod connect;
 pub mod database;
 pub mod error;
 pub mod idempotency;
+pub mod leases;
 pub mod metrics;
 pub mod migrate;
 pub mod tx;
@@ -36,6 +38,7 @@ pub mod tx;
 pub use config::DatabaseConfig;
 pub use connect::ConnectError;
 pub use database::Database;
-pub use error::{DatabaseFailure, StoreError};
+pub use error::{Corruption, DatabaseFailure, StoreError};
+pub use leases::Lease;
 pub use metrics::Metrics;
 pub use tx::{Conn, ReadTx, Tx};

@@ -5,7 +5,7 @@
 //! one can be read, or was never given. A reader that has seen a place has seen all before it.
 
 use portal_core::Timestamp;
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -42,7 +42,12 @@ pub async fn append(tx: &Tx, targets: &[Target], now: Timestamp) -> Result<(), S
 /// The last place that was given out; 0 if none was.
 pub async fn head(tx: &ReadTx) -> Result<i64, StoreError> {
     let row = revocation_head::Entity::find_by_id(HEAD).one(tx.conn()).await?;
-    let missing = || StoreError::Corrupt { table: "revocation_head", column: "id", row: HEAD.to_string() };
+    let missing = || StoreError::Corrupt {
+        table: "revocation_head",
+        column: "id",
+        row: HEAD.to_string(),
+        cause: Corruption::ValueInvalid,
+    };
     Ok(row.ok_or_else(missing)?.position)
 }
 

@@ -3,7 +3,7 @@
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Role, Timestamp};
 use portal_crypto::password::PasswordHash;
-use portal_store::StoreError;
+use portal_store::{Corruption, StoreError};
 use sea_orm::ActiveValue::Set;
 use sea_orm::prelude::Uuid;
 
@@ -52,7 +52,7 @@ const fn lock(locked_until: Option<i64>) -> Option<Lock> {
 }
 
 fn corrupt(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
-    StoreError::Corrupt { table, column, row: row.to_string() }
+    StoreError::Corrupt { table, column, row: row.to_string(), cause: Corruption::ValueInvalid }
 }
 
 pub fn to_account(row: account::Model) -> Result<Account, StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portal_core::Sensitive;
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, EventId, Id, NoticeId, PurposeId, SubjectId};
-use portal_store::StoreError;
+use portal_store::{Corruption, StoreError};
 use sea_orm::prelude::Uuid;
 
 use crate::domain::consent::{Basis, Consent, Event, Facts, Indication};
@@ -25,7 +25,12 @@ pub(super) struct RowName {
 
 impl RowName {
     pub(super) fn corrupt(self, column: &'static str) -> StoreError {
-        StoreError::Corrupt { table: self.table, column, row: self.row.to_string() }
+        StoreError::Corrupt {
+            table: self.table,
+            column,
+            row: self.row.to_string(),
+            cause: Corruption::ValueInvalid,
+        }
     }
 
     fn number<T: TryFrom<i64>>(self, column: &'static str, value: i64) -> Result<T, StoreError> {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, DatasetId, Id, PurposeId, SubjectId, ValuationId};
-use portal_store::StoreError;
+use portal_store::{Corruption, StoreError};
 use sea_orm::ActiveValue::Set;
 
 use super::entity::{dataset, exclusion, record_value, subject_value, valuation};
@@ -19,7 +19,7 @@ pub(super) const KNN_SHAPLEY: i64 = 1;
 
 /// Names a corrupt column of `table`.
 pub(super) fn corrupt(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
-    StoreError::Corrupt { table, column, row: row.to_string() }
+    StoreError::Corrupt { table, column, row: row.to_string(), cause: Corruption::ValueInvalid }
 }
 
 pub(super) fn floats_to_bytes(floats: &[f32]) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portal_core::id::{DatasetId, PurposeId, SubjectId};
-use portal_store::{ReadTx, StoreError};
+use portal_store::{Corruption, ReadTx, StoreError};
 use tokio::time::{Instant, sleep};
 
 use super::keeper::{Gauge, keep};
@@ -300,7 +300,12 @@ fn exclusions(excluded: HashMap<Cause, (Exclusion, HashSet<SubjectId>)>) -> Vec<
 }
 
 fn corrupt((append, position): (crate::domain::id::AppendId, i64)) -> StoreError {
-    StoreError::Corrupt { table: "batch", column: "features", row: format!("{append}/{position}") }
+    StoreError::Corrupt {
+        table: "batch",
+        column: "features",
+        row: format!("{append}/{position}"),
+        cause: Corruption::ValueInvalid,
+    }
 }
 
 const fn task(task: Task) -> engine::Task {
