@@ -69,12 +69,6 @@ impl DatabaseConfig {
         Self { url: None, url_file: None, max_connections: default_max_connections(), secure_delete: false }
     }
 
-    /// The database whose URL stands in the file at `path`, with the default number of connections.
-    #[must_use]
-    pub fn from_url_file(path: impl Into<PathBuf>) -> Self {
-        Self { url: None, url_file: Some(path.into()), max_connections: default_max_connections() }
-    }
-
     /// The URL, from wherever it stands.
     pub(crate) fn resolve(&self) -> Result<String, ConnectError> {
         match (&self.url, &self.url_file) {
