@@ -2,11 +2,14 @@
 //!
 //! A sealed message is its ciphertext with the tag after it. A nonce must never be used twice under one key; with random
 //! nonces that holds for 2^28 messages under one key with room to spare. GCM alone does not commit to its key: who lets
-//! others choose keys or ciphertexts adds a commitment.
+//! others choose keys or ciphertexts adds a commitment. [`XAes256GcmKey`] takes longer nonces.
+
+mod xaes;
 
 use portal_core::Sensitive;
 use zeroize::Zeroize;
 
+pub use self::xaes::{X_NONCE_LEN, XAes256GcmKey};
 use crate::backend;
 
 /// The length of a nonce of AES-256-GCM.

@@ -9,11 +9,12 @@
 //! |---|---|
 //! | [`hash`] | SHA-256, SHA-384 |
 //! | [`mac`] | HMAC-SHA-256 |
-//! | [`aead`] | AES-256-GCM |
+//! | [`aead`] | AES-256-GCM, XAES-256-GCM |
 //! | [`kem`] | X-Wing, ML-KEM-768 and ML-KEM-1024 (FIPS 203) |
 //! | [`hpke`] | HPKE (RFC 9180) with X-Wing: sealing to a public key |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
-//! | [`sign`] | ML-DSA-65 (FIPS 204) |
+//! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519 |
+//! | [`pair`] | Ed25519 and ML-DSA-65 together, for what is kept |
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
 //! | [`password`] | Argon2id with a pepper, PHC strings |
 //! | [`page_token`] | page tokens bound to their query |
@@ -29,9 +30,11 @@ pub mod kem;
 pub mod mac;
 pub mod merkle;
 pub mod page_token;
+pub mod pair;
 pub mod password;
 pub mod sign;
 pub mod token;
 
 mod base64url;
 mod hex;
+mod seed;

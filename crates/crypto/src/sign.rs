@@ -1,5 +1,7 @@
 //! Signatures that outlive quantum computers: ML-DSA (FIPS 204), pure mode, empty context.
 //!
+//! [`ed25519`] is the classical one; [`crate::pair`] is both together.
+//!
 //! A verifying key knows its algorithm; there is no way to verify with a key under another one.
 
 use std::fmt;
@@ -7,6 +9,8 @@ use std::fmt;
 use portal_core::Sensitive;
 
 use crate::backend;
+
+pub mod ed25519;
 
 /// A signature algorithm, with its stable id.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -38,6 +42,14 @@ impl Algorithm {
     pub const fn signature_len(self) -> usize {
         match self {
             Self::MlDsa65 => backend::ML_DSA_65_SIGNATURE,
+        }
+    }
+
+    /// The length of a verifying key in bytes.
+    #[must_use]
+    pub const fn verifying_key_len(self) -> usize {
+        match self {
+            Self::MlDsa65 => backend::ML_DSA_65_PUBLIC,
         }
     }
 

@@ -2,20 +2,14 @@
 
 mod aead;
 mod kem;
+mod sign;
 
-use aws_lc_rs::signature::{
-    KeyPair, ML_DSA_65, ML_DSA_65_SIGNING, ParsedPublicKey, PqdsaKeyPair, PqdsaSigningAlgorithm,
-};
 use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use portal_core::Sensitive;
 
-pub(crate) use self::aead::Aes256Gcm;
+pub(crate) use self::aead::{Aes256Gcm, CmacAes256};
 pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret, shake256};
-
-/// The length of a verifying key of ML-DSA-65 (FIPS 204, table 2).
-const ML_DSA_65_PUBLIC: usize = 1_952;
-/// The length of a signature of ML-DSA-65.
-pub(crate) const ML_DSA_65_SIGNATURE: usize = 3_309;
+pub(crate) use self::sign::{Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret};
 
 /// The SHA-256 of the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -103,61 +97,5 @@ struct Length(usize);
 impl hkdf::KeyType for Length {
     fn len(&self) -> usize {
         self.0
-    }
-}
-
-/// A signing key of ML-DSA-65; the library wipes it on drop.
-#[derive(Clone)]
-pub(crate) struct MlDsa65Secret(PqdsaKeyPair);
-
-impl MlDsa65Secret {
-    /// The key pair of a seed (FIPS 204, `ML-DSA.KeyGen_internal`).
-    pub(crate) fn from_seed(seed: &[u8; 32]) -> Option<Self> {
-        PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, seed).ok().map(Self)
-    }
-
-    /// From PKCS#8 (RFC 9881, section 6).
-    pub(crate) fn from_pkcs8(der: &[u8]) -> Option<Self> {
-        PqdsaKeyPair::from_pkcs8(&ML_DSA_65_SIGNING, der).ok().map(Self)
-    }
-
-    /// To PKCS#8 version 1, as other TLS libraries read it.
-    pub(crate) fn to_pkcs8(&self) -> Option<Sensitive<Vec<u8>>> {
-        self.0.to_pkcs8v1().ok().map(|document| Sensitive::new(document.as_ref().to_vec()))
-    }
-
-    /// Signs with an empty context, hedged by the library's own entropy.
-    pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let algorithm: &PqdsaSigningAlgorithm = self.0.algorithm();
-        let mut signature = vec![0; algorithm.signature_len()];
-        self.0.sign(message, &mut signature).ok()?;
-        Some(signature)
-    }
-
-    pub(crate) fn public(&self) -> Option<MlDsa65Public> {
-        MlDsa65Public::from_bytes(self.0.public_key().as_ref())
-    }
-}
-
-/// A verifying key of ML-DSA-65, parsed once.
-#[derive(Clone)]
-pub(crate) struct MlDsa65Public(ParsedPublicKey);
-
-impl MlDsa65Public {
-    /// From the 1,952 bytes of FIPS 204. The length is checked first, since the library also takes X.509 encodings.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != ML_DSA_65_PUBLIC {
-            return None;
-        }
-        ParsedPublicKey::new(&ML_DSA_65, bytes).ok().map(Self)
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.as_ref()
-    }
-
-    /// Whether `signature` is one of `message` under an empty context.
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        signature.len() == ML_DSA_65_SIGNATURE && self.0.verify_sig(message, signature).is_ok()
     }
 }

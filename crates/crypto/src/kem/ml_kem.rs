@@ -7,12 +7,11 @@
 use std::fmt;
 
 use portal_core::{Entropy, Sensitive};
-use zeroize::Zeroize;
 
 use super::{
     DecapsulationError, EncapsulationError, InvalidEncapsulationKey, KeyGenerationError, SharedSecret,
 };
-use crate::backend;
+use crate::{backend, seed};
 
 /// The length of a seed.
 pub const SEED_LEN: usize = 64;
@@ -84,10 +83,7 @@ impl DecapsulationKey {
         set: ParameterSet,
         entropy: &dyn Entropy,
     ) -> Result<(Self, Sensitive<[u8; SEED_LEN]>), KeyGenerationError> {
-        let mut bytes = [0; SEED_LEN];
-        entropy.fill(&mut bytes);
-        let seed = Sensitive::new(bytes);
-        bytes.zeroize();
+        let seed = seed::draw(entropy);
         Ok((Self::from_seed(set, seed.expose())?, seed))
     }
 

@@ -7,13 +7,12 @@
 use std::fmt;
 
 use portal_core::{Entropy, Sensitive};
-use zeroize::Zeroize;
 
 use super::ml_kem::{self, ParameterSet};
 use super::{
     DecapsulationError, EncapsulationError, InvalidEncapsulationKey, KeyGenerationError, SharedSecret,
 };
-use crate::backend;
+use crate::{backend, seed};
 
 /// The length of a seed.
 pub const SEED_LEN: usize = 32;
@@ -61,10 +60,7 @@ impl DecapsulationKey {
     /// # Errors
     /// [`KeyGenerationError`].
     pub fn generate(entropy: &dyn Entropy) -> Result<(Self, Sensitive<[u8; SEED_LEN]>), KeyGenerationError> {
-        let mut bytes = [0; SEED_LEN];
-        entropy.fill(&mut bytes);
-        let seed = Sensitive::new(bytes);
-        bytes.zeroize();
+        let seed = seed::draw(entropy);
         Ok((Self::from_seed(seed.expose())?, seed))
     }
 

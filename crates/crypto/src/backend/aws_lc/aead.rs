@@ -1,6 +1,8 @@
-//! AES-256-GCM of aws-lc-rs. The library frees key schedules through `OPENSSL_free`, which wipes them.
+//! AES-256-GCM and CMAC of aws-lc-rs. The library frees key schedules through `OPENSSL_free`, which wipes them.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cmac;
+use portal_core::Sensitive;
 
 /// A key schedule of AES-256-GCM.
 pub(crate) struct Aes256Gcm(LessSafeKey);
@@ -41,5 +43,23 @@ impl Aes256Gcm {
         sealed.split_last_chunk::<16>().is_some_and(|(ciphertext, tag)| {
             self.0.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, out).is_ok()
         })
+    }
+}
+
+/// A key of CMAC with AES-256 (NIST SP 800-38B).
+pub(crate) struct CmacAes256(cmac::Key);
+
+impl CmacAes256 {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "fails on a key of another length, or when there is no memory"
+        )]
+        Self(cmac::Key::new(cmac::AES_256, key).expect("a key of 32 bytes"))
+    }
+
+    /// The tag of `message`. The library leaves its copy of the tag unwiped.
+    pub(crate) fn tag(&self, message: &[u8]) -> Option<Sensitive<[u8; 16]>> {
+        cmac::sign(&self.0, message).ok()?.as_ref().try_into().ok().map(Sensitive::new)
     }
 }
