@@ -23,6 +23,18 @@ pub trait Id: Copy + Eq + fmt::Display + Send + Sync + 'static {
     /// The 128-bit value.
     fn uuid(self) -> Uuid;
 
+    /// From the 16 bytes of stored records.
+    #[must_use]
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::from_uuid(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes of stored records, most significant first.
+    #[must_use]
+    fn bytes(self) -> [u8; 16] {
+        self.uuid().into_bytes()
+    }
+
     /// A new id: 48 bits of `now` in milliseconds, 74 random bits.
     #[must_use]
     fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
@@ -76,6 +88,8 @@ ids! {
     ConsentId,
     /// A dataset of the valuation service.
     DatasetId,
+    /// An epoch key: the key that wraps the data keys of one service and tenant for some ninety days.
+    EpochId,
     /// One change of a consent.
     EventId,
     /// A privacy notice.
@@ -86,12 +100,21 @@ ids! {
     PurposeId,
     /// A receipt of a consent event.
     ReceiptId,
+    /// A root key of a key provider.
+    RootId,
     /// A signed-in session.
     SessionId,
     /// The person that data is about: the same id in every service.
     SubjectId,
+    /// Whose data it is, where one installation serves several controllers.
+    TenantId,
     /// One valuation of a dataset.
     ValuationId,
+}
+
+impl TenantId {
+    /// The only tenant of an installation that has one: the nil UUID.
+    pub const DEFAULT: Self = Self(Uuid::nil());
 }
 
 #[cfg(test)]
@@ -108,6 +131,13 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.uuid().get_version_num(), 7);
         assert_eq!(PurposeId::parse(&early.to_string()), Ok(early));
+        assert_eq!(PurposeId::from_bytes(early.bytes()), early);
+    }
+
+    #[test]
+    fn the_default_tenant_never_changes() {
+        assert_eq!(TenantId::DEFAULT.to_string(), "00000000-0000-0000-0000-000000000000");
+        assert_eq!(TenantId::DEFAULT.bytes(), [0; 16]);
     }
 
     #[test]

@@ -33,6 +33,13 @@ impl<T: Zeroize> Sensitive<T> {
     }
 }
 
+impl Sensitive<Vec<u8>> {
+    /// Drops all but the first `length` bytes, if there are more. They are wiped with the rest.
+    pub fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+}
+
 impl<T: Zeroize> fmt::Debug for Sensitive<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[sensitive]")

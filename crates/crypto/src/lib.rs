@@ -7,11 +7,18 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`suite`] | the algorithms with their ids; which are switched on |
+//! | [`key`] | 32 secret bytes |
 //! | [`hash`] | SHA-256, SHA-384 |
 //! | [`mac`] | HMAC-SHA-256 |
 //! | [`aead`] | AES-256-GCM, XAES-256-GCM |
 //! | [`kem`] | X-Wing, ML-KEM-768 and ML-KEM-1024 (FIPS 203) |
 //! | [`hpke`] | HPKE (RFC 9180) with X-Wing: sealing to a public key |
+//! | [`envelope`] | the field envelope: one sealed value, bound to its place; the key of a data subject |
+//! | [`epoch`] | the epoch key, which wraps the subject keys; their records |
+//! | [`wrapped`] | what a provider binds a wrapped key to; the records of those keys |
+//! | [`row_digest`] | the authenticated digest of a database row |
+//! | [`blind_index`] | equality look-ups of sealed values |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
 //! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519 |
 //! | [`pair`] | Ed25519 and ML-DSA-65 together, for what is kept |
@@ -23,17 +30,24 @@
 
 pub mod aead;
 mod backend;
+pub mod blind_index;
+pub mod envelope;
+pub mod epoch;
 pub mod hash;
 pub mod hpke;
 pub mod kdf;
 pub mod kem;
+pub mod key;
 pub mod mac;
 pub mod merkle;
 pub mod page_token;
 pub mod pair;
 pub mod password;
+pub mod row_digest;
 pub mod sign;
+pub mod suite;
 pub mod token;
+pub mod wrapped;
 
 mod base64url;
 mod hex;

@@ -1,0 +1,278 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use portal_core::id::Id;
+use portal_core::{Entropy, SeededEntropy};
+use proptest::prelude::*;
+
+use super::aad::MAX_SERVICE;
+use super::*;
+use crate::hex;
+use crate::key::KeyBytes;
+use crate::suite::Suites;
+
+/// Gives 1, 2, 3, …, so that a nonce is known.
+struct Counting;
+
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        for (byte, value) in bytes.iter_mut().zip(1..) {
+            *byte = value;
+        }
+    }
+}
+
+fn owner(subject: u8) -> Owner {
+    Owner {
+        service: Workload::Auth,
+        tenant: TenantId::from_bytes([0x11; 16]),
+        subject: SubjectId::from_bytes([subject; 16]),
+    }
+}
+
+fn place() -> Place<'static> {
+    Place { owner: owner(0x22), table: "account", column: "email", row: [0x33; 16], row_version: 7 }
+}
+
+fn key_with(bytes: u8, owner: Owner, generation: u32, suites: Suites) -> SubjectKey {
+    SubjectKey::new(&KeyBytes::copy_of(&[bytes; 32]).unwrap(), owner, generation, suites)
+}
+
+fn key() -> SubjectKey {
+    key_with(0x44, owner(0x22), 5, Suites::ALL)
+}
+
+fn seal(place: &Place<'_>, plaintext: &[u8]) -> Vec<u8> {
+    key().seal(place, Padding::None, plaintext, &Counting).unwrap()
+}
+
+#[track_caller]
+fn refused(key: &SubjectKey, place: &Place<'_>, envelope: &[u8], why: OpenError) {
+    assert_eq!(key.open(place, Padding::None, envelope).err(), Some(why));
+}
+
+/// Computed with AESGCM of PyCA cryptography 50 from the module's description: stored data depends on it.
+#[test]
+fn the_format_never_changes() {
+    let envelope = seal(&place(), b"anna@example.org");
+    let expected = "0101000000050102030405060708090a0b0caab32eb3fc418c6507d540150c28f3b9cb273a69a605397e13e73552f4396a1e";
+    assert_eq!(envelope, hex::decode::<50>(expected).unwrap());
+    assert_eq!(key().open(&place(), Padding::None, &envelope).unwrap().expose(), b"anna@example.org");
+}
+
+#[test]
+fn the_overhead_is_34_bytes() {
+    for length in 0..300 {
+        assert_eq!(seal(&place(), &vec![1; length]).len(), length + 34);
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    for plaintext in [&b""[..], b"x", b"anna@example.org"] {
+        let envelope = seal(&place(), plaintext);
+        for bit in 0..envelope.len() * 8 {
+            let mut flipped = envelope.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let why = match bit / 8 {
+                0 | 1 => OpenError::Malformed,
+                2..6 => OpenError::Generation {
+                    expected: 5,
+                    found: u32::from_be_bytes(flipped[2..6].try_into().unwrap()),
+                },
+                _ => OpenError::Refused,
+            };
+            refused(&key(), &place(), &flipped, why);
+        }
+    }
+}
+
+#[test]
+fn every_cut_and_every_extension_is_refused() {
+    for plaintext in [&b""[..], b"x", b"anna@example.org"] {
+        let envelope = seal(&place(), plaintext);
+        for length in 0..envelope.len() {
+            let why = if length < 18 { OpenError::Malformed } else { OpenError::Refused };
+            refused(&key(), &place(), &envelope[..length], why);
+            assert!(key().open(&place(), Padding::None, &envelope[envelope.len() - length..]).is_err());
+        }
+        for byte in 0..=255 {
+            let longer = [envelope.as_slice(), &[byte]].concat();
+            refused(&key(), &place(), &longer, OpenError::Refused);
+            assert!(key().open(&place(), Padding::None, &[&[byte], envelope.as_slice()].concat()).is_err());
+        }
+    }
+}
+
+/// Under a key with the same bytes, as if somebody had copied the key too: the place alone refuses.
+#[test]
+fn every_other_place_is_refused() {
+    let envelope = seal(&place(), b"anna@example.org");
+    let mut others = Vec::new();
+    for bit in 0..128 {
+        let flip = |bytes: [u8; 16]| (u128::from_be_bytes(bytes) ^ (1 << bit)).to_be_bytes();
+        let at = place();
+        let tenant = TenantId::from_bytes(flip(at.owner.tenant.bytes()));
+        let subject = SubjectId::from_bytes(flip(at.owner.subject.bytes()));
+        others.push(Place { owner: Owner { tenant, ..at.owner }, ..at });
+        others.push(Place { owner: Owner { subject, ..at.owner }, ..at });
+        others.push(Place { row: flip(at.row), ..at });
+    }
+    others.extend((0..64).map(|bit| Place { row_version: 7 ^ (1 << bit), ..place() }));
+    others.extend(
+        ["", "accoun", "accounts", "Account", "email", "acc"].map(|table| Place { table, ..place() }),
+    );
+    others.extend(["", "emai", "emails", "account", "name"].map(|column| Place { column, ..place() }));
+    others.push(Place { table: "accounte", column: "mail", ..place() });
+    others.push(Place { table: "email", column: "account", ..place() });
+    for service in Workload::ALL.into_iter().filter(|service| *service != Workload::Auth) {
+        others.push(Place { owner: Owner { service, ..place().owner }, ..place() });
+    }
+    assert_eq!(others.len(), 3 * 128 + 64 + 6 + 5 + 2 + 3);
+    for other in others {
+        let same_bytes = key_with(0x44, other.owner, 5, Suites::ALL);
+        let empty = other.table.is_empty() || other.column.is_empty();
+        let why = if empty { OpenError::Name } else { OpenError::Refused };
+        refused(&same_bytes, &other, &envelope, why);
+    }
+}
+
+#[test]
+fn every_other_key_is_refused() {
+    let envelope = seal(&place(), b"anna@example.org");
+    for bit in 0..256 {
+        let mut bytes = [0x44; 32];
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let other = SubjectKey::new(&KeyBytes::copy_of(&bytes).unwrap(), owner(0x22), 5, Suites::ALL);
+        refused(&other, &place(), &envelope, OpenError::Refused);
+    }
+    let generation = |generation| key_with(0x44, owner(0x22), generation, Suites::ALL);
+    for other in [0, 4, 6, u32::MAX] {
+        let why = OpenError::Generation { expected: other, found: 5 };
+        refused(&generation(other), &place(), &envelope, why);
+        let mut claimed = envelope.clone();
+        claimed[2..6].copy_from_slice(&other.to_be_bytes());
+        refused(&generation(other), &place(), &claimed, OpenError::Refused);
+    }
+}
+
+#[test]
+fn a_key_seals_and_opens_for_its_owner_only() {
+    let envelope = seal(&place(), b"value");
+    let other = key_with(0x44, owner(0x23), 5, Suites::ALL);
+    refused(&other, &place(), &envelope, OpenError::Owner);
+    assert_eq!(other.seal(&place(), Padding::None, b"value", &Counting), Err(SealError::Owner));
+    assert_eq!(other.seals(), 0);
+}
+
+#[test]
+fn names_have_1_to_63_bytes() {
+    let (longest, longer) = ("x".repeat(63), "x".repeat(64));
+    let with = |table, column| key().seal(&Place { table, column, ..place() }, Padding::None, b"", &Counting);
+    assert!(with(&longest, &longest).is_ok());
+    for (table, column) in [("", "x"), ("x", ""), (longer.as_str(), "x"), ("x", longer.as_str())] {
+        assert_eq!(with(table, column), Err(SealError::Name));
+    }
+}
+
+/// Why the service's name needs no length in the associated data.
+#[test]
+fn no_name_of_a_workload_begins_another_one_or_is_too_long() {
+    for one in Workload::ALL {
+        assert!((1..=MAX_SERVICE).contains(&one.name().len()));
+        for other in Workload::ALL.into_iter().filter(|other| *other != one) {
+            assert!(!other.name().starts_with(one.name()), "{one} begins {other}");
+        }
+    }
+}
+
+#[test]
+fn a_key_refuses_to_seal_too_often() {
+    let key = key();
+    assert_eq!(key.seals(), 0);
+    key.seal(&place(), Padding::None, b"", &Counting).unwrap();
+    assert_eq!(key.seals(), 1);
+    key.set_seals(MAX_SEALS - 1);
+    let last = key.seal(&place(), Padding::None, b"last", &Counting).unwrap();
+    for _ in 0..3 {
+        assert_eq!(key.seal(&place(), Padding::None, b"", &Counting), Err(SealError::Exhausted));
+        assert_eq!(key.seals(), MAX_SEALS);
+    }
+    assert_eq!(key.open(&place(), Padding::None, &last).unwrap().expose(), b"last", "opening goes on");
+}
+
+#[test]
+fn a_suite_that_is_switched_off_neither_seals_nor_opens() {
+    let envelope = seal(&place(), b"value");
+    let off = key_with(0x44, owner(0x22), 5, Suites::all_but([Algorithm::Aes256Gcm]));
+    let disabled = Disabled(Algorithm::Aes256Gcm);
+    assert_eq!(off.seal(&place(), Padding::None, b"value", &Counting), Err(SealError::Disabled(disabled)));
+    refused(&off, &place(), &envelope, OpenError::Disabled(disabled));
+}
+
+#[test]
+fn the_header_names_the_key() {
+    let expected = Header { algorithm: Algorithm::Aes256Gcm, generation: 5 };
+    assert_eq!(Header::read(&seal(&place(), b"value")), Ok(expected));
+    for bytes in
+        [&b""[..], b"\x01\x01\0\0\0", b"\x02\x01\0\0\0\x05", b"\x01\x00\0\0\0\x05", b"\x01\xff\0\0\0\x05"]
+    {
+        assert_eq!(Header::read(bytes), Err(OpenError::Malformed));
+    }
+}
+
+#[test]
+fn padding_hides_the_length() {
+    let entropy = SeededEntropy::new(1);
+    let length =
+        |padding, plaintext: &[u8]| key().seal(&place(), padding, plaintext, &entropy).unwrap().len();
+    for plaintext in [&b""[..], b"yes", b"no", &[7; 63]] {
+        assert_eq!(length(Padding::To64, plaintext), 64 + 34);
+    }
+    assert_eq!(length(Padding::To64, &[7; 64]), 128 + 34);
+    assert_eq!(length(Padding::To256, b""), 256 + 34);
+    let padded = key().seal(&place(), Padding::To16, b"yes", &entropy).unwrap();
+    assert_eq!(key().open(&place(), Padding::To16, &padded).unwrap().expose(), b"yes");
+    assert_eq!(key().open(&place(), Padding::To64, &padded).err(), Some(OpenError::Padding));
+    let plain = key().seal(&place(), Padding::None, b"yes", &entropy).unwrap();
+    assert_eq!(key().open(&place(), Padding::To16, &plain).err(), Some(OpenError::Padding));
+}
+
+#[test]
+fn two_envelopes_of_one_value_differ() {
+    let entropy = SeededEntropy::new(1);
+    let seal = || key().seal(&place(), Padding::None, b"value", &entropy).unwrap();
+    assert_ne!(seal(), seal());
+}
+
+fn padding() -> impl Strategy<Value = Padding> {
+    prop_oneof![Just(Padding::None), Just(Padding::To16), Just(Padding::To64), Just(Padding::To256)]
+}
+
+proptest! {
+    #[test]
+    fn what_was_sealed_opens(
+        plaintext in prop::collection::vec(any::<u8>(), 0..600),
+        (table, column) in ("[a-z_]{1,63}", "[a-z_]{1,63}"),
+        (row, row_version) in any::<([u8; 16], u64)>(),
+        padding in padding(),
+        (seed, bytes, generation) in any::<(u64, u8, u32)>(),
+    ) {
+        let entropy = SeededEntropy::new(seed);
+        let key = key_with(bytes, owner(seed.to_be_bytes()[0]), generation, Suites::ALL);
+        let place = Place { owner: *key.owner(), table: &table, column: &column, row, row_version };
+        let envelope = key.seal(&place, padding, &plaintext, &entropy).unwrap();
+        let opened = key.open(&place, padding, &envelope).unwrap();
+        prop_assert_eq!(opened.expose(), &plaintext);
+    }
+
+    #[test]
+    fn anything_else_is_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..120),
+        header in any::<bool>(),
+    ) {
+        let mut bytes = bytes;
+        if header && bytes.len() >= 6 {
+            bytes[..6].copy_from_slice(&[1, 1, 0, 0, 0, 5]);
+        }
+        prop_assert!(key().open(&place(), Padding::None, &bytes).is_err());
+    }
+}
