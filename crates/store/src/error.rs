@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use portal_crypto::envelope::SealError;
+use portal_crypto::suite::Disabled;
 use sea_orm::sqlx;
 use sea_orm::sqlx::sqlite::SqliteError;
 use sea_orm::{DbErr, RuntimeErr};
@@ -37,6 +39,9 @@ pub enum StoreError {
     /// The database refused for another reason.
     #[error("the database refused")]
     Database(#[source] DatabaseFailure),
+    /// The configuration has switched off the algorithm that a cell is sealed with.
+    #[error(transparent)]
+    Disabled(#[from] Disabled),
     /// A statement failed and the body of the transaction went on and returned a value.
     #[error("a statement failed and its transaction was not given up")]
     Doomed,
@@ -56,6 +61,17 @@ pub enum StoreError {
         expected: u64,
         /// How many were.
         actual: u64,
+    },
+    /// A value can't be sealed.
+    #[error("a value of {column} in {table} could not be sealed")]
+    Sealing {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// Why not. [`SealError::Exhausted`] asks for a new generation of the subject's key.
+        #[source]
+        source: SealError,
     },
     /// The database can't be reached, is overloaded or out of space. A commit may or may not have happened.
     #[error("the database is not available")]
@@ -133,10 +149,12 @@ impl StoreError {
             Self::Conflict { .. } | Self::Contended(_) | Self::Unavailable(_) => true,
             Self::Corrupt { .. }
             | Self::Database(_)
+            | Self::Disabled(_)
             | Self::Doomed
             | Self::Duplicate { .. }
             | Self::Escaped
-            | Self::RowsAffected { .. } => false,
+            | Self::RowsAffected { .. }
+            | Self::Sealing { .. } => false,
         }
     }
 

@@ -21,6 +21,7 @@
 //! | [`leases`] | named leases: one process at a time does a thing, and a late one can't |
 //! | [`metrics`] | [`Metrics`]: every metric name of this crate |
 //! | [`migrate`] | schema migrations up, down, status |
+//! | [`sealed`] | [`Sealed`] columns, row digests |
 //! | [`tx`] | [`Tx`], [`ReadTx`], what a body is given |
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,7 @@ pub mod idempotency;
 pub mod leases;
 pub mod metrics;
 pub mod migrate;
+pub mod sealed;
 pub mod tx;
 
 pub use config::DatabaseConfig;
@@ -41,4 +43,5 @@ pub use database::Database;
 pub use error::{Corruption, DatabaseFailure, StoreError};
 pub use leases::Lease;
 pub use metrics::Metrics;
+pub use sealed::Sealed;
 pub use tx::{Conn, ReadTx, Tx};

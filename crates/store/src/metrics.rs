@@ -8,12 +8,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// How transactions went, by name. Clones share their numbers.
+use crate::sealed::metrics::CellMetrics;
+
+/// How transactions went, by name, and how many cells were sealed and opened. Clones share their numbers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     ended: Family<Ended, Counter>,
     retries: Family<Name, Counter>,
     seconds: Family<Name, Histogram, fn() -> Histogram>,
+    cells: CellMetrics,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -57,6 +60,7 @@ impl Default for Metrics {
             ended: Family::default(),
             retries: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 15))),
+            cells: CellMetrics::default(),
         }
     }
 }
@@ -73,7 +77,12 @@ impl Metrics {
         let name = "store_transaction_duration";
         let help = "Time from asking for a transaction to its end, retries included";
         registry.register_with_unit(name, help, Unit::Seconds, metrics.seconds.clone());
+        metrics.cells.register(registry);
         metrics
+    }
+
+    pub(crate) const fn cells(&self) -> &CellMetrics {
+        &self.cells
     }
 
     pub(crate) fn ended(&self, transaction: &'static str, outcome: Outcome, took: Duration) {

@@ -5,5 +5,6 @@ mod idempotency;
 mod leases;
 mod migrate;
 mod schema;
+mod sealed;
 mod sqlite;
 mod transactions;
