@@ -8,7 +8,7 @@ use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use portal_core::Sensitive;
 
 pub(crate) use self::aead::{Aes256Gcm, CmacAes256};
-pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret, shake256};
+pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret};
 pub(crate) use self::sign::{Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret};
 
 /// The SHA-256 of the parts, one after the other.

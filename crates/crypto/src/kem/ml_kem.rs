@@ -140,18 +140,14 @@ impl EncapsulationKey {
     /// # Errors
     /// [`EncapsulationError`] if the library failed, for example for want of entropy.
     pub fn encapsulate(&self) -> Result<(Vec<u8>, SharedSecret), EncapsulationError> {
-        let (ciphertext, secret) = self.key.encapsulate().ok_or(EncapsulationError)?;
-        Ok((ciphertext.as_ref().to_vec(), secret))
+        let mut ciphertext = vec![0; self.set.ciphertext_len()];
+        let secret = self.encapsulate_into(&mut ciphertext)?;
+        Ok((ciphertext, secret))
     }
 
     /// As [`Self::encapsulate`], the ciphertext being written to `out`, which has its length.
     pub(super) fn encapsulate_into(&self, out: &mut [u8]) -> Result<SharedSecret, EncapsulationError> {
-        let (ciphertext, secret) = self.key.encapsulate().ok_or(EncapsulationError)?;
-        if ciphertext.as_ref().len() != out.len() {
-            return Err(EncapsulationError);
-        }
-        out.copy_from_slice(ciphertext.as_ref());
-        Ok(secret)
+        self.key.encapsulate(out).ok_or(EncapsulationError)
     }
 }
 

@@ -1,25 +1,15 @@
 //! ML-KEM and X25519 of aws-lc-rs, which wipes its keys and shared secrets when it frees them.
 //!
-//! aws-lc-rs 1.19 takes no seed for ML-KEM, nor has it SHAKE-256: the expansion of a seed into a decapsulation key is
-//! `ml-kem`'s, the extendable output is `shake`'s (both RustCrypto). Encapsulation and decapsulation are aws-lc's, with
+//! aws-lc-rs 1.19 takes no seed for ML-KEM: the expansion of a seed into a decapsulation key is `ml-kem`'s (RustCrypto),
+//! which wipes its key, but not what it computes on the stack. Encapsulation and decapsulation are aws-lc's, with
 //! randomness from its own generator.
 
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use aws_lc_rs::kem::{self, Algorithm, Ciphertext, ML_KEM_768, ML_KEM_1024};
 use portal_core::Sensitive;
-use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use zeroize::Zeroize;
 
 use crate::kem::ml_kem::ParameterSet;
-
-/// The first `N` bytes of SHAKE-256 over `input` (FIPS 202).
-pub(crate) fn shake256<const N: usize>(input: &[u8]) -> Sensitive<[u8; N]> {
-    let mut hasher = Shake256::default();
-    hasher.update(input);
-    let mut out = [0; N];
-    hasher.finalize_xof().read(&mut out);
-    Sensitive::new(out)
-}
 
 fn algorithm(set: ParameterSet) -> &'static Algorithm {
     match set {
@@ -86,10 +76,14 @@ impl MlKemPublic {
         kem::EncapsulationKey::new(algorithm(set), bytes).ok().map(Self)
     }
 
-    /// A ciphertext and the shared secret in it.
-    pub(crate) fn encapsulate(&self) -> Option<(Ciphertext<'static>, Sensitive<[u8; 32]>)> {
+    /// Writes a ciphertext to `out`, which has its length, and gives the shared secret in it.
+    pub(crate) fn encapsulate(&self, out: &mut [u8]) -> Option<Sensitive<[u8; 32]>> {
         let (ciphertext, secret) = self.0.encapsulate().ok()?;
-        Some((ciphertext, shared(secret.as_ref())?))
+        if ciphertext.as_ref().len() != out.len() {
+            return None;
+        }
+        out.copy_from_slice(ciphertext.as_ref());
+        shared(secret.as_ref())
     }
 }
 
