@@ -16,6 +16,9 @@
 //! idempotency::remember(tx, key, hash, &reply, now).await?;
 //! # Ok(reply) }
 //! ```
+//!
+//! [`replay`] and [`remember`] keep replies in the clear; [`recall`] and [`keep`] are the same for replies that are
+//! sealed, in the same table.
 
 use std::time::Duration;
 
@@ -24,6 +27,10 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{ActiveValue::Set, Condition, DbErr};
 use sea_orm_migration::SchemaManager;
 use sea_orm_migration::sea_query::{Index, Table};
+
+mod kept;
+
+pub use kept::{KeptReply, SealedReply, add_sealed_replies, drop_sealed_replies, keep, recall};
 
 use crate::{DatabaseFailure, StoreError, Tx, columns};
 
@@ -121,7 +128,12 @@ pub async fn remember(
         reply: Set(reply.to_vec()),
         expires_at: Set(now.plus(LIFETIME).as_micros()),
     };
-    match entity::Entity::insert(row).exec_without_returning(tx.conn()).await.map_err(StoreError::from) {
+    inserted(tx, entity::Entity::insert(row).exec_without_returning(tx.conn()).await)
+}
+
+/// A row that is there already was written by a concurrent request.
+fn inserted(tx: &Tx, result: Result<u64, DbErr>) -> Result<(), StoreError> {
+    match result.map_err(StoreError::from) {
         Ok(_) => Ok(()),
         Err(StoreError::Duplicate { .. }) => {
             tx.lost_race();

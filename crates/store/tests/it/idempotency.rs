@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use portal_core::Timestamp;
-use portal_store::idempotency::{IdempotencyError, Key, LIFETIME, purge, remember, replay};
-use portal_store::{Database, StoreError};
+use portal_core::id::{Id, SubjectId};
+use portal_store::idempotency::{
+    IdempotencyError, KeptReply, Key, LIFETIME, SealedReply, add_sealed_replies, drop_sealed_replies, keep,
+    purge, recall, remember, replay,
+};
+use portal_store::{Database, StoreError, migrate};
 use portal_testkit::each_database;
+use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 use tokio::task::JoinSet;
 
-use crate::schema::{increment, insert, migrated, row, value};
+use crate::schema::{First, increment, insert, migrated, row, value};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_305_600);
 
@@ -41,7 +47,109 @@ async fn prepared(database: &portal_testkit::TestDatabase) -> Database {
     database
 }
 
+struct SealedReplies;
+
+impl MigrationName for SealedReplies {
+    fn name(&self) -> &'static str {
+        "m0002_sealed_replies"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for SealedReplies {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        add_sealed_replies(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        drop_sealed_replies(manager).await
+    }
+}
+
+struct WithSealedReplies;
+
+#[async_trait]
+impl MigratorTrait for WithSealedReplies {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(First), Box::new(SealedReplies)]
+    }
+}
+
+fn sealed(subject: Option<SubjectId>, plain: &[u8]) -> KeptReply {
+    KeptReply { plain: plain.to_vec(), sealed: Some(SealedReply { subject, envelope: vec![1, 2, 3] }) }
+}
+
 each_database! {
+    /// Replies of before the migration and of processes that do not know it are found beside sealed ones.
+    async fn sealed_and_plain_replies_stand_side_by_side(database) {
+        let database = prepared(database).await;
+        let hash = &[1; 32];
+        let before = call(&database, &key("anna", "before"), 1, NOW).await.unwrap();
+        migrate::up::<WithSealedReplies>(&database).await.unwrap();
+        let besides = call(&database, &key("anna", "besides"), 1, NOW).await.unwrap();
+        let subject = SubjectId::from_bytes([7; 16]);
+        let kept = [
+            ("of-subject", sealed(Some(subject), b"")),
+            ("of-service", sealed(None, b"")),
+            ("both", sealed(Some(subject), b"reply")),
+            ("plain", KeptReply { plain: b"reply".to_vec(), sealed: None }),
+        ];
+        for (id, reply) in &kept {
+            let key = &key("anna", id);
+            let put = |tx| async move { keep(&tx, key, hash, reply, NOW).await };
+            database.run_tx("keep", put).await.unwrap();
+        }
+        let find = |id: &'static str, hash: [u8; 32], now| {
+            let database = database.clone();
+            async move {
+                let (key, hash) = (&key("anna", id), &hash);
+                database.read("recall", |tx| async move { recall(&tx, key, hash, now).await }).await
+            }
+        };
+        for (id, expected) in [("before", before), ("besides", besides)] {
+            let found = find(id, *hash, NOW).await.unwrap().unwrap();
+            assert_eq!((found.plain, found.sealed), (expected, None));
+        }
+        for (id, expected) in kept {
+            let found = find(id, *hash, NOW).await.unwrap().unwrap();
+            assert_eq!((found.plain, found.sealed), (expected.plain, expected.sealed), "{id}");
+        }
+        assert!(find("other", *hash, NOW).await.unwrap().is_none());
+        assert!(find("both", *hash, NOW.plus(LIFETIME)).await.unwrap().is_none());
+        assert!(matches!(find("both", [2; 32], NOW).await, Err(IdempotencyError::Mismatch)));
+
+        migrate::down::<WithSealedReplies>(&database, 1).await.unwrap();
+        assert_eq!(call(&database, &key("anna", "both"), 1, NOW).await.unwrap(), b"reply");
+    }
+
+    /// Twenty identical requests at once, each about to keep its reply: one is kept.
+    async fn one_sealed_reply(database) {
+        let database = prepared(database).await;
+        migrate::up::<WithSealedReplies>(&database).await.unwrap();
+        let mut tasks = JoinSet::new();
+        for _ in 0..20 {
+            let database = database.clone();
+            tasks.spawn(async move {
+                let (key, hash) = (&key("anna", "1"), &[1; 32]);
+                database
+                    .run_tx("call", |tx| async move {
+                        if let Some(kept) = recall(&tx, key, hash, NOW).await? {
+                            return Ok(kept.sealed);
+                        }
+                        let sum = increment(&tx, "a").await?.to_be_bytes().to_vec();
+                        let sealed = Some(SealedReply { subject: None, envelope: sum });
+                        keep(&tx, key, hash, &KeptReply { plain: Vec::new(), sealed: sealed.clone() }, NOW).await?;
+                        Ok::<_, IdempotencyError>(sealed)
+                    })
+                    .await
+                    .unwrap()
+            });
+        }
+        let one = Some(SealedReply { subject: None, envelope: 1_i64.to_be_bytes().to_vec() });
+        assert_eq!(tasks.join_all().await, vec![one; 20]);
+        assert_eq!(value(&database, "a").await, Some(1));
+    }
+
     /// Same id and body: the first reply. Other body: a mismatch. Other caller: another request.
     async fn replays(database) {
         let database = prepared(database).await;
