@@ -1,0 +1,24 @@
+//! Reads what earlier systems wrote: Kyber-768 of round 3 with AES-256-GCM, signed by Dilithium3 of round 3.1.
+//!
+//! Invariants: what is here can open and verify, never seal or sign; no record is opened before its signature is
+//! verified; nothing but the binary of this package links it, and nothing else links `pqc_kyber` and `pqc_dilithium`
+//! (`tests/isolation.rs`). The format is described in `docs/legacy-format.md`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`suite`] | which algorithms these are |
+//! | [`key_id`] | names of keys |
+//! | [`kem`] | decapsulation by two implementations that must agree |
+//! | [`verify`] | [`LegacyVerify`] |
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod kat;
+pub mod kem;
+pub mod key_id;
+pub mod suite;
+pub mod verify;
+
+pub use key_id::KeyId;
+pub use suite::LegacySuite;
+pub use verify::LegacyVerify;
