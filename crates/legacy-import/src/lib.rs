@@ -8,17 +8,31 @@
 //! |---|---|
 //! | [`suite`] | which algorithms these are |
 //! | [`key_id`] | names of keys |
+//! | [`record`] | a record, its canonical encoding, and [`record::Verified`] |
 //! | [`kem`] | decapsulation by two implementations that must agree |
-//! | [`verify`] | [`LegacyVerify`] |
+//! | [`open`], [`verify`] | [`LegacyOpen`], [`LegacyVerify`] |
+//! | [`reader`] | records read with all keys of an earlier system |
+//! | [`export`] | records from a file |
+//! | [`content`] | what a set of records says, in one number |
 #![forbid(unsafe_code)]
 
+pub mod content;
+pub mod export;
 #[cfg(test)]
 mod kat;
 pub mod kem;
 pub mod key_id;
+pub mod open;
+pub mod reader;
+pub mod record;
 pub mod suite;
 pub mod verify;
 
+pub use content::{Content, ContentDigest};
+pub use export::Export;
 pub use key_id::KeyId;
+pub use open::LegacyOpen;
+pub use reader::{Reader, Unreadable};
+pub use record::{LegacyRecord, RecordId};
 pub use suite::LegacySuite;
 pub use verify::LegacyVerify;

