@@ -6,7 +6,6 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`suite`] | which algorithms these are |
 //! | [`key_id`] | names of keys |
 //! | [`record`] | a record, its canonical encoding, and [`record::Verified`] |
 //! | [`kem`] | decapsulation by two implementations that must agree |
@@ -25,7 +24,6 @@ pub mod key_id;
 pub mod open;
 pub mod reader;
 pub mod record;
-pub mod suite;
 pub mod verify;
 
 pub use content::{Content, ContentDigest};
@@ -34,5 +32,4 @@ pub use key_id::KeyId;
 pub use open::LegacyOpen;
 pub use reader::{Reader, Unreadable};
 pub use record::{LegacyRecord, RecordId};
-pub use suite::LegacySuite;
 pub use verify::LegacyVerify;

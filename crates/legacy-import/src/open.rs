@@ -2,6 +2,7 @@
 
 use portal_core::Sensitive;
 use portal_crypto::aead::Aes256GcmKey;
+use portal_crypto::suite::Algorithm;
 
 use crate::kem::{Disagreement, InvalidPrivateKey, PrivateKey};
 use crate::key_id::KeyId;
@@ -25,6 +26,9 @@ pub enum OpenError {
 pub struct LegacyOpen(PrivateKey);
 
 impl LegacyOpen {
+    /// What encapsulated the key of what this opens.
+    pub const ALGORITHM: Algorithm = Algorithm::Kyber768Round3;
+
     /// The key encoded as in the submission, [`crate::kem::PRIVATE_KEY_LEN`] bytes.
     ///
     /// # Errors

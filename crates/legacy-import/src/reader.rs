@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portal_core::Sensitive;
+use portal_crypto::suite::{Algorithm, Disabled, Suites};
 
 use crate::key_id::KeyId;
 use crate::open::{LegacyOpen, OpenError};
@@ -27,7 +28,6 @@ pub enum Unreadable {
 }
 
 /// Every key that the records may name.
-#[derive(Default)]
 pub struct Reader {
     open: BTreeMap<KeyId, LegacyOpen>,
     verify: BTreeMap<KeyId, LegacyVerify>,
@@ -35,15 +35,21 @@ pub struct Reader {
 
 impl Reader {
     /// A reader of what is sealed to one of `open` and signed by one of `verify`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`Disabled`] if an algorithm that this needs is not among `suites`.
     pub fn new(
+        suites: Suites,
         open: impl IntoIterator<Item = LegacyOpen>,
         verify: impl IntoIterator<Item = LegacyVerify>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Disabled> {
+        for needed in [LegacyOpen::ALGORITHM, LegacyVerify::ALGORITHM, Algorithm::Aes256Gcm] {
+            suites.require(needed)?;
+        }
+        Ok(Self {
             open: open.into_iter().map(|key| (key.id(), key)).collect(),
             verify: verify.into_iter().map(|key| (key.id(), key)).collect(),
-        }
+        })
     }
 
     /// The plaintext of `record`, if the key that it names signed it.

@@ -1,8 +1,9 @@
 //! Verifying Dilithium3 of round 3.1. There is no way to sign.
 
+use portal_crypto::suite::Algorithm;
+
 use crate::key_id::KeyId;
 use crate::record::{LegacyRecord, Verified};
-use crate::suite::LegacySuite;
 
 /// Bytes of a public key.
 pub const PUBLIC_KEY_LEN: usize = 1_952;
@@ -30,7 +31,7 @@ pub struct LegacyVerify {
 
 impl LegacyVerify {
     /// What this verifies.
-    pub const SUITE: LegacySuite = LegacySuite::Dilithium3Round31;
+    pub const ALGORITHM: Algorithm = Algorithm::Dilithium3Round3;
 
     /// The key encoded as in the submission, [`PUBLIC_KEY_LEN`] bytes.
     ///

@@ -1,11 +1,14 @@
 //! Records of an earlier system, and what happens to those that somebody touched.
 
 use portal_core::id::{Id, SubjectId};
+use portal_crypto::suite::{Algorithm, Disabled, Standing, Suites};
 use portal_legacy_import::kem::{InvalidPrivateKey, PRIVATE_KEY_LEN};
 use portal_legacy_import::open::OpenError;
 use portal_legacy_import::record::{InvalidRecord, MAX_SEALED, Parts};
 use portal_legacy_import::verify::InvalidSignature;
-use portal_legacy_import::{Content, ContentDigest, LegacyOpen, LegacyRecord, Reader, RecordId, Unreadable};
+use portal_legacy_import::{
+    Content, ContentDigest, LegacyOpen, LegacyRecord, LegacyVerify, Reader, RecordId, Unreadable,
+};
 
 use crate::writer::{Value, Writer, clone};
 
@@ -112,17 +115,32 @@ fn the_keys_of_another_system_are_of_no_use() {
     let ((kem_key, signer), (_, strange_signer)) = (writer.key_ids(), stranger.key_ids());
     let parts = writer.parts(&Value::new(6, 0));
     assert_eq!(read(&stranger.reader(), clone(&parts)), Err(Unreadable::UnknownSigner(signer)));
-    assert_eq!(read(&Reader::default(), clone(&parts)), Err(Unreadable::UnknownSigner(signer)));
+    assert_eq!(
+        read(&Reader::new(Suites::ALL, [], []).unwrap(), clone(&parts)),
+        Err(Unreadable::UnknownSigner(signer))
+    );
     // Signed by the right one, sealed to a key that is not there.
-    let verify = portal_legacy_import::LegacyVerify::from_bytes(writer.signer_public()).unwrap();
+    let verify = LegacyVerify::from_bytes(writer.signer_public()).unwrap();
     let strange = LegacyOpen::from_bytes(stranger.kem_private()).unwrap();
-    let reader = Reader::new([strange], [verify]);
+    let reader = Reader::new(Suites::ALL, [strange], [verify]).unwrap();
     assert_eq!(read(&reader, clone(&parts)), Err(Unreadable::UnknownKemKey(kem_key)));
     // A name is not enough: the key that is named did not sign, or is not the one it was sealed to.
     let renamed = Parts { signer: strange_signer, ..clone(&parts) };
     assert_eq!(read(&stranger.reader(), renamed), Err(Unreadable::Signature(InvalidSignature)));
     let renamed = writer.sign(Parts { kem_key: stranger.key_ids().0, ..parts });
     assert!(matches!(read(&reader, renamed), Err(Unreadable::Open(OpenError::Refused(_)))));
+}
+
+#[test]
+fn what_is_switched_off_reads_nothing() {
+    assert_eq!((LegacyOpen::ALGORITHM.id(), LegacyVerify::ALGORITHM.id()), (0x01f1, 0x02f1));
+    for algorithm in [LegacyOpen::ALGORITHM, LegacyVerify::ALGORITHM, Algorithm::Aes256Gcm] {
+        let reader = Reader::new(Suites::all_but([algorithm]), [], []);
+        assert_eq!(reader.err(), Some(Disabled(algorithm)));
+    }
+    for legacy in [LegacyOpen::ALGORITHM, LegacyVerify::ALGORITHM] {
+        assert_eq!(legacy.standing(), Standing::ReadOnly);
+    }
 }
 
 #[test]

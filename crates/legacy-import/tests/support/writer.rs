@@ -10,6 +10,7 @@ use portal_core::id::{Id, SubjectId};
 use portal_core::{Entropy, SeededEntropy};
 use portal_crypto::aead::Aes256GcmKey;
 use portal_crypto::hash::sha256;
+use portal_crypto::suite::Suites;
 use portal_legacy_import::record::Parts;
 use portal_legacy_import::{KeyId, LegacyOpen, LegacyRecord, LegacyVerify, Reader, RecordId};
 use rand_core::{CryptoRng, RngCore};
@@ -103,9 +104,11 @@ impl Writer {
     /// Who can read what this writes.
     pub fn reader(&self) -> Reader {
         Reader::new(
+            Suites::ALL,
             [LegacyOpen::from_bytes(self.kem_private()).unwrap()],
             [LegacyVerify::from_bytes(self.signer_public()).unwrap()],
         )
+        .unwrap()
     }
 
     /// `value` sealed and signed.
