@@ -24,6 +24,8 @@ pub struct SubjectKey {
     generation: u32,
     suites: Suites,
     seals: AtomicU64,
+    /// The key of an earlier generation, which has its own older one.
+    older: Option<Box<Self>>,
 }
 
 impl SubjectKey {
@@ -31,7 +33,19 @@ impl SubjectKey {
     pub(crate) fn new(bytes: &KeyBytes, owner: Owner, generation: u32, suites: Suites) -> Self {
         let schedule = Aes256GcmKey::new(bytes.expose());
         overwrite_dead_stack();
-        Self { schedule, owner, generation, suites, seals: AtomicU64::new(0) }
+        Self { schedule, owner, generation, suites, seals: AtomicU64::new(0), older: None }
+    }
+
+    /// The same key, which has sealed `seals` times before it was loaded.
+    #[must_use]
+    pub fn counting_from(self, seals: u64) -> Self {
+        Self { seals: AtomicU64::new(seals), ..self }
+    }
+
+    /// The same key, which also opens what `older`, the owner's key of an earlier generation, has sealed.
+    #[must_use]
+    pub fn after(self, older: Self) -> Self {
+        Self { older: Some(Box::new(older)), ..self }
     }
 
     /// Whose data it seals.
@@ -40,13 +54,13 @@ impl SubjectKey {
         &self.owner
     }
 
-    /// Which of the owner's keys it is; the first one is generation 1.
+    /// Which of the owner's keys it is that seals; the first one is generation 1.
     #[must_use]
     pub const fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// How often this copy of the key has sealed.
+    /// How often this copy of the key has sealed, and before it was loaded, as far as that was told.
     #[must_use]
     pub fn seals(&self) -> u64 {
         self.seals.load(Ordering::Relaxed)
@@ -88,7 +102,7 @@ impl SubjectKey {
         Ok(out)
     }
 
-    /// The plaintext of `envelope`, if it was sealed under this key in `place`.
+    /// The plaintext of `envelope`, if it was sealed in `place` under this key or an older one that it holds.
     ///
     /// # Errors
     /// [`OpenError`], one variant per cause.
@@ -100,18 +114,27 @@ impl SubjectKey {
     ) -> Result<Sensitive<Vec<u8>>, OpenError> {
         let (suite, generation, sealed) = split(envelope)?;
         self.suites.require(suite.algorithm())?;
-        if generation != self.generation {
-            return Err(OpenError::Generation { expected: self.generation, found: generation });
-        }
-        if place.owner != self.owner {
+        let key = self
+            .of(generation)
+            .ok_or(OpenError::Generation { expected: self.generation, found: generation })?;
+        if place.owner != key.owner {
             return Err(OpenError::Owner);
         }
         let aad = Aad::new(suite, generation, place).ok_or(OpenError::Name)?;
         let (nonce, sealed) = sealed.split_first_chunk().ok_or(OpenError::Malformed)?;
-        let mut opened = self.schedule.open(nonce, aad.bytes(), sealed).map_err(|_| OpenError::Refused)?;
+        let mut opened = key.schedule.open(nonce, aad.bytes(), sealed).map_err(|_| OpenError::Refused)?;
         let length = padding.strip(opened.expose()).ok_or(OpenError::Padding)?;
         opened.truncate(length);
         Ok(opened)
+    }
+
+    /// The key of this generation: the one that the envelope names, and no other is tried.
+    fn of(&self, generation: u32) -> Option<&Self> {
+        let mut key = self;
+        while key.generation != generation {
+            key = key.older.as_deref()?;
+        }
+        Some(key)
     }
 
     fn count_seal(&self) -> Result<(), SealError> {

@@ -185,6 +185,36 @@ fn no_name_of_a_workload_begins_another_one_or_is_too_long() {
 }
 
 #[test]
+fn older_generations_open_and_the_newest_seals() {
+    let of = |generation: u32| key_with(generation.to_be_bytes()[3], owner(0x22), generation, Suites::ALL);
+    let envelopes: Vec<_> = (1..=4)
+        .map(|generation| of(generation).seal(&place(), Padding::None, &[7], &Counting).unwrap())
+        .collect();
+    let key = of(3).after(of(2).after(of(1)));
+    for envelope in &envelopes[..3] {
+        assert_eq!(key.open(&place(), Padding::None, envelope).unwrap().expose(), &[7]);
+    }
+    refused(&key, &place(), &envelopes[3], OpenError::Generation { expected: 3, found: 4 });
+    // The key that an envelope names is tried and no other.
+    let mut claimed = envelopes[1].clone();
+    claimed[2..6].copy_from_slice(&1_u32.to_be_bytes());
+    refused(&key, &place(), &claimed, OpenError::Refused);
+    let sealed = key.seal(&place(), Padding::None, b"new", &Counting).unwrap();
+    assert_eq!(Header::read(&sealed).unwrap().generation, 3);
+    // Another owner's key stays that, wherever it hangs.
+    let foreign = of(3).after(key_with(1, owner(0x23), 1, Suites::ALL));
+    refused(&foreign, &place(), &envelopes[0], OpenError::Owner);
+}
+
+#[test]
+fn a_key_goes_on_counting_where_it_was() {
+    let key = key().counting_from(MAX_SEALS - 1);
+    key.seal(&place(), Padding::None, b"", &Counting).unwrap();
+    assert_eq!(key.seals(), MAX_SEALS);
+    assert_eq!(key.seal(&place(), Padding::None, b"", &Counting), Err(SealError::Exhausted));
+}
+
+#[test]
 fn a_key_refuses_to_seal_too_often() {
     let key = key();
     assert_eq!(key.seals(), 0);
