@@ -18,6 +18,8 @@ pub enum Label {
     PageToken,
     /// The pepper of passwords.
     PasswordPepper,
+    /// Sealing of replies that are kept for repetitions of a request and are about no one person.
+    ReplySealing,
     /// Digests of database rows.
     RowDigest,
     /// The seeds of the key pair that signs statements, of erasure for example.
@@ -30,10 +32,11 @@ pub enum Label {
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BlindIndex,
         Self::PageToken,
         Self::PasswordPepper,
+        Self::ReplySealing,
         Self::RowDigest,
         Self::StatementSigning,
         Self::TokenHandle,
@@ -47,6 +50,7 @@ impl Label {
             Self::BlindIndex => "portal/blind-index/v1",
             Self::PageToken => "portal/page-token/v1",
             Self::PasswordPepper => "portal/password-pepper/v1",
+            Self::ReplySealing => "portal/reply-sealing/v1",
             Self::RowDigest => "portal/row-digest/v1",
             Self::StatementSigning => "portal/statement-signing/v1",
             Self::TokenHandle => "portal/token-handle/v1",
@@ -111,6 +115,7 @@ mod tests {
             (Label::BlindIndex, "7b6b569b92fc69d07c5b90118eee4138a74d58b84c34c5955fc6e5c35c282616"),
             (Label::PageToken, "36946d87b7bae426e1edff3b40ba02c34bd7b70de4f05f114dfadc8a16793b83"),
             (Label::PasswordPepper, "b4a6d3b1111bcee18d89b4d2c0ddcb5b27677b727414198fa1a0487414b968f1"),
+            (Label::ReplySealing, "fc27cae86a08e36fef72e0013498f21eea600158e75b490f7d81b87ba9c45010"),
             (Label::RowDigest, "4584013be1a9fff3afc10d26c88a48042343d5106303f37bdc6deb3633112838"),
             (Label::StatementSigning, "47ef261d475b8d582806db8dda45218f8660a25e922ba147bf5db8854721e14d"),
             (Label::TokenHandle, "de4199784a9b864505180ef245de289748bdc25dc7041b433c1ab13fce2c241a"),
