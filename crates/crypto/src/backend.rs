@@ -8,7 +8,9 @@ mod aws_lc;
 #[cfg(all(test, feature = "backend-aws-lc"))]
 mod differential;
 #[cfg(any(test, not(feature = "backend-aws-lc")))]
-mod rustcrypto;
+pub(crate) mod rustcrypto;
+#[cfg(test)]
+mod vectors;
 
 use portal_core::Sensitive;
 use shake::{ExtendableOutput, Shake256, Update, XofReader};

@@ -23,3 +23,9 @@ fn value(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+/// The bytes of a test vector.
+#[cfg(test)]
+pub(crate) fn bytes(digits: &str) -> Vec<u8> {
+    digits.as_bytes().chunks(2).map(|pair| decode::<1>(str::from_utf8(pair).unwrap()).unwrap()[0]).collect()
+}

@@ -137,3 +137,78 @@ impl fmt::Debug for EncapsulationKey {
 fn combine(ss_m: &SharedSecret, ss_x: &SharedSecret, ct_x: &[u8; 32], pk_x: &[u8; 32]) -> SharedSecret {
     Sensitive::new(backend::sha3_256(&[ss_m.expose(), ss_x.expose(), ct_x, pk_x, LABEL]))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use portal_core::SeededEntropy;
+
+    use super::*;
+    use crate::backend::rustcrypto;
+    use crate::hex;
+
+    /// The vectors of the draft, with their randomness: RustCrypto's ML-KEM takes it, the rest is the backend's.
+    #[test]
+    fn encapsulation_of_the_draft() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/x-wing.json")).unwrap();
+        for vector in vectors.as_array().unwrap() {
+            let bytes = |name: &str| hex::bytes(vector[name].as_str().unwrap());
+            let (public, randomness, ciphertext) = (bytes("pk"), bytes("eseed"), bytes("ct"));
+            let public = EncapsulationKey::from_bytes(&public).unwrap();
+            let ml_kem =
+                rustcrypto::MlKemPublic::from_bytes(ParameterSet::MlKem768, public.ml_kem.as_bytes())
+                    .unwrap();
+            let mut ct_m = [0; ML_KEM_CIPHERTEXT_LEN];
+            let ss_m = ml_kem.encapsulate_with(randomness[..32].try_into().unwrap(), &mut ct_m).unwrap();
+            let ephemeral = backend::X25519Secret::from_bytes(randomness[32..].try_into().unwrap()).unwrap();
+            let share = ephemeral.public().unwrap();
+            assert_eq!([ct_m.as_slice(), &share].concat(), ciphertext);
+            let ss_x = ephemeral.agree(&public.x25519).unwrap();
+            assert_eq!(combine(&ss_m, &ss_x, &share, &public.x25519).expose().as_slice(), bytes("ss"));
+        }
+    }
+
+    #[test]
+    fn both_halves_of_a_ciphertext_count() {
+        let (key, _) = DecapsulationKey::generate(&SeededEntropy::new(1)).unwrap();
+        let (ciphertext, secret) = key.encapsulation_key().encapsulate().unwrap();
+        assert_eq!(key.decapsulate(&ciphertext).unwrap().expose(), secret.expose());
+        for at in [0, ML_KEM_CIPHERTEXT_LEN - 1, ML_KEM_CIPHERTEXT_LEN, CIPHERTEXT_LEN - 2] {
+            let mut changed = ciphertext;
+            changed[at] ^= 1;
+            assert_ne!(key.decapsulate(&changed).unwrap().expose(), secret.expose(), "byte {at}");
+        }
+        for wrong in [&ciphertext[1..], &ciphertext[..CIPHERTEXT_LEN - 1], &[]] {
+            assert_eq!(key.decapsulate(wrong).err(), Some(DecapsulationError));
+        }
+    }
+
+    #[test]
+    fn shares_of_small_order_are_refused() {
+        let (key, _) = DecapsulationKey::generate(&SeededEntropy::new(1)).unwrap();
+        let (mut ciphertext, _) = key.encapsulation_key().encapsulate().unwrap();
+        ciphertext[ML_KEM_CIPHERTEXT_LEN..].fill(0);
+        assert_eq!(key.decapsulate(&ciphertext).err(), Some(DecapsulationError));
+        let mut public = key.encapsulation_key().to_bytes();
+        public[ML_KEM_PUBLIC_LEN..].fill(0);
+        assert_eq!(
+            EncapsulationKey::from_bytes(&public).unwrap().encapsulate().err(),
+            Some(EncapsulationError)
+        );
+    }
+
+    #[test]
+    fn a_key_is_its_seed_and_its_encoding() {
+        let (key, seed) = DecapsulationKey::generate(&SeededEntropy::new(1)).unwrap();
+        let again = DecapsulationKey::from_seed(seed.expose()).unwrap();
+        assert_eq!(again.encapsulation_key(), key.encapsulation_key());
+        let bytes = key.encapsulation_key().to_bytes();
+        assert_eq!(EncapsulationKey::from_bytes(&bytes).as_ref(), Ok(key.encapsulation_key()));
+        let mut unreduced = bytes;
+        unreduced[..3].fill(0xff);
+        for wrong in [&bytes[1..], &bytes[..ML_KEM_PUBLIC_LEN], &unreduced, &[]] {
+            assert_eq!(EncapsulationKey::from_bytes(wrong).err(), Some(InvalidEncapsulationKey));
+        }
+    }
+}

@@ -38,6 +38,22 @@ impl MlKemSecret {
         Some(pair)
     }
 
+    /// The key with the expanded encoding of FIPS 203, as vectors have it.
+    #[cfg(test)]
+    #[expect(deprecated, reason = "other than in tests, keys are made of seeds")]
+    pub(crate) fn from_expanded(set: ParameterSet, bytes: &[u8]) -> Option<Self> {
+        match set {
+            ParameterSet::MlKem768 => {
+                let key = ml_kem::DecapsulationKey::from_expanded(bytes.try_into().ok()?);
+                key.ok().map(Box::new).map(Self::MlKem768)
+            }
+            ParameterSet::MlKem1024 => {
+                let key = ml_kem::DecapsulationKey::from_expanded(bytes.try_into().ok()?);
+                key.ok().map(Box::new).map(Self::MlKem1024)
+            }
+        }
+    }
+
     /// The shared secret in `ciphertext`; `None` if its length is wrong.
     pub(crate) fn decapsulate(&self, ciphertext: &[u8]) -> Option<Sensitive<[u8; 32]>> {
         let mut secret = match self {
