@@ -5,6 +5,7 @@
 //! AAD      = "portal/field/v1\0" | suite 1 | generation 4 | service | tenant 16 | subject 16
 //!            | length 1 | table | length 1 | column | row 16 | row version 8              (not stored)
 //! suite    = 0x01 AES-256-GCM, nonce 12, 34 bytes more than the plaintext
+//!          | 0x02 XAES-256-GCM, nonce 24, 46 bytes more
 //! ```
 //! Integers are big-endian. The name of the service needs no length: no name of a [`Workload`] begins another one.
 //!
@@ -24,6 +25,7 @@ use portal_core::id::{SubjectId, TenantId};
 pub use padding::Padding;
 pub use subject_key::SubjectKey;
 
+use crate::aead;
 use crate::suite::{Algorithm, Disabled};
 
 /// The version in the first byte of every envelope.
@@ -31,6 +33,9 @@ pub const VERSION: u8 = 1;
 
 /// The longest name of a table or column, in bytes: what PostgreSQL allows.
 pub const MAX_NAME: usize = 63;
+
+/// The longest name of a service, in bytes; a test holds [`Workload`] to it.
+pub(crate) const MAX_SERVICE: usize = 16;
 
 /// How often one subject key seals before the next generation has to take over. Random nonces of 96 bits stand 2^32
 /// messages (NIST SP 800-38D, section 8.3); a key's count starts anew in each process that loads it, so 16 of them may
@@ -92,18 +97,21 @@ pub struct Place<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Suite {
     Aes256Gcm,
+    XAes256Gcm,
 }
 
 impl Suite {
     const fn id(self) -> u8 {
         match self {
             Self::Aes256Gcm => 1,
+            Self::XAes256Gcm => 2,
         }
     }
 
     const fn from_id(id: u8) -> Option<Self> {
         match id {
             1 => Some(Self::Aes256Gcm),
+            2 => Some(Self::XAes256Gcm),
             _ => None,
         }
     }
@@ -111,6 +119,14 @@ impl Suite {
     const fn algorithm(self) -> Algorithm {
         match self {
             Self::Aes256Gcm => Algorithm::Aes256Gcm,
+            Self::XAes256Gcm => Algorithm::XAes256Gcm,
+        }
+    }
+
+    const fn nonce_len(self) -> usize {
+        match self {
+            Self::Aes256Gcm => aead::NONCE_LEN,
+            Self::XAes256Gcm => aead::X_NONCE_LEN,
         }
     }
 }

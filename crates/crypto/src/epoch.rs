@@ -15,8 +15,9 @@ use portal_core::{Entropy, Timestamp};
 
 use crate::aead::{Aes256GcmKey, NONCE_LEN, TAG_LEN};
 use crate::backend;
-use crate::envelope::{Scope, SubjectKey};
+use crate::envelope::{MAX_SERVICE, Scope, SubjectKey};
 use crate::key::{KeyBytes, overwrite_dead_stack};
+use crate::short_bytes::ShortBytes;
 use crate::suite::{Algorithm, Disabled, Suites};
 use crate::wrapped::{KeyContext, RecordError, WrappedKeyRecord};
 
@@ -29,6 +30,7 @@ const HEADER: usize = 1 + 2 + 16 + 4 + 8;
 const KEY: usize = 32;
 const COMMIT: usize = 32;
 const AAD_LABEL: &[u8] = b"portal/subject-key/v1\0";
+const MAX_AAD: usize = AAD_LABEL.len() + HEADER + MAX_SERVICE + 16 + 16;
 const COMMIT_LABEL: &[u8] = b"portal/subject-key-commit/v1";
 
 /// These are not the bytes of the record of a subject key.
@@ -110,9 +112,8 @@ impl SubjectKeyRecord {
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; SUBJECT_KEY_RECORD] {
-        let mut bytes = [0; SUBJECT_KEY_RECORD];
-        write(&mut bytes, &[&self.header.to_bytes(), &self.nonce, &self.wrapped, &self.commitment]);
-        bytes
+        let parts: [&[u8]; 4] = [&self.header.to_bytes(), &self.nonce, &self.wrapped, &self.commitment];
+        ShortBytes::of(&parts).into_array()
     }
 
     /// The epoch key that unwraps it.
@@ -136,19 +137,9 @@ impl SubjectKeyRecord {
 
 impl Header {
     fn to_bytes(self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
         let (suite, created) = (SUITE.id().to_be_bytes(), self.created.as_micros().to_be_bytes());
-        let parts: [&[u8]; 5] =
-            [&[VERSION], &suite, &self.epoch.bytes(), &self.generation.to_be_bytes(), &created];
-        write(&mut bytes, &parts);
-        bytes
-    }
-}
-
-/// Fills `out` with the parts, one after the other.
-fn write(out: &mut [u8], parts: &[&[u8]]) {
-    for (byte, from) in out.iter_mut().zip(parts.iter().copied().flatten()) {
-        *byte = *from;
+        let (epoch, generation) = (self.epoch.bytes(), self.generation.to_be_bytes());
+        ShortBytes::of(&[&[VERSION], &suite, &epoch, &generation, &created]).into_array()
     }
 }
 
@@ -212,7 +203,7 @@ impl EpochKey {
         let header = Header { epoch: self.id, generation, created: now };
         let commitment = self.commitment(&key, subject, generation);
         let record = self.wrap(header, subject, (&key, commitment), entropy)?;
-        Ok((SubjectKey::new(&key, self.scope.owner(subject), generation, self.suites), record))
+        Ok((SubjectKey::new(key, self.scope.owner(subject), generation, self.suites), record))
     }
 
     /// The subject key of `record`.
@@ -225,7 +216,7 @@ impl EpochKey {
         record: &SubjectKeyRecord,
     ) -> Result<SubjectKey, SubjectKeyError> {
         let key = self.unwrap_bytes(subject, record)?;
-        Ok(SubjectKey::new(&key, self.scope.owner(subject), record.generation(), self.suites))
+        Ok(SubjectKey::new(key, self.scope.owner(subject), record.generation(), self.suites))
     }
 
     /// The record of the same subject key under the epoch key `new`: generation, time and commitment stay.
@@ -262,7 +253,7 @@ impl EpochKey {
         let (text, tag) = wrapped.split_at_mut(KEY);
         text.copy_from_slice(key.expose());
         // Encrypted where it stands: the copy of the key is gone with it.
-        let sealed = self.schedule.seal_in_place(&nonce, &aad, text);
+        let sealed = self.schedule.seal_in_place(&nonce, aad.as_slice(), text);
         tag.copy_from_slice(&sealed.map_err(|_| SubjectKeyError::Library)?);
         Ok(SubjectKeyRecord { header, nonce, wrapped, commitment })
     }
@@ -277,15 +268,17 @@ impl EpochKey {
             return Err(SubjectKeyError::Epoch { expected: self.id, found: record.epoch() });
         }
         let aad = self.aad(record.header, subject);
-        let open = |out: &mut [u8; KEY]| self.schedule.open_into(&record.nonce, &aad, &record.wrapped, out);
+        let open = |out: &mut [u8; KEY]| {
+            self.schedule.open_into(&record.nonce, aad.as_slice(), &record.wrapped, out)
+        };
         let key = KeyBytes::filled(open).map_err(|_| SubjectKeyError::Refused)?;
         let expected = self.commitment(&key, subject, record.generation());
         if backend::equal(&expected, &record.commitment) { Ok(key) } else { Err(SubjectKeyError::Commitment) }
     }
 
-    fn aad(&self, header: Header, subject: SubjectId) -> Vec<u8> {
-        let service = self.scope.service.name().as_bytes();
-        [AAD_LABEL, &header.to_bytes(), service, &self.scope.tenant.bytes(), &subject.bytes()].concat()
+    fn aad(&self, header: Header, subject: SubjectId) -> ShortBytes<MAX_AAD> {
+        let (service, tenant) = (self.scope.service.name().as_bytes(), self.scope.tenant.bytes());
+        ShortBytes::of(&[AAD_LABEL, &header.to_bytes(), service, &tenant, &subject.bytes()])
     }
 
     fn commitment(&self, key: &KeyBytes, subject: SubjectId, generation: u32) -> [u8; COMMIT] {

@@ -52,3 +52,4 @@ pub mod wrapped;
 mod base64url;
 mod hex;
 mod seed;
+mod short_bytes;

@@ -1,54 +1,43 @@
-//! The associated data of a field, on the stack.
+//! The associated data of a field, on the stack. What is the same for every field of a key is encoded once, with the key.
 
 use portal_core::id::Id;
 
-use super::{MAX_NAME, Place, Suite};
+use super::{MAX_NAME, MAX_SERVICE, Owner, Place, Suite};
+use crate::short_bytes::ShortBytes;
 
 const LABEL: &[u8; 16] = b"portal/field/v1\0";
 
-/// The longest name of a service; a test holds [`portal_core::Workload`] to it.
-pub(super) const MAX_SERVICE: usize = 16;
-
 const MAX: usize = LABEL.len() + 1 + 4 + MAX_SERVICE + 16 + 16 + 2 * (1 + MAX_NAME) + 16 + 8;
 
-/// The encoded place of a value.
-pub(super) struct Aad {
-    bytes: [u8; MAX],
-    length: usize,
-}
+/// Associated data up to the owner, which comes from the key, or with the place.
+#[derive(Clone, Copy)]
+pub(super) struct Aad(ShortBytes<MAX>);
 
 impl Aad {
-    /// The associated data of `place`; `None` if a name is empty or too long.
-    pub(super) fn new(suite: Suite, generation: u32, place: &Place<'_>) -> Option<Self> {
-        let mut aad = Self { bytes: [0; MAX], length: 0 };
-        aad.push(LABEL)?;
-        aad.push(&[suite.id()])?;
-        aad.push(&generation.to_be_bytes())?;
-        aad.push(place.owner.service.name().as_bytes())?;
-        aad.push(&place.owner.tenant.bytes())?;
-        aad.push(&place.owner.subject.bytes())?;
-        aad.push_name(place.table)?;
-        aad.push_name(place.column)?;
-        aad.push(&place.row)?;
-        aad.push(&place.row_version.to_be_bytes())?;
-        Some(aad)
+    /// Up to the owner.
+    pub(super) fn of_key(suite: Suite, generation: u32, owner: &Owner) -> Self {
+        let (generation, service) = (generation.to_be_bytes(), owner.service.name().as_bytes());
+        let (tenant, subject) = (owner.tenant.bytes(), owner.subject.bytes());
+        Self(ShortBytes::of(&[LABEL, &[suite.id()], &generation, service, &tenant, &subject]))
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    fn push(&mut self, part: &[u8]) -> Option<()> {
-        let end = self.length.checked_add(part.len())?;
-        self.bytes.get_mut(self.length..end)?.copy_from_slice(part);
-        self.length = end;
+    /// Appends the rest of `place`, whose owner is the key's; `None` if a name is empty or too long.
+    #[inline]
+    pub(super) fn push_place(&mut self, place: &Place<'_>) -> Option<()> {
+        for name in [place.table, place.column] {
+            let length = u8::try_from(name.len()).ok()?;
+            if !(1..=MAX_NAME).contains(&name.len()) {
+                return None;
+            }
+            self.0.push(&[length]);
+            self.0.push(name.as_bytes());
+        }
+        self.0.push(&place.row);
+        self.0.push(&place.row_version.to_be_bytes());
         Some(())
     }
 
-    fn push_name(&mut self, name: &str) -> Option<()> {
-        let length =
-            u8::try_from(name.len()).ok().filter(|length| (1..=MAX_NAME).contains(&(*length).into()))?;
-        self.push(&[length])?;
-        self.push(name.as_bytes())
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.0.as_slice()
     }
 }

@@ -1,7 +1,5 @@
 //! Padding of values whose length tells something (ISO/IEC 7816-4): 0x80, then zeros up to a multiple.
 
-use subtle::{ConditionallySelectable, ConstantTimeEq};
-
 /// To what multiple of bytes the values of a column are filled up before they are sealed. It belongs to the column and
 /// is not stored; a column's padding changes by a data migration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -51,16 +49,20 @@ impl Padding {
             return None;
         }
         let last = padded.get(start..)?;
-        // From the front: a mark sets the position, anything but a zero after it takes the position back.
-        let (mut position, mut found) = (0_u16, 0_u8);
+        // From the front: a mark sets the position, and anything but a zero after it takes it back. Masks, no branches.
+        let (mut position, mut found) = (0_u16, 0_u16);
         for (at, byte) in (0_u16..).zip(last) {
-            let (marked, zero) = (byte.ct_eq(&MARK), byte.ct_eq(&0));
-            position.conditional_assign(&at, marked);
-            found.conditional_assign(&0, !zero);
-            found.conditional_assign(&1, marked);
+            let (mark, zero) = (ones_if_zero(byte ^ MARK), ones_if_zero(*byte));
+            position = (position & !mark) | (at & mark);
+            found = (found & zero) | mark;
         }
-        (found == 1).then(|| start + usize::from(position))
+        (found != 0).then(|| start + usize::from(position))
     }
+}
+
+/// 0xff for 0, 0 for every other byte. Positions fit eight bits, so that is mask enough.
+const fn ones_if_zero(byte: u8) -> u16 {
+    (byte as u16).wrapping_sub(1) >> 8
 }
 
 #[cfg(test)]

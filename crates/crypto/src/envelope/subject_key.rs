@@ -1,16 +1,16 @@
 //! The key of one data subject in one service: what fields are sealed under.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portal_core::entropy::random_bytes;
 use portal_core::{Entropy, Sensitive};
 use zeroize::Zeroize;
 
 use super::aad::Aad;
 use super::{MAX_SEALS, OpenError, Owner, Padding, Place, SealError, Suite, VERSION, split};
-use crate::aead::{Aes256GcmKey, NONCE_LEN, TAG_LEN};
+use crate::aead::{self, Aes256GcmKey, TAG_LEN, XAes256GcmKey};
 use crate::key::{KeyBytes, overwrite_dead_stack};
-use crate::suite::Suites;
+use crate::suite::{Disabled, Suites};
 
 /// Version, suite and generation.
 const HEADER: usize = 1 + 1 + 4;
@@ -19,7 +19,12 @@ const HEADER: usize = 1 + 1 + 4;
 ///
 /// Destroying every copy of it, those in the database included, makes all that was sealed under it unreadable.
 pub struct SubjectKey {
+    bytes: KeyBytes,
     schedule: Aes256GcmKey,
+    /// Made when it is first needed, which in most installations is never.
+    extended: OnceLock<XAes256GcmKey>,
+    /// The beginning of the associated data under AES-256-GCM.
+    aad: Aad,
     owner: Owner,
     generation: u32,
     suites: Suites,
@@ -30,10 +35,20 @@ pub struct SubjectKey {
 
 impl SubjectKey {
     /// The key with these bytes. Only the key hierarchy makes one.
-    pub(crate) fn new(bytes: &KeyBytes, owner: Owner, generation: u32, suites: Suites) -> Self {
+    pub(crate) fn new(bytes: KeyBytes, owner: Owner, generation: u32, suites: Suites) -> Self {
         let schedule = Aes256GcmKey::new(bytes.expose());
         overwrite_dead_stack();
-        Self { schedule, owner, generation, suites, seals: AtomicU64::new(0), older: None }
+        Self {
+            bytes,
+            schedule,
+            extended: OnceLock::new(),
+            aad: Aad::of_key(Suite::Aes256Gcm, generation, &owner),
+            owner,
+            generation,
+            suites,
+            seals: AtomicU64::new(0),
+            older: None,
+        }
     }
 
     /// The same key, which has sealed `seals` times before it was loaded.
@@ -66,7 +81,8 @@ impl SubjectKey {
         self.seals.load(Ordering::Relaxed)
     }
 
-    /// The envelope of `plaintext` in `place`: 34 bytes more than the padded plaintext.
+    /// The envelope of `plaintext` in `place`: 34 bytes more than the padded plaintext under AES-256-GCM, 46 more under
+    /// XAES-256-GCM, which takes over where the configuration has switched the former off.
     ///
     /// # Errors
     /// [`SealError`], one variant per cause.
@@ -77,24 +93,25 @@ impl SubjectKey {
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
-        let suite = Suite::Aes256Gcm;
-        self.suites.require(suite.algorithm())?;
+        let suite = self.sealing_suite()?;
         if place.owner != self.owner {
             return Err(SealError::Owner);
         }
-        let aad = Aad::new(suite, self.generation, place).ok_or(SealError::Name)?;
+        let mut aad = self.aad(suite);
+        aad.push_place(place).ok_or(SealError::Name)?;
         self.count_seal()?;
-        let nonce: [u8; NONCE_LEN] = random_bytes(entropy);
+        let nonce_len = suite.nonce_len();
         let padded = plaintext.len() + padding.bytes_for(plaintext.len());
-        let mut out = Vec::with_capacity(HEADER + NONCE_LEN + padded + TAG_LEN);
-        out.extend_from_slice(&[VERSION, suite.id()]);
-        out.extend_from_slice(&self.generation.to_be_bytes());
-        out.extend_from_slice(&nonce);
+        let mut out = Vec::with_capacity(HEADER + nonce_len + padded + TAG_LEN);
+        let [g0, g1, g2, g3] = self.generation.to_be_bytes();
+        out.extend_from_slice(&[VERSION, suite.id(), g0, g1, g2, g3]);
+        out.resize(HEADER + nonce_len, 0);
+        entropy.fill(out.get_mut(HEADER..).unwrap_or_default());
         // Encrypted where it will stay: no copy of the plaintext is left to wipe.
         out.extend_from_slice(plaintext);
         padding.append(plaintext.len(), &mut out);
-        let text = out.get_mut(HEADER + NONCE_LEN..).unwrap_or_default();
-        let Ok(tag) = self.schedule.seal_in_place(&nonce, aad.bytes(), text) else {
+        let (nonce, text) = out.get_mut(HEADER..).unwrap_or_default().split_at_mut(nonce_len);
+        let Ok(tag) = self.seal_in_place(suite, nonce, aad.as_slice(), text) else {
             out.zeroize();
             return Err(SealError::TooLong);
         };
@@ -112,7 +129,7 @@ impl SubjectKey {
         padding: Padding,
         envelope: &[u8],
     ) -> Result<Sensitive<Vec<u8>>, OpenError> {
-        let (suite, generation, sealed) = split(envelope)?;
+        let (suite, generation, rest) = split(envelope)?;
         self.suites.require(suite.algorithm())?;
         let key = self
             .of(generation)
@@ -120,9 +137,19 @@ impl SubjectKey {
         if place.owner != key.owner {
             return Err(OpenError::Owner);
         }
-        let aad = Aad::new(suite, generation, place).ok_or(OpenError::Name)?;
-        let (nonce, sealed) = sealed.split_first_chunk().ok_or(OpenError::Malformed)?;
-        let mut opened = key.schedule.open(nonce, aad.bytes(), sealed).map_err(|_| OpenError::Refused)?;
+        let mut aad = key.aad(suite);
+        aad.push_place(place).ok_or(OpenError::Name)?;
+        let mut opened = match suite {
+            Suite::Aes256Gcm => {
+                let (nonce, sealed) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
+                key.schedule.open(nonce, aad.as_slice(), sealed)
+            }
+            Suite::XAes256Gcm => {
+                let (nonce, sealed) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
+                key.extended().open(nonce, aad.as_slice(), sealed)
+            }
+        }
+        .map_err(|aead::OpenError| OpenError::Refused)?;
         let length = padding.strip(opened.expose()).ok_or(OpenError::Padding)?;
         opened.truncate(length);
         Ok(opened)
@@ -135,6 +162,42 @@ impl SubjectKey {
             key = key.older.as_deref()?;
         }
         Some(key)
+    }
+
+    fn aad(&self, suite: Suite) -> Aad {
+        match suite {
+            Suite::Aes256Gcm => self.aad,
+            Suite::XAes256Gcm => Aad::of_key(suite, self.generation, &self.owner),
+        }
+    }
+
+    fn sealing_suite(&self) -> Result<Suite, Disabled> {
+        let [first, second] = [Suite::Aes256Gcm, Suite::XAes256Gcm];
+        let suite = if self.suites.has(first.algorithm()) { first } else { second };
+        self.suites.require(suite.algorithm()).map(|()| suite)
+    }
+
+    fn seal_in_place(
+        &self,
+        suite: Suite,
+        nonce: &[u8],
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], aead::SealError> {
+        match suite {
+            Suite::Aes256Gcm => {
+                let nonce = nonce.try_into().map_err(|_| aead::SealError)?;
+                self.schedule.seal_in_place(nonce, aad, text)
+            }
+            Suite::XAes256Gcm => {
+                let nonce = nonce.try_into().map_err(|_| aead::SealError)?;
+                self.extended().seal_in_place(nonce, aad, text)
+            }
+        }
+    }
+
+    fn extended(&self) -> &XAes256GcmKey {
+        self.extended.get_or_init(|| XAes256GcmKey::new(self.bytes.expose()))
     }
 
     fn count_seal(&self) -> Result<(), SealError> {

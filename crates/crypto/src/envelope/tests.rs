@@ -3,7 +3,6 @@ use portal_core::id::Id;
 use portal_core::{Entropy, SeededEntropy};
 use proptest::prelude::*;
 
-use super::aad::MAX_SERVICE;
 use super::*;
 use crate::hex;
 use crate::key::KeyBytes;
@@ -33,15 +32,26 @@ fn place() -> Place<'static> {
 }
 
 fn key_with(bytes: u8, owner: Owner, generation: u32, suites: Suites) -> SubjectKey {
-    SubjectKey::new(&KeyBytes::copy_of(&[bytes; 32]).unwrap(), owner, generation, suites)
+    SubjectKey::new(KeyBytes::copy_of(&[bytes; 32]).unwrap(), owner, generation, suites)
 }
 
 fn key() -> SubjectKey {
     key_with(0x44, owner(0x22), 5, Suites::ALL)
 }
 
+/// The same key where AES-256-GCM is switched off: it seals with XAES-256-GCM.
+fn extended_key() -> SubjectKey {
+    key_with(0x44, owner(0x22), 5, Suites::all_but([Algorithm::Aes256Gcm]))
+}
+
 fn seal(place: &Place<'_>, plaintext: &[u8]) -> Vec<u8> {
     key().seal(place, Padding::None, plaintext, &Counting).unwrap()
+}
+
+/// Envelopes of both suites, with the length of their nonces.
+fn envelopes(plaintext: &[u8]) -> [(Vec<u8>, usize); 2] {
+    let extended = extended_key().seal(&place(), Padding::None, plaintext, &Counting).unwrap();
+    [(seal(&place(), plaintext), 12), (extended, 24)]
 }
 
 #[track_caller]
@@ -56,41 +66,53 @@ fn the_format_never_changes() {
     let expected = "0101000000050102030405060708090a0b0caab32eb3fc418c6507d540150c28f3b9cb273a69a605397e13e73552f4396a1e";
     assert_eq!(envelope, hex::decode::<50>(expected).unwrap());
     assert_eq!(key().open(&place(), Padding::None, &envelope).unwrap().expose(), b"anna@example.org");
+    let [_, (envelope, _)] = envelopes(b"anna@example.org");
+    let expected = "0102000000050102030405060708090a0b0c0d0e0f101112131415161718831c512053ae20b46dd6c781b702dbf62d1c3d8236eae26c06c32572f3fce6d3";
+    assert_eq!(envelope, hex::decode::<62>(expected).unwrap());
 }
 
 #[test]
-fn the_overhead_is_34_bytes() {
+fn the_overhead_is_34_bytes_and_46_under_xaes() {
     for length in 0..300 {
-        assert_eq!(seal(&place(), &vec![1; length]).len(), length + 34);
+        let lengths = envelopes(&vec![1; length]).map(|(envelope, _)| envelope.len());
+        assert_eq!(lengths, [length + 34, length + 46]);
+    }
+}
+
+#[test]
+fn a_key_opens_what_either_suite_sealed() {
+    for (envelope, _) in envelopes(b"value") {
+        assert_eq!(key().open(&place(), Padding::None, &envelope).unwrap().expose(), b"value");
     }
 }
 
 #[test]
 fn every_flipped_bit_is_refused() {
-    for plaintext in [&b""[..], b"x", b"anna@example.org"] {
-        let envelope = seal(&place(), plaintext);
+    for (envelope, nonce) in [&b""[..], b"x", b"anna@example.org"].into_iter().flat_map(envelopes) {
         for bit in 0..envelope.len() * 8 {
             let mut flipped = envelope.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
+            let generation = u32::from_be_bytes(flipped[2..6].try_into().unwrap());
             let why = match bit / 8 {
                 0 | 1 => OpenError::Malformed,
-                2..6 => OpenError::Generation {
-                    expected: 5,
-                    found: u32::from_be_bytes(flipped[2..6].try_into().unwrap()),
-                },
+                2..6 => OpenError::Generation { expected: 5, found: generation },
                 _ => OpenError::Refused,
             };
             refused(&key(), &place(), &flipped, why);
         }
+        let mut other_suite = envelope.clone();
+        other_suite[1] ^= 3;
+        let short = nonce == 12 && envelope.len() < 6 + 24;
+        let why = if short { OpenError::Malformed } else { OpenError::Refused };
+        refused(&key(), &place(), &other_suite, why);
     }
 }
 
 #[test]
 fn every_cut_and_every_extension_is_refused() {
-    for plaintext in [&b""[..], b"x", b"anna@example.org"] {
-        let envelope = seal(&place(), plaintext);
+    for (envelope, nonce) in [&b""[..], b"x", b"anna@example.org"].into_iter().flat_map(envelopes) {
         for length in 0..envelope.len() {
-            let why = if length < 18 { OpenError::Malformed } else { OpenError::Refused };
+            let why = if length < 6 + nonce { OpenError::Malformed } else { OpenError::Refused };
             refused(&key(), &place(), &envelope[..length], why);
             assert!(key().open(&place(), Padding::None, &envelope[envelope.len() - length..]).is_err());
         }
@@ -105,7 +127,7 @@ fn every_cut_and_every_extension_is_refused() {
 /// Under a key with the same bytes, as if somebody had copied the key too: the place alone refuses.
 #[test]
 fn every_other_place_is_refused() {
-    let envelope = seal(&place(), b"anna@example.org");
+    let envelopes = envelopes(b"anna@example.org");
     let mut others = Vec::new();
     for bit in 0..128 {
         let flip = |bytes: [u8; 16]| (u128::from_be_bytes(bytes) ^ (1 << bit)).to_be_bytes();
@@ -131,18 +153,21 @@ fn every_other_place_is_refused() {
         let same_bytes = key_with(0x44, other.owner, 5, Suites::ALL);
         let empty = other.table.is_empty() || other.column.is_empty();
         let why = if empty { OpenError::Name } else { OpenError::Refused };
-        refused(&same_bytes, &other, &envelope, why);
+        for (envelope, _) in &envelopes {
+            refused(&same_bytes, &other, envelope, why);
+        }
     }
 }
 
 #[test]
 fn every_other_key_is_refused() {
-    let envelope = seal(&place(), b"anna@example.org");
+    let [(envelope, _), (extended, _)] = envelopes(b"anna@example.org");
     for bit in 0..256 {
         let mut bytes = [0x44; 32];
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let other = SubjectKey::new(&KeyBytes::copy_of(&bytes).unwrap(), owner(0x22), 5, Suites::ALL);
+        let other = SubjectKey::new(KeyBytes::copy_of(&bytes).unwrap(), owner(0x22), 5, Suites::ALL);
         refused(&other, &place(), &envelope, OpenError::Refused);
+        refused(&other, &place(), &extended, OpenError::Refused);
     }
     let generation = |generation| key_with(0x44, owner(0x22), generation, Suites::ALL);
     for other in [0, 4, 6, u32::MAX] {
@@ -231,17 +256,27 @@ fn a_key_refuses_to_seal_too_often() {
 
 #[test]
 fn a_suite_that_is_switched_off_neither_seals_nor_opens() {
-    let envelope = seal(&place(), b"value");
-    let off = key_with(0x44, owner(0x22), 5, Suites::all_but([Algorithm::Aes256Gcm]));
-    let disabled = Disabled(Algorithm::Aes256Gcm);
-    assert_eq!(off.seal(&place(), Padding::None, b"value", &Counting), Err(SealError::Disabled(disabled)));
-    refused(&off, &place(), &envelope, OpenError::Disabled(disabled));
+    let [(aes, _), (xaes, _)] = envelopes(b"value");
+    let off = |algorithms: &[Algorithm]| {
+        key_with(0x44, owner(0x22), 5, Suites::all_but(algorithms.iter().copied()))
+    };
+    let disabled = OpenError::Disabled(Disabled(Algorithm::Aes256Gcm));
+    refused(&off(&[Algorithm::Aes256Gcm]), &place(), &aes, disabled);
+    assert!(off(&[Algorithm::Aes256Gcm]).open(&place(), Padding::None, &xaes).is_ok());
+    let disabled = OpenError::Disabled(Disabled(Algorithm::XAes256Gcm));
+    refused(&off(&[Algorithm::XAes256Gcm]), &place(), &xaes, disabled);
+    let neither = off(&[Algorithm::Aes256Gcm, Algorithm::XAes256Gcm]);
+    let sealed = neither.seal(&place(), Padding::None, b"value", &Counting);
+    assert!(matches!(sealed, Err(SealError::Disabled(_))), "{sealed:?}");
+    assert_eq!(neither.seals(), 0);
 }
 
 #[test]
 fn the_header_names_the_key() {
     let expected = Header { algorithm: Algorithm::Aes256Gcm, generation: 5 };
     assert_eq!(Header::read(&seal(&place(), b"value")), Ok(expected));
+    let expected = Header { algorithm: Algorithm::XAes256Gcm, generation: 5 };
+    assert_eq!(Header::read(&envelopes(b"value")[1].0), Ok(expected));
     for bytes in
         [&b""[..], b"\x01\x01\0\0\0", b"\x02\x01\0\0\0\x05", b"\x01\x00\0\0\0\x05", b"\x01\xff\0\0\0\x05"]
     {
@@ -284,10 +319,11 @@ proptest! {
         (table, column) in ("[a-z_]{1,63}", "[a-z_]{1,63}"),
         (row, row_version) in any::<([u8; 16], u64)>(),
         padding in padding(),
-        (seed, bytes, generation) in any::<(u64, u8, u32)>(),
+        (seed, bytes, generation, aes) in any::<(u64, u8, u32, bool)>(),
     ) {
+        let suites = if aes { Suites::ALL } else { Suites::all_but([Algorithm::Aes256Gcm]) };
         let entropy = SeededEntropy::new(seed);
-        let key = key_with(bytes, owner(seed.to_be_bytes()[0]), generation, Suites::ALL);
+        let key = key_with(bytes, owner(seed.to_be_bytes()[0]), generation, suites);
         let place = Place { owner: *key.owner(), table: &table, column: &column, row, row_version };
         let envelope = key.seal(&place, padding, &plaintext, &entropy).unwrap();
         let opened = key.open(&place, padding, &envelope).unwrap();
@@ -301,7 +337,8 @@ proptest! {
     ) {
         let mut bytes = bytes;
         if header && bytes.len() >= 6 {
-            bytes[..6].copy_from_slice(&[1, 1, 0, 0, 0, 5]);
+            let suite = 1 + bytes[1] % 2;
+            bytes[..6].copy_from_slice(&[1, suite, 0, 0, 0, 5]);
         }
         prop_assert!(key().open(&place(), Padding::None, &bytes).is_err());
     }
