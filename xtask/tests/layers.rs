@@ -13,7 +13,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-store", &["portal-core", "portal-crypto"]),
     ("portal-keys", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-ledger", &["portal-core", "portal-crypto", "portal-store"]),
-    ("portal-legacy-import", &["portal-core", "portal-crypto"]),
+    ("portal-legacy-import", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-mesh", &["portal-core", "portal-crypto", "portal-proto"]),
     ("portal-consent", SERVICE),
     ("portal-auth", SERVICE),
@@ -58,8 +58,15 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("tonic", RPC),
     ("x509-parser", &["portal-mesh"]),
 ];
-const DATABASE: &[&str] =
-    &["portal-auth", "portal-consent", "portal-ledger", "portal-store", "portal-testkit", "portal-valuation"];
+const DATABASE: &[&str] = &[
+    "portal-auth",
+    "portal-consent",
+    "portal-ledger",
+    "portal-legacy-import",
+    "portal-store",
+    "portal-testkit",
+    "portal-valuation",
+];
 const RPC: &[&str] = &[
     "portal-auth",
     "portal-consent",

@@ -12,6 +12,8 @@
 //! | [`open`], [`verify`] | [`LegacyOpen`], [`LegacyVerify`] |
 //! | [`reader`] | records read with all keys of an earlier system |
 //! | [`export`] | records from a file |
+//! | [`key_file`] | keys from files |
+//! | [`store`], [`load`] | the table of legacy records, and an export put into it |
 //! | [`content`] | what a set of records says, in one number |
 #![forbid(unsafe_code)]
 
@@ -20,10 +22,13 @@ pub mod export;
 #[cfg(test)]
 mod kat;
 pub mod kem;
+pub mod key_file;
 pub mod key_id;
+pub mod load;
 pub mod open;
 pub mod reader;
 pub mod record;
+pub mod store;
 pub mod verify;
 
 pub use content::{Content, ContentDigest};

@@ -3,6 +3,7 @@
 
 mod export;
 mod isolation;
+mod load;
 mod records;
 #[path = "../support/writer.rs"]
 mod writer;
