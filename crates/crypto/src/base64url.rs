@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
 
 /// The one spelling of `bytes`.
 pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
@@ -11,6 +12,14 @@ pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
 /// The bytes; `None` for padding, other alphabets, white space and non-zero trailing bits.
 pub(crate) fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// Decodes a secret of `N` bytes to where it will stay; `None` as for [`decode`], and for another length.
+pub(crate) fn decode_into<const N: usize>(text: impl AsRef<[u8]>, out: &mut [u8; N]) -> Option<()> {
+    let mut decoded = Zeroizing::new(vec![0; text.as_ref().len()]);
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut decoded).ok()?;
+    out.copy_from_slice(decoded.get(..length)?.first_chunk::<N>().filter(|_| length == N)?);
+    Some(())
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@
 //! | [`envelope`] | the field envelope: one sealed value, bound to its place; the key of a data subject |
 //! | [`epoch`] | the epoch key, which wraps the subject keys; their records |
 //! | [`wrapped`] | what a provider binds a wrapped key to; the records of those keys |
+//! | [`keyring`] | the root keys of the `file` provider and their file |
+//! | [`inventory`] | what is known of a key: id, algorithm, use, state, times |
 //! | [`row_digest`] | the authenticated digest of a database row |
 //! | [`blind_index`] | equality look-ups of sealed values |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
@@ -35,9 +37,11 @@ pub mod envelope;
 pub mod epoch;
 pub mod hash;
 pub mod hpke;
+pub mod inventory;
 pub mod kdf;
 pub mod kem;
 pub mod key;
+pub mod keyring;
 pub mod mac;
 pub mod merkle;
 pub mod page_token;

@@ -43,6 +43,10 @@ impl Default for Cost {
 }
 
 impl Cost {
+    /// For the passphrase of a key file: 64 MiB, three passes (the second choice of RFC 9106, section 4, in one lane).
+    /// A key file is opened once, when a process starts, and what guards all keys may cost more than a login.
+    pub const KEY_FILE: Self = Self { memory_kib: 64 * 1_024, passes: 3, lanes: 1 };
+
     /// A cost of `memory_kib` KiB, `passes` over it, in `lanes`.
     ///
     /// # Errors
@@ -55,8 +59,23 @@ impl Cost {
         Ok(Self { memory_kib, passes, lanes })
     }
 
-    fn params(self) -> Result<Params, PasswordError> {
-        Params::new(self.memory_kib, self.passes, self.lanes, Some(OUTPUT)).map_err(PasswordError::Argon2)
+    /// Memory in KiB, passes, lanes.
+    pub(crate) const fn parts(self) -> (u32, u32, u32) {
+        (self.memory_kib, self.passes, self.lanes)
+    }
+
+    /// Argon2id, version 19, of `secret` at this cost.
+    pub(crate) fn argon2id(
+        self,
+        secret: &[u8],
+        salt: &[u8],
+        out: &mut [u8; OUTPUT],
+    ) -> Result<(), argon2::Error> {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params()?).hash_password_into(secret, salt, out)
+    }
+
+    fn params(self) -> Result<Params, argon2::Error> {
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(OUTPUT))
     }
 }
 
@@ -149,7 +168,9 @@ impl PasswordHasher {
         let phc = phc::PasswordHash {
             algorithm: ARGON2ID_IDENT,
             version: Some(Version::V0x13.into()),
-            params: (&self.cost.params()?).try_into().map_err(|_| PasswordError::NotPhc)?,
+            params: (&self.cost.params().map_err(PasswordError::Argon2)?)
+                .try_into()
+                .map_err(|_| PasswordError::NotPhc)?,
             salt: Some(phc::Salt::new(&salt).map_err(|_| PasswordError::NotPhc)?),
             hash: Some(phc::Output::new(output.expose()).map_err(|_| PasswordError::NotPhc)?),
         };
@@ -193,9 +214,7 @@ impl PasswordHasher {
     ) -> Result<Sensitive<[u8; OUTPUT]>, PasswordError> {
         let peppered = Sensitive::new(self.pepper.tag(password.expose()));
         let mut output = [0; OUTPUT];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()?)
-            .hash_password_into(peppered.expose(), salt, &mut output)
-            .map_err(PasswordError::Argon2)?;
+        cost.argon2id(peppered.expose(), salt, &mut output).map_err(PasswordError::Argon2)?;
         Ok(Sensitive::new(output))
     }
 }
@@ -223,9 +242,8 @@ mod tests {
             "$argon2id$v=19$m=64,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$cWiCgh33e8ZBQ1iwcVn7Y8ockL6uudDKDkO9iH3PLKk",
         )
         .unwrap();
-        let output = Argon2::new(Algorithm::Argon2id, Version::V0x13, stored.cost.params().unwrap());
         let mut bytes = [0; OUTPUT];
-        output.hash_password_into(b"password", &stored.salt, &mut bytes).unwrap();
+        stored.cost.argon2id(b"password", &stored.salt, &mut bytes).unwrap();
         assert_eq!(bytes, stored.output);
     }
 
