@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use rand::rngs::StdRng;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
 
 /// A source of cryptographically secure random bytes.
@@ -18,15 +19,25 @@ pub fn random_bytes<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
-/// The machine's entropy, through a per-thread generator that reseeds itself from the operating system:
-/// a system call for every nonce would cost four times the encryption it serves.
+/// The machine's entropy. What is shorter than a key comes through a per-thread generator that reseeds itself from the
+/// operating system: a system call for every nonce would cost four times the encryption it serves. Keys come from the
+/// operating system itself, since the generator's buffer keeps what it gave until it is filled anew, and would be a copy
+/// of the key that nobody wipes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
+
+/// The length of the shortest keys.
+const KEY_LEN: usize = 32;
 
 impl Entropy for SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's entropy")]
     fn fill(&self, bytes: &mut [u8]) {
-        rand::rng().fill_bytes(bytes);
+        if bytes.len() < KEY_LEN {
+            rand::rng().fill_bytes(bytes);
+        } else {
+            // Ends the program if there is no entropy, as the generator does.
+            UnwrapErr(SysRng).fill_bytes(bytes);
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod aead;
 mod kem;
+#[cfg(target_os = "linux")]
+mod memory;
 mod merkle;
 mod sign;
 

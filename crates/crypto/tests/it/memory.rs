@@ -1,0 +1,201 @@
+//! What is dropped is gone: after keys were made, used and dropped, no page of the process that can be read holds their
+//! bytes any more.
+//!
+//! Each case runs in a thread of its own that overwrites its stack at the end, since the compiler's copies on the stack
+//! are nobody's to wipe; what is searched is the rest: heap, globals, the other stacks.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::BufRead;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use portal_core::{Entropy, Sensitive, SystemEntropy};
+use portal_crypto::aead::{Aes256GcmKey, XAes256GcmKey};
+use portal_crypto::hpke;
+use portal_crypto::kdf::{Label, ServiceSecret};
+use portal_crypto::kem::{ml_kem, x_wing};
+use portal_crypto::mac::MacKey;
+use portal_crypto::pair::PairSigningKey;
+use portal_crypto::sign::{SigningKey, ed25519};
+
+/// What is searched for must not be in memory itself.
+const MASK: u8 = 0x5a;
+
+/// A secret as it is searched for.
+type Masked = [u8; 32];
+
+fn mask(secret: &[u8]) -> Masked {
+    let mut masked = [0; 32];
+    for (to, from) in masked.iter_mut().zip(secret) {
+        *to = from ^ MASK;
+    }
+    masked
+}
+
+fn random<const N: usize>() -> Sensitive<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemEntropy.fill(&mut bytes);
+    Sensitive::new(bytes)
+}
+
+/// The secrets that `case` made and says it dropped.
+fn secrets_of(case: fn() -> Vec<Masked>) -> Vec<Masked> {
+    #[inline(never)]
+    fn overwrite_stack() {
+        black_box(&mut [0_u8; 1 << 20]);
+    }
+    let run = move || {
+        let secrets = black_box(case)();
+        overwrite_stack();
+        secrets
+    };
+    thread::Builder::new().stack_size(1 << 23).spawn(run).unwrap().join().unwrap()
+}
+
+/// How often the secrets stand in the memory of this process.
+fn found(secrets: &[Masked]) -> usize {
+    let memory = File::open("/proc/self/mem").unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut count = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|digits| u64::from_str_radix(digits, 16).unwrap());
+        let mut at = start;
+        let mut buffer = vec![0; 1 << 16];
+        while at < end {
+            let len = buffer.len().min(usize::try_from(end - at).unwrap());
+            // A page can go while it is looked at.
+            if memory.read_exact_at(&mut buffer[..len], at).is_ok() {
+                count += secrets.iter().map(|secret| occurrences(&buffer[..len], secret)).sum::<usize>();
+            }
+            // With an overlap, for what stands across the border.
+            at += if len < buffer.len() { len as u64 } else { len as u64 - 31 };
+        }
+        buffer.fill(0);
+        black_box(&buffer);
+    }
+    count
+}
+
+/// By the standard library's search for a byte, which is fast in every profile.
+fn occurrences(memory: &[u8], secret: &Masked) -> usize {
+    let usual = |byte: &u8| matches!(byte ^ MASK, 0 | 0xff);
+    let place = secret.iter().position(|byte| !usual(byte)).unwrap();
+    let (byte, mut rest, mut count) = (secret[place] ^ MASK, memory, 0);
+    while rest.skip_until(byte).unwrap() > 0 {
+        let start = (memory.len() - rest.len()).checked_sub(place + 1);
+        let window = start.and_then(|start| memory.get(start..start + 32));
+        if window.is_some_and(|window| window.iter().zip(secret).all(|(byte, masked)| *byte == masked ^ MASK))
+        {
+            count += 1;
+        }
+    }
+    count
+}
+
+fn check(case: fn() -> Vec<Masked>) {
+    let secrets = secrets_of(case);
+    assert!(!secrets.is_empty());
+    assert_eq!(found(&secrets), 0);
+}
+
+#[test]
+fn what_is_not_dropped_is_found() {
+    let kept = Box::new([random::<32>()]);
+    assert!(found(&[mask(kept[0].expose())]) >= 1);
+    drop(kept);
+}
+
+#[test]
+fn symmetric_keys() {
+    check(|| {
+        let secret = random::<32>();
+        let (mut sealed, mut extended) = (Vec::new(), Vec::new());
+        let key = Box::new(Aes256GcmKey::new(secret.expose()));
+        key.seal(&[1; 12], b"aad", b"plaintext", &mut sealed).unwrap();
+        let longer = Box::new(XAes256GcmKey::new(secret.expose()));
+        longer.seal(&[1; 24], b"aad", b"plaintext", &mut extended).unwrap();
+        let mac = Box::new(MacKey::new(secret.expose()));
+        black_box(mac.tag(b"message"));
+        vec![mask(secret.expose())]
+    });
+}
+
+#[test]
+fn plaintexts() {
+    check(|| {
+        let (key, secret) = (Aes256GcmKey::new(&[7; 32]), random::<32>());
+        let mut sealed = Vec::new();
+        key.seal(&[1; 12], b"aad", secret.expose(), &mut sealed).unwrap();
+        let opened = key.open(&[1; 12], b"aad", &sealed).unwrap();
+        assert_eq!(opened.expose(), secret.expose());
+        vec![mask(secret.expose())]
+    });
+}
+
+#[test]
+fn service_secrets() {
+    check(|| {
+        let secret = random::<32>();
+        let service = Box::new(ServiceSecret::new(*secret.expose()));
+        let derived = Box::new(service.derive(Label::PageToken));
+        vec![mask(secret.expose()), mask(derived.expose())]
+    });
+}
+
+#[test]
+fn kem_keys_and_shared_secrets() {
+    check(|| {
+        let mut secrets = Vec::new();
+        for set in ml_kem::ParameterSet::ALL {
+            let (key, seed) = ml_kem::DecapsulationKey::generate(set, &SystemEntropy).unwrap();
+            let key = Box::new(key);
+            let (ciphertext, shared) = key.encapsulation_key().encapsulate().unwrap();
+            let opened = Box::new(key.decapsulate(&ciphertext).unwrap());
+            assert_eq!(opened.expose(), shared.expose());
+            secrets.extend([mask(&seed.expose()[..32]), mask(&seed.expose()[32..]), mask(shared.expose())]);
+        }
+        let (key, seed) = x_wing::DecapsulationKey::generate(&SystemEntropy).unwrap();
+        let (ciphertext, shared) = key.encapsulation_key().encapsulate().unwrap();
+        let opened = Box::new(key.decapsulate(&ciphertext).unwrap());
+        assert_eq!(opened.expose(), shared.expose());
+        secrets.extend([mask(seed.expose()), mask(shared.expose())]);
+        secrets
+    });
+}
+
+#[test]
+fn what_hpke_carries() {
+    check(|| {
+        let (key, _) = x_wing::DecapsulationKey::generate(&SystemEntropy).unwrap();
+        let secret = random::<32>();
+        let (enc, sealed) = hpke::seal(key.encapsulation_key(), b"info", b"aad", secret.expose()).unwrap();
+        let opened = hpke::open(&key, b"info", b"aad", &enc, &sealed).unwrap();
+        assert_eq!(opened.expose(), secret.expose());
+        vec![mask(secret.expose())]
+    });
+}
+
+#[test]
+fn signing_keys() {
+    check(|| {
+        let seed = random::<32>();
+        let key = Box::new(SigningKey::from_seed(seed.expose()).unwrap());
+        key.sign(b"message").unwrap();
+        let written = key.to_pkcs8().unwrap();
+        let read = Box::new(SigningKey::from_pkcs8(written.expose()).unwrap());
+        read.clone().sign(b"message").unwrap();
+        let classical = Box::new(ed25519::SigningKey::from_seed(seed.expose()).unwrap());
+        classical.sign(b"message").unwrap();
+        let (pair, both) = PairSigningKey::generate(&SystemEntropy).unwrap();
+        let pair = Box::new(pair);
+        pair.sign(b"message").unwrap();
+        vec![mask(seed.expose()), mask(&both.expose()[..32]), mask(&both.expose()[32..])]
+    });
+}
