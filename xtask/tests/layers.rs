@@ -46,16 +46,20 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("anyhow", &["portal", "portal-tests", "xtask"]),
     ("aws-lc-rs", &["portal-crypto"]),
     ("clap", &["portal"]),
+    ("cryptoki", &["portal-keys"]),
     ("libcrux-ml-kem", &["portal-legacy-import"]),
     ("libcrux-sha3", &["portal-legacy-import"]),
     ("pqc_dilithium", &["portal-legacy-import"]),
     ("pqc_kyber", &["portal-legacy-import"]),
     ("rcgen", &["portal-mesh"]),
-    ("rustls", &["portal-mesh"]),
+    ("reqwest", &["portal-keys"]),
+    ("rustify", &["portal-keys"]),
+    ("rustls", &["portal-keys", "portal-mesh"]),
     ("sea-orm", DATABASE),
     ("sea-orm-migration", DATABASE),
     ("tokio-rustls", &["portal-mesh"]),
     ("tonic", RPC),
+    ("vaultrs", &["portal-keys"]),
     ("x509-parser", &["portal-mesh"]),
 ];
 const DATABASE: &[&str] = &[
@@ -98,7 +102,7 @@ const PLACES: &[Place] = &[
     Place { module: "tokio", under: in_domain, allowed: |_| false },
     Place { module: "portal_store", under: in_domain, allowed: |_| false },
     Place { module: "portal_mesh", under: in_domain, allowed: |_| false },
-    Place { module: "rustls", under: |_| true, allowed: |path| path.starts_with("crates/mesh/") },
+    Place { module: "rustls", under: |_| true, allowed: speaks_tls },
     Place { module: "tokio_rustls", under: |_| true, allowed: |path| path.starts_with("crates/mesh/") },
     // The gateway hashes what it keys its caches by; it holds no key.
     Place { module: "portal_crypto::kdf", under: in_gateway, allowed: |_| false },
@@ -133,6 +137,11 @@ fn in_rpc_or_port(path: &str) -> bool {
 
 fn in_store_or_migration(path: &str) -> bool {
     in_module(path, "store") || in_module(path, "migration")
+}
+
+/// The mesh to its peers, a provider of root keys to its server.
+fn speaks_tls(path: &str) -> bool {
+    path.starts_with("crates/mesh/") || path == "crates/keys/src/provider/vault/client.rs"
 }
 
 fn issues_tokens(path: &str) -> bool {
@@ -267,6 +276,8 @@ fn misplaced_code_is_found() {
     check("crates/auth/src/app.rs", "pub async fn login() {}", 0);
     check("crates/gateway/src/edge.rs", "use rustls::ServerConfig;", 1);
     check("crates/mesh/src/acceptor.rs", "use rustls::ServerConfig;", 0);
+    check("crates/keys/src/provider/vault.rs", "use rustls::ClientConfig;", 1);
+    check("crates/keys/src/provider/vault/client.rs", "use rustls::ClientConfig;", 0);
     check("crates/gateway/src/edge.rs", "use portal_crypto::sign::SigningKey;", 1);
     check("crates/gateway/src/edge.rs", "use portal_crypto::hash::sha256;", 0);
     check("crates/consent/src/app.rs", "let token = portal_crypto::token::issue(&claims, &key);", 1);

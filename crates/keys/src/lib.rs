@@ -10,6 +10,4 @@ pub mod config;
 pub mod provider;
 
 pub use config::{KeysConfig, ProviderConfig};
-pub use provider::{
-    KeyContext, KeyUse, Provider, ProviderError, Root, RootId, RootState, WrapSuite, Wrapped,
-};
+pub use provider::{Provider, ProviderError, Root, RootState};

@@ -10,81 +10,33 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`context`] | what a wrapped key is bound to |
 //! | [`error`] | why a provider did not do it |
+//! | `file` | the root keys in a file, X-Wing |
+//! | `pkcs11` | the root keys in a token, AES-256-GCM |
+//! | `vault` | the root keys in a Transit engine, AES-256-GCM |
+//! | `blocking` | work that blocks, off the async threads |
+//! | `secret_file` | reading files that hold a secret |
 
-pub mod context;
+mod blocking;
 pub mod error;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
+mod secret_file;
+#[cfg(feature = "vault")]
+mod vault;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portal_core::{Clock, Entropy, LogSafe, Sensitive, Timestamp};
-use uuid::Uuid;
+use portal_core::id::{Id, RootId};
+use portal_core::{Clock, Entropy, Timestamp};
+use portal_crypto::key::KeyBytes;
+use portal_crypto::suite::Algorithm;
+use portal_crypto::wrapped::{KeyContext, WrappedKey};
 
 use crate::config::{KeysConfig, ProviderConfig};
 
-pub use context::{KeyContext, KeyUse};
 pub use error::{Cause, ProviderError};
-
-/// Which root key: 16 bytes. In a keyring file and in a token they are given to the key when it is made; of a Transit
-/// key they are derived from its name and version.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct RootId([u8; 16]);
-
-impl RootId {
-    /// The id with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes, as records hold them.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for RootId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
-    }
-}
-
-impl LogSafe for RootId {}
-
-/// How a key is wrapped; the number is that of the suite in `crypto.md`.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum WrapSuite {
-    /// HPKE with X-Wing, HKDF-SHA256, AES-256-GCM (0x0101): 1,120 bytes encapsulation, 48 bytes ciphertext.
-    HpkeXWing,
-    /// Symmetric, by the provider itself (0x0110): its own form, at most 512 bytes.
-    Provider,
-}
-
-impl WrapSuite {
-    /// The stable number.
-    #[must_use]
-    pub const fn id(self) -> u16 {
-        match self {
-            Self::HpkeXWing => 0x0101,
-            Self::Provider => 0x0110,
-        }
-    }
-}
-
-/// A wrapped 32-byte key.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wrapped {
-    /// How.
-    pub suite: WrapSuite,
-    /// Under which root key.
-    pub root_id: RootId,
-    /// What the provider made of the key. Not secret.
-    pub bytes: Vec<u8>,
-}
 
 /// A root key, for the inventory.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,8 +45,8 @@ pub struct Root {
     pub id: RootId,
     /// What it does.
     pub state: RootState,
-    /// How it wraps.
-    pub suite: WrapSuite,
+    /// How it wraps: [`Algorithm::XWing`] or [`Algorithm::ProviderWrap`].
+    pub algorithm: Algorithm,
     /// When it was made, if the provider knows.
     pub created: Option<Timestamp>,
 }
@@ -108,65 +60,109 @@ pub enum RootState {
     Retired,
 }
 
-/// A provider, connected.
+/// A provider. Cheap to share by `Arc`; may be called from several tasks at once.
 pub struct Provider {
     backend: Backend,
     timeout: Duration,
 }
 
-enum Backend {}
+enum Backend {
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(pkcs11::Token),
+    #[cfg(feature = "vault")]
+    Vault(vault::Transit),
+}
 
 impl Provider {
-    /// Connects to the provider that `config` names and looks up its active root key.
+    /// The provider that `config` names, after it has answered and has an active root key.
     ///
     /// # Errors
-    /// Any [`ProviderError`].
+    /// Any [`ProviderError`]; [`ProviderError::KeyMissing`] if it has no root key yet.
     pub async fn open(
         config: &KeysConfig,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ProviderError> {
-        let _ = (clock, entropy);
-        match &config.provider {
-            ProviderConfig::File { .. } | ProviderConfig::Pkcs11 { .. } | ProviderConfig::Vault { .. } => {
-                Err(ProviderError::not_built(config.provider.name()))
+        let provider = Self { backend: backend(config, clock, entropy)?, timeout: config.provider_timeout };
+        provider.active_root().await?;
+        Ok(provider)
+    }
+
+    /// As [`Provider::open`], but makes the first root key if the provider has none: for `portal up`, `portal keys`
+    /// and tests. A service only opens.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    pub async fn create(
+        config: &KeysConfig,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, ProviderError> {
+        let provider = Self { backend: backend(config, clock, entropy)?, timeout: config.provider_timeout };
+        let created = async {
+            match &provider.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.add_root(true).await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.create().await,
             }
-        }
+        };
+        provider.in_time(created).await?;
+        Ok(provider)
     }
 
     /// The name in the configuration and in metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self.backend {}
+        match self.backend {
+            #[cfg(feature = "pkcs11")]
+            Backend::Pkcs11(_) => "pkcs11",
+            #[cfg(feature = "vault")]
+            Backend::Vault(_) => "vault",
+        }
     }
 
-    /// Wraps `key` under the active root key, bound to `context`.
+    /// Wraps `key` under the active root key, bound to `context` and to that root key.
     ///
     /// # Errors
     /// Any [`ProviderError`].
-    pub async fn wrap(
-        &self,
-        context: &KeyContext,
-        key: &Sensitive<[u8; 32]>,
-    ) -> Result<Wrapped, ProviderError> {
-        let _ = (context, key, self.timeout);
-        match self.backend {}
+    pub async fn wrap(&self, context: &KeyContext, key: &KeyBytes) -> Result<WrappedKey, ProviderError> {
+        let context = *context;
+        let bound = move |root: RootId| context.to_bytes(root);
+        let wrapped = async {
+            match &self.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.wrap(bound, key).await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.wrap(bound, key).await,
+            }
+        };
+        self.in_time(wrapped).await
     }
 
     /// The key that was wrapped for `context`.
     ///
     /// # Errors
-    /// Any [`ProviderError`]; [`ProviderError::Refused`] if it was wrapped for another context or was changed.
+    /// Any [`ProviderError`]; [`ProviderError::Refused`] if it was wrapped for another context or was changed,
+    /// [`ProviderError::KeyMissing`] if the provider does not have its root key.
     pub async fn unwrap(
         &self,
         context: &KeyContext,
-        wrapped: &Wrapped,
-    ) -> Result<Sensitive<[u8; 32]>, ProviderError> {
-        let _ = (context, wrapped);
-        match self.backend {}
+        wrapped: &WrappedKey,
+    ) -> Result<KeyBytes, ProviderError> {
+        let context = context.to_bytes(wrapped.root);
+        let unwrapped = async {
+            match &self.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.unwrap(context, wrapped).await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.unwrap(context, wrapped).await,
+            }
+        };
+        self.in_time(unwrapped).await
     }
 
-    /// The id of the root key that wraps now. Another process may have rotated it since.
+    /// The id of the root key that wraps now. Another process may have rotated it since the last call.
     ///
     /// # Errors
     /// Any [`ProviderError`].
@@ -175,28 +171,101 @@ impl Provider {
         active.map(|root| root.id).ok_or(ProviderError::KeyMissing { cause: None })
     }
 
-    /// All root keys, the active one first, then the newest.
+    /// All root keys: the active one, then the others, newest first.
     ///
     /// # Errors
     /// Any [`ProviderError`].
     pub async fn roots(&self) -> Result<Vec<Root>, ProviderError> {
-        match self.backend {}
+        let roots = async {
+            match &self.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.roots().await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.roots().await,
+            }
+        };
+        self.in_time(roots).await
     }
 
-    /// Makes a new root key the active one; the one before still unwraps. Returns the new one's id.
+    /// Makes a new root key the active one; the others still unwrap. Returns its id. If the answer is lost, the key may
+    /// have been made all the same.
     ///
     /// # Errors
     /// Any [`ProviderError`].
     pub async fn rotate_root(&self) -> Result<RootId, ProviderError> {
-        match self.backend {}
+        let rotated = async {
+            match &self.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.add_root(false).await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.rotate().await,
+            }
+        };
+        self.in_time(rotated).await
     }
 
-    /// Destroys a retired root key: what is still wrapped under it is lost for ever.
+    /// Destroys a retired root key: what is still wrapped under it is lost for ever. Whether anything is, the caller
+    /// must know. A Transit engine can only destroy the oldest.
     ///
     /// # Errors
-    /// Any [`ProviderError`]; [`ProviderError::Misconfigured`] for the active one.
+    /// Any [`ProviderError`]; [`ProviderError::Misconfigured`] if it is the active one.
     pub async fn destroy_root(&self, id: RootId) -> Result<(), ProviderError> {
-        let _ = id;
-        match self.backend {}
+        if self.active_root().await? == id {
+            return Err(ProviderError::misconfigured("provider", "the active root key can't be destroyed"));
+        }
+        let destroyed = async {
+            match &self.backend {
+                #[cfg(feature = "pkcs11")]
+                Backend::Pkcs11(token) => token.destroy_root(id).await,
+                #[cfg(feature = "vault")]
+                Backend::Vault(transit) => transit.destroy(id).await,
+            }
+        };
+        self.in_time(destroyed).await
     }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let late = |_| Err(ProviderError::TimedOut { after: self.timeout });
+        tokio::time::timeout(self.timeout, call).await.unwrap_or_else(late)
+    }
+}
+
+fn backend(
+    config: &KeysConfig,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Backend, ProviderError> {
+    match config.provider.clone() {
+        #[cfg(feature = "pkcs11")]
+        ProviderConfig::Pkcs11 { module, token_label, pin_file, key_label } => {
+            let settings = pkcs11::Settings { module, token_label, pin_file, key_label };
+            Ok(Backend::Pkcs11(pkcs11::Token::new(settings, clock, entropy)))
+        }
+        #[cfg(feature = "vault")]
+        ProviderConfig::Vault { address, token_file, ca_file, mount, key } => {
+            let settings = vault::Settings { address, token_file, ca_file, mount, key };
+            vault::Transit::new(settings).map(Backend::Vault)
+        }
+        #[allow(unreachable_patterns, reason = "reached if a feature is off")]
+        other => Err(ProviderError::misconfigured(
+            "provider",
+            format!("this binary is built without {}", other.name()),
+        )),
+    }
+}
+
+/// An id for a new root key: a UUIDv7, later than that of the newest there is even if the clock was set back.
+fn next_root_id(newest: Option<RootId>, now: Timestamp, entropy: &dyn Entropy) -> RootId {
+    let after_newest = newest.and_then(made).map(|made| made.plus(Duration::from_millis(1)));
+    RootId::generate(after_newest.map_or(now, |after| after.max(now)), entropy)
+}
+
+/// When the key with this id was made, if the id says so.
+fn made(id: RootId) -> Option<Timestamp> {
+    let (seconds, nanos) = id.uuid().get_timestamp()?.to_unix();
+    let seconds = Timestamp::from_seconds(i64::try_from(seconds).ok()?);
+    Some(seconds.plus(Duration::from_nanos(nanos.into())))
 }

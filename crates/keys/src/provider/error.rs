@@ -102,15 +102,19 @@ impl ProviderError {
     pub(crate) fn misconfigured(key: &'static str, problem: impl Into<String>) -> Self {
         Self::Misconfigured { key, problem: problem.into(), cause: None }
     }
-
-    pub(crate) fn not_built(name: &'static str) -> Self {
-        Self::misconfigured("provider", format!("this binary is built without {name}"))
-    }
 }
 
 /// What a provider, or the system below it, said.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
+    /// An answer of the server that is no success.
+    #[error("HTTP {status}: {message}")]
+    Answer {
+        /// The status.
+        status: u16,
+        /// The server's words, at most 200 characters; empty if it said nothing that its interface describes.
+        message: String,
+    },
     /// A file.
     #[error("{}", path.display())]
     File {
@@ -120,4 +124,25 @@ pub enum Cause {
         #[source]
         source: std::io::Error,
     },
+    /// The way to the server.
+    #[cfg(feature = "vault")]
+    #[error(transparent)]
+    Http(Box<reqwest::Error>),
+    /// No slot has a token with this label.
+    #[error("there is no token {0:?}")]
+    NoToken(String),
+    /// The token has refused the PIN that is still in the file; another try could lock the token.
+    #[error("the token has refused this PIN before: write the right one into the file")]
+    PinRefusedBefore,
+    /// A function of the token.
+    #[cfg(feature = "pkcs11")]
+    #[error(transparent)]
+    Token(Box<cryptoki::error::Error>),
+}
+
+#[cfg(feature = "vault")]
+impl Cause {
+    pub(crate) fn http(error: reqwest::Error) -> Self {
+        Self::Http(Box::new(error.without_url()))
+    }
 }

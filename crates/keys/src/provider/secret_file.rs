@@ -1,0 +1,161 @@
+//! Files that hold a secret: refused if others could have read or changed them.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{Cause, ProviderError};
+
+/// No secret of ours is longer.
+const MOST: u64 = 1024 * 1024;
+
+/// Who may have access besides the owner.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Access {
+    /// Nobody: mode 0600 or stricter, and the owner is the user we run as.
+    Ours,
+    /// The group may read: mode 0640 or stricter. For what another program writes for us.
+    #[cfg_attr(
+        not(feature = "vault"),
+        allow(dead_code, reason = "only the token of Vault is written by another")
+    )]
+    Group,
+}
+
+/// What is in the file at `path`, which `key` of the configuration names.
+///
+/// # Errors
+/// [`ProviderError::Denied`] if it can't be read, [`ProviderError::Misconfigured`] if it may be read by others,
+/// [`ProviderError::Unreachable`] if it is not there.
+pub(super) fn read(
+    path: &Path,
+    key: &'static str,
+    access: Access,
+) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let failed = |source: std::io::Error| {
+        let denied = source.kind() == std::io::ErrorKind::PermissionDenied;
+        let cause = Some(Cause::File { path: path.to_owned(), source });
+        if denied { ProviderError::Denied { cause } } else { ProviderError::Unreachable { cause } }
+    };
+    // Of the open file, not of the path: that could name another one by now.
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check(&metadata, access)
+        .map_err(|problem| ProviderError::misconfigured(key, format!("{} {problem}", path.display())))?;
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let length = usize::try_from(metadata.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    file.read_exact(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// The first line of the file, without the line break.
+///
+/// # Errors
+/// As [`read`], and [`ProviderError::Misconfigured`] if there is nothing on it.
+pub(super) fn first_line(
+    path: &Path,
+    key: &'static str,
+    access: Access,
+) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let bytes = read(path, key, access)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Err(ProviderError::misconfigured(key, format!("{} is empty", path.display())));
+    }
+    Ok(Zeroizing::new(line.to_vec()))
+}
+
+fn check(metadata: &Metadata, access: Access) -> Result<(), String> {
+    let mode = metadata.mode() & 0o7777;
+    let (allowed, name) = match access {
+        Access::Ours => (0o600, "0600"),
+        Access::Group => (0o640, "0640"),
+    };
+    if !metadata.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if mode & !allowed != 0 {
+        return Err(format!("has mode {mode:04o}: must be {name} or stricter"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if access == Access::Ours && metadata.uid() != us {
+        return Err(format!(
+            "belongs to user {}: must belong to user {us}, as whom this runs",
+            metadata.uid()
+        ));
+    }
+    if metadata.len() > MOST {
+        return Err(format!("has {} bytes: must have at most {MOST}", metadata.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use super::*;
+
+    fn file(mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "secret\r\nmore").unwrap();
+        std::fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    fn problem(path: &Path, access: Access) -> Option<String> {
+        first_line(path, "key", access).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_line_is_read() {
+        assert_eq!(*first_line(file(0o600).path(), "key", Access::Ours).unwrap(), b"secret");
+        assert_eq!(*read(file(0o400).path(), "key", Access::Ours).unwrap(), b"secret\r\nmore");
+    }
+
+    #[test]
+    fn what_others_may_read_or_write_is_refused() {
+        for mode in [0o604, 0o640, 0o620, 0o660, 0o644, 0o666, 0o601, 0o700, 0o4600] {
+            let file = file(mode);
+            let told = problem(file.path(), Access::Ours).unwrap();
+            assert!(told.ends_with(&format!("has mode {mode:04o}: must be 0600 or stricter")), "{told}");
+            assert!(told.starts_with("keys.key: ") && !told.contains("secret"), "{told}");
+        }
+        for mode in [0o600, 0o400, 0o640, 0o440] {
+            assert_eq!(problem(file(mode).path(), Access::Group), None, "{mode:o}");
+        }
+        for mode in [0o644, 0o660, 0o604] {
+            assert!(problem(file(mode).path(), Access::Group).is_some(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_another_user_is_refused() {
+        let file = file(0o600);
+        if chown(file.path(), Some(12_345), None).is_err() {
+            eprintln!("skipped: only root can give a file away");
+            return;
+        }
+        let told = problem(file.path(), Access::Ours).unwrap();
+        assert!(told.contains("belongs to user 12345: must belong to user 0"), "{told}");
+        assert_eq!(problem(file.path(), Access::Group), None);
+    }
+
+    #[test]
+    fn what_is_no_file_or_not_there_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o600)).unwrap();
+        assert!(problem(directory.path(), Access::Ours).unwrap().ends_with("is not a file"));
+        let missing = read(&directory.path().join("missing"), "key", Access::Ours).unwrap_err();
+        assert_eq!(missing.name(), "unreachable");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        assert!(problem(empty.path(), Access::Ours).unwrap().ends_with("is empty"));
+    }
+}
