@@ -19,6 +19,7 @@
 //! | [`wrapped`] | what a provider binds a wrapped key to; the records of those keys |
 //! | [`keyring`] | the root keys of the `file` provider and their file |
 //! | [`inventory`] | what is known of a key: id, algorithm, use, state, times |
+//! | [`bulk`] | Cobblestone-256: files and exports, chunk by chunk |
 //! | [`row_digest`] | the authenticated digest of a database row |
 //! | [`blind_index`] | equality look-ups of sealed values |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
@@ -33,6 +34,7 @@
 pub mod aead;
 mod backend;
 pub mod blind_index;
+pub mod bulk;
 pub mod envelope;
 pub mod epoch;
 pub mod hash;

@@ -79,12 +79,21 @@ pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Sensitive<
 
 /// HKDF-Expand with SHA-256 (RFC 5869, section 2.3); the parts of `info` stand one after the other.
 pub(crate) fn hkdf_expand<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
+    expand(hkdf::HKDF_SHA256, prk, info)
+}
+
+/// HKDF-Expand with SHA-512 (RFC 5869, section 2.3); the parts of `info` stand one after the other.
+pub(crate) fn hkdf_expand_sha512<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
+    expand(hkdf::HKDF_SHA512, prk, info)
+}
+
+fn expand<const N: usize>(algorithm: hkdf::Algorithm, prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
     let mut out = [0; N];
     #[expect(
         clippy::expect_used,
         reason = "expanding fails past 255 blocks and on a wrong buffer; this is a few"
     )]
-    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk)
+    hkdf::Prk::new_less_safe(algorithm, prk)
         .expand(info, Length(N))
         .and_then(|okm| okm.fill(&mut out))
         .expect("a few blocks of HKDF");

@@ -52,6 +52,8 @@ proptest! {
         );
         let expanded = left::hkdf_expand::<100>(&short, &parts);
         assert_eq!(expanded.expose(), right::hkdf_expand::<100>(&short, &parts).expose());
+        let expanded = left::hkdf_expand_sha512::<200>(&short, &parts);
+        assert_eq!(expanded.expose(), right::hkdf_expand_sha512::<200>(&short, &parts).expose());
         let message = parts.concat();
         assert_eq!(
             left::CmacAes256::new(&short).tag(&message).unwrap().expose(),

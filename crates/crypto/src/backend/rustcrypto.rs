@@ -12,9 +12,10 @@ mod sign;
 use hkdf::Hkdf;
 use hmac::{KeyInit, Mac};
 use portal_core::Sensitive;
-use sha2::{Digest, Sha256, Sha384};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use sha3::Sha3_256;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 pub(crate) use self::aead::{Aes256Gcm, CmacAes256};
 pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret};
@@ -77,6 +78,26 @@ pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Sensitive<
 pub(crate) fn hkdf_expand<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
     #[expect(clippy::expect_used, reason = "refuses less than the 32 bytes of a hash")]
     expand(&Hkdf::from_prk(prk).expect("a key of 32 bytes"), info)
+}
+
+/// HKDF-Expand with SHA-512 (RFC 5869, section 2.3); the parts of `info` stand one after the other.
+///
+/// Over HMAC, since the library refuses a key shorter than the hash, which the RFC only advises against.
+pub(crate) fn hkdf_expand_sha512<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Sensitive<[u8; N]> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    let keyed: hmac::Hmac<Sha512> = hmac::Hmac::new_from_slice(prk).expect("a key of HMAC");
+    let (mut out, mut block) = ([0; N], Zeroizing::new([0; 64]));
+    for (counter, part) in (1_u8..).zip(out.chunks_mut(64)) {
+        let mut mac = keyed.clone();
+        if counter > 1 {
+            mac.update(block.as_slice());
+        }
+        info.iter().for_each(|part| mac.update(part));
+        mac.update(&[counter]);
+        block.copy_from_slice(&mac.finalize().into_bytes());
+        part.iter_mut().zip(block.iter()).for_each(|(to, from)| *to = *from);
+    }
+    Sensitive::new(out)
 }
 
 fn expand<const N: usize>(prk: &Hkdf<Sha256>, info: &[&[u8]]) -> Sensitive<[u8; N]> {

@@ -5,20 +5,30 @@ use portal_core::id::Id;
 use super::{MAX_NAME, MAX_SERVICE, Owner, Place, Suite};
 use crate::short_bytes::ShortBytes;
 
-const LABEL: &[u8; 16] = b"portal/field/v1\0";
+const FIELD: &[u8; 16] = b"portal/field/v1\0";
+const BULK: &[u8; 15] = b"portal/bulk/v1\0";
 
-const MAX: usize = LABEL.len() + 1 + 4 + MAX_SERVICE + 16 + 16 + 2 * (1 + MAX_NAME) + 16 + 8;
+const MAX: usize = FIELD.len() + 1 + 4 + MAX_SERVICE + 16 + 16 + 2 * (1 + MAX_NAME) + 16 + 8;
 
 /// Associated data up to the owner, which comes from the key, or with the place.
 #[derive(Clone, Copy)]
 pub(super) struct Aad(ShortBytes<MAX>);
 
 impl Aad {
-    /// Up to the owner.
-    pub(super) fn of_key(suite: Suite, generation: u32, owner: &Owner) -> Self {
+    /// Of a field, up to the owner.
+    pub(super) fn of_field(suite: Suite, generation: u32, owner: &Owner) -> Self {
+        Self::start(FIELD, &[suite.id()], generation, owner)
+    }
+
+    /// Of a stream, up to the owner.
+    pub(super) fn of_bulk(generation: u32, owner: &Owner) -> Self {
+        Self::start(BULK, &[], generation, owner)
+    }
+
+    fn start(label: &[u8], suite: &[u8], generation: u32, owner: &Owner) -> Self {
         let (generation, service) = (generation.to_be_bytes(), owner.service.name().as_bytes());
         let (tenant, subject) = (owner.tenant.bytes(), owner.subject.bytes());
-        Self(ShortBytes::of(&[LABEL, &[suite.id()], &generation, service, &tenant, &subject]))
+        Self(ShortBytes::of(&[label, suite, &generation, service, &tenant, &subject]))
     }
 
     /// Appends the rest of `place`, whose owner is the key's; `None` if a name is empty or too long.

@@ -9,8 +9,11 @@ use zeroize::Zeroize;
 use super::aad::Aad;
 use super::{MAX_SEALS, OpenError, Owner, Padding, Place, SealError, Suite, VERSION, split};
 use crate::aead::{self, Aes256GcmKey, TAG_LEN, XAes256GcmKey};
+use crate::backend;
 use crate::key::{KeyBytes, overwrite_dead_stack};
-use crate::suite::{Disabled, Suites};
+use crate::suite::{Algorithm, Disabled, Suites};
+
+const BULK_KEY: &[u8] = b"portal/bulk-key/v1";
 
 /// Version, suite and generation.
 const HEADER: usize = 1 + 1 + 4;
@@ -42,7 +45,7 @@ impl SubjectKey {
             bytes,
             schedule,
             extended: OnceLock::new(),
-            aad: Aad::of_key(Suite::Aes256Gcm, generation, &owner),
+            aad: Aad::of_field(Suite::Aes256Gcm, generation, &owner),
             owner,
             generation,
             suites,
@@ -155,6 +158,31 @@ impl SubjectKey {
         Ok(opened)
     }
 
+    /// The key for streams about the owner ([`crate::bulk`]), and the context that binds one to its place:
+    /// `"portal/bulk/v1\0" | generation 4 | service | …`, as the associated data of a field goes on.
+    ///
+    /// The key is `HKDF-Expand(SHA-256, subject key, "portal/bulk-key/v1")`: it goes when the subject key goes. A stream
+    /// does not tell its generation: keep [`Self::generation`] with it, and pass it here again to open.
+    ///
+    /// # Errors
+    /// [`OpenError::Disabled`], [`OpenError::Generation`], [`OpenError::Owner`] and [`OpenError::Name`].
+    pub fn bulk(&self, place: &Place<'_>, generation: u32) -> Result<(KeyBytes, Vec<u8>), OpenError> {
+        self.suites.require(Algorithm::Cobblestone256)?;
+        let key = self
+            .of(generation)
+            .ok_or(OpenError::Generation { expected: self.generation, found: generation })?;
+        if place.owner != key.owner {
+            return Err(OpenError::Owner);
+        }
+        let mut context = Aad::of_bulk(generation, &key.owner);
+        context.push_place(place).ok_or(OpenError::Name)?;
+        let derived = KeyBytes::filled(|out| {
+            out.copy_from_slice(backend::hkdf_expand::<32>(key.bytes.expose(), &[BULK_KEY]).expose());
+            Ok::<_, OpenError>(())
+        })?;
+        Ok((derived, context.as_slice().to_vec()))
+    }
+
     /// The key of this generation: the one that the envelope names, and no other is tried.
     fn of(&self, generation: u32) -> Option<&Self> {
         let mut key = self;
@@ -167,7 +195,7 @@ impl SubjectKey {
     fn aad(&self, suite: Suite) -> Aad {
         match suite {
             Suite::Aes256Gcm => self.aad,
-            Suite::XAes256Gcm => Aad::of_key(suite, self.generation, &self.owner),
+            Suite::XAes256Gcm => Aad::of_field(suite, self.generation, &self.owner),
         }
     }
 

@@ -308,6 +308,32 @@ fn two_envelopes_of_one_value_differ() {
     assert_ne!(seal(), seal());
 }
 
+/// The key is computed with Python's `hmac`.
+#[test]
+fn a_stream_has_a_key_and_a_context_of_its_place() {
+    let (derived, context) = key().bulk(&place(), 5).unwrap();
+    let expected = "4c1b89c2f450929f6c137b6837fd40265dac8291b24590ece10faa2e3a3f5802";
+    assert_eq!(*derived.expose(), hex::decode(expected).unwrap());
+    let mut expected = b"portal/bulk/v1\0\0\0\0\x05auth".to_vec();
+    expected.extend([[0x11; 16], [0x22; 16]].concat());
+    expected.extend(b"\x07account\x05email");
+    expected.extend([[0x33; 16].as_slice(), &[0, 0, 0, 0, 0, 0, 0, 7]].concat());
+    assert_eq!(context, expected);
+
+    let older = key_with(0x45, owner(0x22), 4, Suites::ALL);
+    let (of_older, _) = older.bulk(&place(), 4).unwrap();
+    let both = key().after(older);
+    assert!(both.bulk(&place(), 4).unwrap().0.same_as(&of_older));
+    let missing = OpenError::Generation { expected: 5, found: 3 };
+    assert_eq!(both.bulk(&place(), 3).err(), Some(missing));
+    let elsewhere = Place { owner: owner(0x23), ..place() };
+    assert_eq!(both.bulk(&elsewhere, 5).err(), Some(OpenError::Owner));
+    assert_eq!(both.bulk(&Place { table: "", ..place() }, 5).err(), Some(OpenError::Name));
+    let off = key_with(0x44, owner(0x22), 5, Suites::all_but([Algorithm::Cobblestone256]));
+    let disabled = OpenError::Disabled(Disabled(Algorithm::Cobblestone256));
+    assert_eq!(off.bulk(&place(), 5).err(), Some(disabled));
+}
+
 fn padding() -> impl Strategy<Value = Padding> {
     prop_oneof![Just(Padding::None), Just(Padding::To16), Just(Padding::To64), Just(Padding::To256)]
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod aead;
+mod bulk;
 mod kem;
 #[cfg(target_os = "linux")]
 mod memory;
