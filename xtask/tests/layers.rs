@@ -20,7 +20,10 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-valuation", SERVICE),
     ("portal-gateway", &["portal-core", "portal-crypto", "portal-mesh", "portal-proto"]),
     ("portal", ALL),
-    ("portal-testkit", &["portal-core", "portal-crypto", "portal-mesh", "portal-proto", "portal-store"]),
+    (
+        "portal-testkit",
+        &["portal-core", "portal-crypto", "portal-keys", "portal-mesh", "portal-proto", "portal-store"],
+    ),
     ("portal-tests", ALL),
     ("xtask", &[]),
 ];

@@ -11,12 +11,17 @@ use crate::EphemeralPostgres;
 /// An empty database that is gone when this is dropped.
 pub struct TestDatabase {
     config: DatabaseConfig,
-    _keeper: Keeper,
+    #[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
+    keeper: Keeper,
+    #[cfg(feature = "mesh")]
+    keys: crate::keys::KeyDatabases,
 }
 
-enum Keeper {
-    Directory(#[expect(dead_code, reason = "held for its drop")] TempDir),
-    Server(#[expect(dead_code, reason = "held for its drop")] Arc<EphemeralPostgres>),
+/// What the database is gone with.
+#[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
+pub(crate) enum Keeper {
+    Directory(TempDir),
+    Server(Arc<EphemeralPostgres>),
 }
 
 impl TestDatabase {
@@ -25,7 +30,7 @@ impl TestDatabase {
     pub fn sqlite() -> Self {
         let directory = TempDir::with_prefix("portal-sqlite-").expect("a temporary directory");
         let url = format!("sqlite:{}", directory.path().join("test.db").display());
-        Self { config: DatabaseConfig::from_url(url), _keeper: Keeper::Directory(directory) }
+        Self::new(DatabaseConfig::from_url(url), Keeper::Directory(directory))
     }
 
     /// A database of this process's PostgreSQL, or `None` where PostgreSQL is not installed: says so, and the test
@@ -36,13 +41,32 @@ impl TestDatabase {
     pub async fn postgres() -> Option<Self> {
         let server = EphemeralPostgres::shared()?;
         let config = server.fresh_database().await;
-        Some(Self { config, _keeper: Keeper::Server(server) })
+        Some(Self::new(config, Keeper::Server(server)))
+    }
+
+    fn new(config: DatabaseConfig, keeper: Keeper) -> Self {
+        Self {
+            config,
+            keeper,
+            #[cfg(feature = "mesh")]
+            keys: crate::keys::KeyDatabases::default(),
+        }
     }
 
     /// How to connect to it: the `[database]` section of a service.
     #[must_use]
     pub fn config(&self) -> DatabaseConfig {
         self.config.clone()
+    }
+
+    /// The keys of the service `name` beside this database: a key database of the same kind, and a root key in a file.
+    /// The same for the same `name`, so that what was stored before a restart is opened after it, and by a replica.
+    ///
+    /// # Panics
+    /// If they can't be made.
+    #[cfg(feature = "mesh")]
+    pub async fn keys(&self, name: &str) -> portal_keys::KeysConfig {
+        self.keys.of(name, &self.keeper).await
     }
 
     /// Connects to it.

@@ -6,11 +6,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`database`] | [`TestDatabase`] and [`each_database!`]: a test on SQLite and on PostgreSQL |
+//! | `keys` | [`TestDatabase::keys`]: the keys of a service, with a root key in a file |
 //! | [`mesh`] | [`TestMesh`]: certificates, a clock that stands still, tokens for made-up users |
 //! | [`postgres`] | [`EphemeralPostgres`]: a PostgreSQL that dies with its test process |
 #![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -18,6 +20,8 @@
 )]
 
 pub mod database;
+#[cfg(feature = "mesh")]
+mod keys;
 #[cfg(feature = "mesh")]
 pub mod mesh;
 pub mod postgres;

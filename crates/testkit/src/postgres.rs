@@ -96,10 +96,18 @@ impl EphemeralPostgres {
     /// # Panics
     /// If it can't be made.
     pub async fn fresh_database(&self) -> DatabaseConfig {
+        DatabaseConfig::from_url(self.fresh_url().await)
+    }
+
+    /// The URL of an empty database.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    pub async fn fresh_url(&self) -> String {
         // A new server has an empty database, and most test processes need only one.
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         if number == 0 {
-            return DatabaseConfig::from_url(self.url("postgres"));
+            return self.url("postgres");
         }
         let name = format!("test_{number}");
         let admin = sea_orm::Database::connect(self.url("template1")).await.expect("a connection");
@@ -108,7 +116,7 @@ impl EphemeralPostgres {
             .await
             .expect("a new database");
         admin.close().await.expect("the connection closes");
-        DatabaseConfig::from_url(self.url(&name))
+        self.url(&name)
     }
 
     /// The directory of its socket and data.
