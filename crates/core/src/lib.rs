@@ -11,7 +11,7 @@
 //! | [`identity`] | [`Workload`], [`TrustDomain`], [`Role`] |
 //! | [`invalid`] | [`Invalid`]: every field violation of a request at once |
 //! | [`page`] | [`PageSize`] |
-//! | [`sensitive`] | [`Sensitive`], [`LogSafe`] |
+//! | [`sensitive`] | [`Sensitive`], [`Wipe`], [`LogSafe`] |
 #![forbid(unsafe_code)]
 
 pub mod entropy;
@@ -26,5 +26,5 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use identity::{Role, TrustDomain, Workload};
 pub use invalid::{Invalid, Violation};
 pub use page::PageSize;
-pub use sensitive::{LogSafe, Sensitive};
+pub use sensitive::{LogSafe, Sensitive, Wipe};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

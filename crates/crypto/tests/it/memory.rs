@@ -135,7 +135,14 @@ fn plaintexts() {
         key.seal(&[1; 12], b"aad", secret.expose(), &mut sealed).unwrap();
         let opened = key.open(&[1; 12], b"aad", &sealed).unwrap();
         assert_eq!(opened.expose(), secret.expose());
-        vec![mask(secret.expose())]
+        // What a vector was cut to is not all that it holds; and a text is one, too.
+        let mut cut = opened.expose().clone();
+        cut.truncate(1);
+        let text: String = random::<32>().expose().iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+        let masked = mask(text.as_bytes());
+        let sensitive = (Sensitive::new(cut), Box::new(Sensitive::new(text)));
+        black_box(&sensitive);
+        vec![mask(secret.expose()), masked]
     });
 }
 
