@@ -10,4 +10,4 @@ pub mod config;
 pub mod provider;
 
 pub use config::{KeysConfig, ProviderConfig};
-pub use provider::{Provider, ProviderError, Root, RootState};
+pub use provider::{Provider, ProviderError};

@@ -19,6 +19,7 @@
 
 mod blocking;
 pub mod error;
+mod file;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod secret_file;
@@ -28,45 +29,26 @@ mod vault;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portal_core::id::{Id, RootId};
-use portal_core::{Clock, Entropy, Timestamp};
+use portal_core::id::RootId;
+use portal_core::{Clock, Entropy};
+use portal_crypto::inventory::{KeyInfo, KeyState};
 use portal_crypto::key::KeyBytes;
-use portal_crypto::suite::Algorithm;
+use portal_crypto::suite::{Algorithm, Suites};
 use portal_crypto::wrapped::{KeyContext, WrappedKey};
 
 use crate::config::{KeysConfig, ProviderConfig};
 
 pub use error::{Cause, ProviderError};
 
-/// A root key, for the inventory.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Root {
-    /// Which.
-    pub id: RootId,
-    /// What it does.
-    pub state: RootState,
-    /// How it wraps: [`Algorithm::XWing`] or [`Algorithm::ProviderWrap`].
-    pub algorithm: Algorithm,
-    /// When it was made, if the provider knows.
-    pub created: Option<Timestamp>,
-}
-
-/// What a root key does.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum RootState {
-    /// Wraps and unwraps; there is one.
-    Active,
-    /// Unwraps only.
-    Retired,
-}
-
 /// A provider. Cheap to share by `Arc`; may be called from several tasks at once.
 pub struct Provider {
     backend: Backend,
+    suites: Suites,
     timeout: Duration,
 }
 
 enum Backend {
+    File(file::Keyfile),
     #[cfg(feature = "pkcs11")]
     Pkcs11(pkcs11::Token),
     #[cfg(feature = "vault")]
@@ -83,7 +65,7 @@ impl Provider {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ProviderError> {
-        let provider = Self { backend: backend(config, clock, entropy)?, timeout: config.provider_timeout };
+        let provider = Self::new(config, clock, entropy)?;
         provider.active_root().await?;
         Ok(provider)
     }
@@ -98,9 +80,10 @@ impl Provider {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ProviderError> {
-        let provider = Self { backend: backend(config, clock, entropy)?, timeout: config.provider_timeout };
+        let provider = Self::new(config, clock, entropy)?;
         let created = async {
             match &provider.backend {
+                Backend::File(keyfile) => keyfile.create().await,
                 #[cfg(feature = "pkcs11")]
                 Backend::Pkcs11(token) => token.add_root(true).await,
                 #[cfg(feature = "vault")]
@@ -111,10 +94,23 @@ impl Provider {
         Ok(provider)
     }
 
+    fn new(
+        config: &KeysConfig,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, ProviderError> {
+        let names = config.disabled_algorithms.iter().map(String::as_str);
+        let suites = Suites::all_but_named(names)
+            .map_err(|error| ProviderError::misconfigured("disabled_algorithms", error.to_string()))?;
+        let backend = backend(config.provider.clone(), suites, clock, entropy)?;
+        Ok(Self { backend, suites, timeout: config.provider_timeout })
+    }
+
     /// The name in the configuration and in metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self.backend {
+            Backend::File(_) => "file",
             #[cfg(feature = "pkcs11")]
             Backend::Pkcs11(_) => "pkcs11",
             #[cfg(feature = "vault")]
@@ -127,14 +123,14 @@ impl Provider {
     /// # Errors
     /// Any [`ProviderError`].
     pub async fn wrap(&self, context: &KeyContext, key: &KeyBytes) -> Result<WrappedKey, ProviderError> {
-        let context = *context;
-        let bound = move |root: RootId| context.to_bytes(root);
+        self.require(self.algorithm())?;
         let wrapped = async {
             match &self.backend {
+                Backend::File(keyfile) => keyfile.wrap(*context, key).await,
                 #[cfg(feature = "pkcs11")]
-                Backend::Pkcs11(token) => token.wrap(bound, key).await,
+                Backend::Pkcs11(token) => token.wrap(*context, key).await,
                 #[cfg(feature = "vault")]
-                Backend::Vault(transit) => transit.wrap(bound, key).await,
+                Backend::Vault(transit) => transit.wrap(context, key).await,
             }
         };
         self.in_time(wrapped).await
@@ -150,11 +146,15 @@ impl Provider {
         context: &KeyContext,
         wrapped: &WrappedKey,
     ) -> Result<KeyBytes, ProviderError> {
-        let context = context.to_bytes(wrapped.root);
+        if wrapped.algorithm != self.algorithm() {
+            return Err(ProviderError::Refused { cause: None });
+        }
+        self.require(wrapped.algorithm)?;
         let unwrapped = async {
             match &self.backend {
+                Backend::File(keyfile) => keyfile.unwrap(*context, wrapped.clone()).await,
                 #[cfg(feature = "pkcs11")]
-                Backend::Pkcs11(token) => token.unwrap(context, wrapped).await,
+                Backend::Pkcs11(token) => token.unwrap(*context, wrapped.clone()).await,
                 #[cfg(feature = "vault")]
                 Backend::Vault(transit) => transit.unwrap(context, wrapped).await,
             }
@@ -167,17 +167,18 @@ impl Provider {
     /// # Errors
     /// Any [`ProviderError`].
     pub async fn active_root(&self) -> Result<RootId, ProviderError> {
-        let active = self.roots().await?.into_iter().find(|root| root.state == RootState::Active);
-        active.map(|root| root.id).ok_or(ProviderError::KeyMissing { cause: None })
+        let active = self.roots().await?.into_iter().find(|root| root.state() == KeyState::Active);
+        active.map(|root| *root.id()).ok_or(ProviderError::KeyMissing { cause: None })
     }
 
-    /// All root keys: the active one, then the others, newest first.
+    /// All root keys, newest first; the first is the active one. A keyring file lists those destroyed too.
     ///
     /// # Errors
     /// Any [`ProviderError`].
-    pub async fn roots(&self) -> Result<Vec<Root>, ProviderError> {
+    pub async fn roots(&self) -> Result<Vec<KeyInfo<RootId>>, ProviderError> {
         let roots = async {
             match &self.backend {
+                Backend::File(keyfile) => keyfile.roots().await,
                 #[cfg(feature = "pkcs11")]
                 Backend::Pkcs11(token) => token.roots().await,
                 #[cfg(feature = "vault")]
@@ -195,6 +196,7 @@ impl Provider {
     pub async fn rotate_root(&self) -> Result<RootId, ProviderError> {
         let rotated = async {
             match &self.backend {
+                Backend::File(keyfile) => keyfile.rotate().await,
                 #[cfg(feature = "pkcs11")]
                 Backend::Pkcs11(token) => token.add_root(false).await,
                 #[cfg(feature = "vault")]
@@ -215,6 +217,7 @@ impl Provider {
         }
         let destroyed = async {
             match &self.backend {
+                Backend::File(keyfile) => keyfile.destroy(id).await,
                 #[cfg(feature = "pkcs11")]
                 Backend::Pkcs11(token) => token.destroy_root(id).await,
                 #[cfg(feature = "vault")]
@@ -222,6 +225,22 @@ impl Provider {
             }
         };
         self.in_time(destroyed).await
+    }
+
+    /// How it wraps.
+    const fn algorithm(&self) -> Algorithm {
+        match self.backend {
+            Backend::File(_) => Algorithm::XWing,
+            #[cfg(feature = "pkcs11")]
+            Backend::Pkcs11(_) => Algorithm::ProviderWrap,
+            #[cfg(feature = "vault")]
+            Backend::Vault(_) => Algorithm::ProviderWrap,
+        }
+    }
+
+    fn require(&self, algorithm: Algorithm) -> Result<(), ProviderError> {
+        let disabled = |error| ProviderError::KeyDisabled { cause: Some(Cause::Disabled(error)) };
+        self.suites.require(algorithm).map_err(disabled)
     }
 
     async fn in_time<T>(
@@ -233,12 +252,21 @@ impl Provider {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "pkcs11", feature = "vault")),
+    allow(clippy::needless_pass_by_value, reason = "others need them")
+)]
 fn backend(
-    config: &KeysConfig,
+    config: ProviderConfig,
+    suites: Suites,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Backend, ProviderError> {
-    match config.provider.clone() {
+    match config {
+        ProviderConfig::File { root_key_file, passphrase_file } => {
+            let settings = file::Settings { root_key_file, passphrase_file, suites };
+            Ok(Backend::File(file::Keyfile::new(settings, clock, entropy)))
+        }
         #[cfg(feature = "pkcs11")]
         ProviderConfig::Pkcs11 { module, token_label, pin_file, key_label } => {
             let settings = pkcs11::Settings { module, token_label, pin_file, key_label };
@@ -249,7 +277,7 @@ fn backend(
             let settings = vault::Settings { address, token_file, ca_file, mount, key };
             vault::Transit::new(settings).map(Backend::Vault)
         }
-        #[allow(unreachable_patterns, reason = "reached if a feature is off")]
+        #[cfg(not(all(feature = "pkcs11", feature = "vault")))]
         other => Err(ProviderError::misconfigured(
             "provider",
             format!("this binary is built without {}", other.name()),
@@ -257,15 +285,21 @@ fn backend(
     }
 }
 
-/// An id for a new root key: a UUIDv7, later than that of the newest there is even if the clock was set back.
-fn next_root_id(newest: Option<RootId>, now: Timestamp, entropy: &dyn Entropy) -> RootId {
-    let after_newest = newest.and_then(made).map(|made| made.plus(Duration::from_millis(1)));
-    RootId::generate(after_newest.map_or(now, |after| after.max(now)), entropy)
-}
+/// The lives of root keys that are given newest first: each but the first retired when the next one was made.
+#[cfg(any(feature = "pkcs11", feature = "vault"))]
+fn lives(
+    newest_first: impl Iterator<Item = (RootId, portal_core::Timestamp)>,
+) -> Result<Vec<KeyInfo<RootId>>, ProviderError> {
+    use portal_crypto::inventory::KeyPurpose;
 
-/// When the key with this id was made, if the id says so.
-fn made(id: RootId) -> Option<Timestamp> {
-    let (seconds, nanos) = id.uuid().get_timestamp()?.to_unix();
-    let seconds = Timestamp::from_seconds(i64::try_from(seconds).ok()?);
-    Some(seconds.plus(Duration::from_nanos(nanos.into())))
+    let mut next = None;
+    let life = |(id, created)| {
+        let key = KeyInfo::new(id, Algorithm::ProviderWrap, KeyPurpose::Root, created);
+        match next.replace(created) {
+            None => Ok(key),
+            Some(retired) => key.retire(retired),
+        }
+    };
+    let lives: Result<Vec<_>, _> = newest_first.map(life).collect();
+    lives.map_err(|error| ProviderError::misconfigured("provider", error.to_string()))
 }

@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portal_crypto::keyring::{KeyringError, RootError};
+use portal_crypto::suite::Disabled;
+
 /// One variant per cause that is met differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
@@ -115,6 +118,9 @@ pub enum Cause {
         /// The server's words, at most 200 characters; empty if it said nothing that its interface describes.
         message: String,
     },
+    /// The configuration has switched the algorithm off.
+    #[error(transparent)]
+    Disabled(Disabled),
     /// A file.
     #[error("{}", path.display())]
     File {
@@ -124,10 +130,16 @@ pub enum Cause {
         #[source]
         source: std::io::Error,
     },
+    /// The contents of the keyring file.
+    #[error(transparent)]
+    Keyring(KeyringError),
     /// The way to the server.
     #[cfg(feature = "vault")]
     #[error(transparent)]
     Http(Box<reqwest::Error>),
+    /// A root key of the keyring file.
+    #[error(transparent)]
+    Root(RootError),
     /// No slot has a token with this label.
     #[error("there is no token {0:?}")]
     NoToken(String),

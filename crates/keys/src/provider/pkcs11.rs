@@ -19,6 +19,7 @@ use std::cmp::Reverse;
 use std::ffi::c_ulong;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
@@ -29,14 +30,15 @@ use cryptoki::session::Session;
 
 use portal_core::entropy::random_bytes;
 use portal_core::id::{Id, RootId};
-use portal_core::{Clock, Entropy};
+use portal_core::{Clock, Entropy, Timestamp};
+use portal_crypto::inventory::KeyInfo;
 use portal_crypto::key::KeyBytes;
 use portal_crypto::suite::Algorithm;
-use portal_crypto::wrapped::WrappedKey;
+use portal_crypto::wrapped::{KeyContext, WrappedKey};
 use zeroize::Zeroizing;
 
 use self::library::{Connection, Failure, Write};
-use super::{Cause, ProviderError, Root, RootState, made, next_root_id};
+use super::{Cause, ProviderError, lives};
 
 const NONCE: usize = 12;
 const TAG: usize = 16;
@@ -66,15 +68,15 @@ impl Token {
         Self { connection: Arc::new(Connection::new(settings)), key_label, clock, entropy }
     }
 
-    pub(super) async fn roots(&self) -> Result<Vec<Root>, ProviderError> {
+    pub(super) async fn roots(&self) -> Result<Vec<KeyInfo<RootId>>, ProviderError> {
         let label = Arc::clone(&self.key_label);
         let found = self.call(Write::No, move |session| roots(session, &label)).await?;
-        Ok(found.into_iter().map(|(root, _)| root).collect())
+        lives(found.into_iter().filter_map(|(id, _)| Some((id, made(id)?))))
     }
 
     pub(super) async fn wrap(
         &self,
-        context: impl Fn(RootId) -> Vec<u8> + Send + 'static,
+        context: KeyContext,
         key: &KeyBytes,
     ) -> Result<WrappedKey, ProviderError> {
         // The call may outlive the caller's copy.
@@ -83,7 +85,7 @@ impl Token {
         let nonce: [u8; NONCE] = random_bytes(&*self.entropy);
         self.call(Write::No, move |session| {
             let (root, handle) = roots(session, &label)?.into_iter().next().ok_or(NO_ROOT)?;
-            let aad = context(root.id);
+            let aad = context.to_bytes(root);
             let mut iv = nonce;
             let mechanism = Mechanism::AesGcm(gcm(&mut iv, &aad)?);
             let sealed = session.encrypt(&mechanism, handle, key.expose())?;
@@ -91,26 +93,26 @@ impl Token {
                 return Err(incapable("its AES-GCM does not append a tag of 16 bytes").into());
             }
             let bytes = [nonce.as_slice(), &sealed].concat();
-            Ok(WrappedKey { algorithm: Algorithm::ProviderWrap, root: root.id, bytes })
+            Ok(WrappedKey { algorithm: Algorithm::ProviderWrap, root, bytes })
         })
         .await
     }
 
     pub(super) async fn unwrap(
         &self,
-        context: Vec<u8>,
-        wrapped: &WrappedKey,
+        context: KeyContext,
+        wrapped: WrappedKey,
     ) -> Result<KeyBytes, ProviderError> {
         let label = Arc::clone(&self.key_label);
-        let WrappedKey { root, bytes, .. } = wrapped.clone();
+        let WrappedKey { root, bytes, .. } = wrapped;
         self.call(Write::No, move |session| {
             let handle = find(session, &label, root)?;
             let (nonce, sealed) = bytes.split_first_chunk::<NONCE>().ok_or(MALFORMED)?;
             if sealed.len() != KEY + TAG {
                 return Err(MALFORMED.into());
             }
-            let mut iv = *nonce;
-            let mechanism = Mechanism::AesGcm(gcm(&mut iv, &context)?);
+            let (mut iv, aad) = (*nonce, context.to_bytes(root));
+            let mechanism = Mechanism::AesGcm(gcm(&mut iv, &aad)?);
             let key = Zeroizing::new(session.decrypt(&mechanism, handle, sealed)?);
             KeyBytes::copy_of(&key).ok_or(MALFORMED.into())
         })
@@ -124,9 +126,9 @@ impl Token {
         self.call(Write::Yes, move |session| {
             let newest = roots(session, &label)?.into_iter().next().map(|(root, _)| root);
             match newest {
-                Some(root) if only_first => Ok(root.id),
+                Some(root) if only_first => Ok(root),
                 newest => {
-                    let id = next_root_id(newest.map(|root| root.id), clock.now(), &*entropy);
+                    let id = next_root_id(newest, clock.now(), &*entropy);
                     session.generate_key(&Mechanism::AesKeyGen, &template(&label, id))?;
                     Ok(id)
                 }
@@ -166,21 +168,14 @@ fn gcm<'a>(nonce: &'a mut [u8; NONCE], aad: &'a [u8]) -> Result<GcmParams<'a>, E
 }
 
 /// The root keys, newest first: the active one, then those retired.
-fn roots(session: &Session, label: &str) -> Result<Vec<(Root, ObjectHandle)>, Failure> {
+fn roots(session: &Session, label: &str) -> Result<Vec<(RootId, ObjectHandle)>, Failure> {
     let mut roots = Vec::new();
     for handle in session.find_objects(&named(label))? {
-        let id = checked_id(session, handle)?;
-        roots.push((
-            Root { id, state: RootState::Retired, algorithm: Algorithm::ProviderWrap, created: made(id) },
-            handle,
-        ));
+        roots.push((checked_id(session, handle)?, handle));
     }
-    roots.sort_by_key(|(root, _)| Reverse(root.id));
-    if roots.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a.id == b.id)) {
+    roots.sort_by_key(|(id, _)| Reverse(*id));
+    if roots.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
         return Err(wrong_key("two root keys have the same id").into());
-    }
-    if let Some((newest, _)) = roots.first_mut() {
-        newest.state = RootState::Active;
     }
     Ok(roots)
 }
@@ -238,11 +233,25 @@ fn checked_id(session: &Session, key: ObjectHandle) -> Result<RootId, Failure> {
     if length != Some(KEY) {
         return Err(wrong_key("a root key must have 32 bytes").into());
     }
-    id.map(RootId::from_bytes).ok_or_else(|| wrong_key("the id of a root key must have 16 bytes").into())
+    let id = id.map(RootId::from_bytes).filter(|id| made(*id).is_some());
+    id.ok_or_else(|| wrong_key("the id of a root key must be a UUID of version 7, 16 bytes").into())
 }
 
 fn wrong_key(problem: &str) -> ProviderError {
     ProviderError::misconfigured("pkcs11_key_label", problem)
+}
+
+/// An id for a new root key: a UUIDv7, later than that of the newest there is even if the clock was set back.
+fn next_root_id(newest: Option<RootId>, now: Timestamp, entropy: &dyn Entropy) -> RootId {
+    let after_newest = newest.and_then(made).map(|made| made.plus(Duration::from_millis(1)));
+    RootId::generate(after_newest.map_or(now, |after| after.max(now)), entropy)
+}
+
+/// When the key with this id was made, if the id says so.
+fn made(id: RootId) -> Option<Timestamp> {
+    let (seconds, nanos) = id.uuid().get_timestamp()?.to_unix();
+    let seconds = Timestamp::from_seconds(i64::try_from(seconds).ok()?);
+    Some(seconds.plus(Duration::from_nanos(nanos.into())))
 }
 
 /// What a failure means while the token is there and the session is logged in.

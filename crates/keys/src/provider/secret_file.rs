@@ -1,7 +1,7 @@
 //! Files that hold a secret: refused if others could have read or changed them.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -28,17 +28,25 @@ pub(super) enum Access {
 /// What is in the file at `path`, which `key` of the configuration names.
 ///
 /// # Errors
-/// [`ProviderError::Denied`] if it can't be read, [`ProviderError::Misconfigured`] if it may be read by others,
-/// [`ProviderError::Unreachable`] if it is not there.
+/// [`ProviderError::Denied`] if we may not read it, [`ProviderError::Misconfigured`] if it is not there or others may
+/// read it, [`ProviderError::Unreachable`] if reading fails.
 pub(super) fn read(
     path: &Path,
     key: &'static str,
     access: Access,
 ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
     let failed = |source: std::io::Error| {
-        let denied = source.kind() == std::io::ErrorKind::PermissionDenied;
+        let kind = source.kind();
         let cause = Some(Cause::File { path: path.to_owned(), source });
-        if denied { ProviderError::Denied { cause } } else { ProviderError::Unreachable { cause } }
+        match kind {
+            ErrorKind::NotFound => ProviderError::Misconfigured {
+                key,
+                problem: "names a file that is not there".to_owned(),
+                cause,
+            },
+            ErrorKind::PermissionDenied => ProviderError::Denied { cause },
+            _ => ProviderError::Unreachable { cause },
+        }
     };
     // Of the open file, not of the path: that could name another one by now.
     let mut file = File::open(path).map_err(failed)?;
@@ -154,7 +162,7 @@ mod tests {
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o600)).unwrap();
         assert!(problem(directory.path(), Access::Ours).unwrap().ends_with("is not a file"));
         let missing = read(&directory.path().join("missing"), "key", Access::Ours).unwrap_err();
-        assert_eq!(missing.name(), "unreachable");
+        assert_eq!(missing.to_string(), "keys.key: names a file that is not there");
         let empty = tempfile::NamedTempFile::new().unwrap();
         assert!(problem(empty.path(), Access::Ours).unwrap().ends_with("is empty"));
     }

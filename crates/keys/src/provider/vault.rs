@@ -25,9 +25,10 @@ use base64::engine::general_purpose::STANDARD;
 use portal_core::Timestamp;
 use portal_core::id::{Id, RootId};
 use portal_crypto::hash::sha256;
+use portal_crypto::inventory::KeyInfo;
 use portal_crypto::key::KeyBytes;
 use portal_crypto::suite::Algorithm;
-use portal_crypto::wrapped::WrappedKey;
+use portal_crypto::wrapped::{KeyContext, WrappedKey};
 use vaultrs::api::transit::KeyType;
 use vaultrs::api::transit::requests::{
     CreateKeyRequest, DecryptDataRequest, EncryptDataRequest, UpdateKeyConfigurationRequest,
@@ -37,7 +38,7 @@ use vaultrs::transit::{data, key};
 use zeroize::Zeroizing;
 
 use self::client::Client;
-use super::{ProviderError, Root, RootState};
+use super::{ProviderError, lives};
 
 /// The shortest body of a ciphertext: nonce 12, key 32, tag 16.
 const BODY: usize = 12 + 32 + 16;
@@ -65,26 +66,20 @@ impl Transit {
         Ok(Self { client, mount: settings.mount, key: settings.key })
     }
 
-    pub(super) async fn roots(&self) -> Result<Vec<Root>, ProviderError> {
+    pub(super) async fn roots(&self) -> Result<Vec<KeyInfo<RootId>>, ProviderError> {
         let versions = self.versions().await?;
-        let root = |(index, (version, created)): (usize, (u64, Timestamp))| Root {
-            id: self.root_id(version),
-            state: if index == 0 { RootState::Active } else { RootState::Retired },
-            algorithm: Algorithm::ProviderWrap,
-            created: Some(created),
-        };
-        Ok(versions.into_iter().enumerate().map(root).collect())
+        lives(versions.into_iter().map(|(version, created)| (self.root_id(version), created)))
     }
 
     pub(super) async fn wrap(
         &self,
-        context: impl Fn(RootId) -> Vec<u8>,
+        context: &KeyContext,
         key: &KeyBytes,
     ) -> Result<WrappedKey, ProviderError> {
         let version = self.latest().await?;
         let root = self.root_id(version);
         let mut options = EncryptDataRequest::builder();
-        options.associated_data(STANDARD.encode(context(root))).key_version(version);
+        options.associated_data(STANDARD.encode(context.to_bytes(root))).key_version(version);
         let plaintext = Zeroizing::new(STANDARD.encode(key.expose()));
         let answer = self
             .client
@@ -101,18 +96,18 @@ impl Transit {
 
     pub(super) async fn unwrap(
         &self,
-        context: Vec<u8>,
+        context: &KeyContext,
         wrapped: &WrappedKey,
     ) -> Result<KeyBytes, ProviderError> {
         let refused = || ProviderError::Refused { cause: None };
         let version = parse(&wrapped.bytes).ok_or_else(refused)?;
         if self.root_id(version) != wrapped.root {
-            let known = self.roots().await?.iter().any(|root| root.id == wrapped.root);
+            let known = self.roots().await?.iter().any(|root| *root.id() == wrapped.root);
             return Err(if known { refused() } else { ProviderError::KeyMissing { cause: None } });
         }
         let ciphertext = std::str::from_utf8(&wrapped.bytes).map_err(|_| refused())?;
         let mut options = DecryptDataRequest::builder();
-        options.associated_data(STANDARD.encode(context));
+        options.associated_data(STANDARD.encode(context.to_bytes(wrapped.root)));
         let answer = self
             .client
             .call(async |vault| {

