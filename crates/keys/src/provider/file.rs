@@ -27,6 +27,21 @@ use super::{Cause, ProviderError};
 
 const KEY: &str = "root_key_file";
 
+/// Makes the keyring file at `path`, with one root key, if it is not there: sealed if there is a file with a passphrase.
+/// Returns the id of the active root key. Blocks for as long as the passphrase costs.
+///
+/// # Errors
+/// Any [`ProviderError`] but those of a server or token.
+pub fn create(
+    path: &Path,
+    passphrase_file: Option<&Path>,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<RootId, ProviderError> {
+    let passphrase_file = passphrase_file.map(Path::to_owned);
+    Settings { root_key_file: path.to_owned(), passphrase_file, suites: Suites::ALL }.create(clock, entropy)
+}
+
 /// What stands in the configuration.
 pub(super) struct Settings {
     pub(super) root_key_file: PathBuf,
@@ -57,7 +72,7 @@ impl Keyfile {
             roots.reverse();
             roots
         };
-        self.run(move |shared| Ok(newest_first(&shared.read()?))).await
+        self.run(move |shared| Ok(newest_first(&shared.settings.read()?))).await
     }
 
     pub(super) async fn wrap(
@@ -68,7 +83,8 @@ impl Keyfile {
         // The work may outlive the caller's copy.
         let key = KeyBytes::copy_of(key.expose()).ok_or(ProviderError::Refused { cause: None })?;
         self.run(move |shared| {
-            shared.read()?.wrap(&context, &key, shared.settings.suites).map_err(not_usable)
+            let settings = &shared.settings;
+            settings.read()?.wrap(&context, &key, settings.suites).map_err(not_usable)
         })
         .await
     }
@@ -79,24 +95,15 @@ impl Keyfile {
         wrapped: WrappedKey,
     ) -> Result<KeyBytes, ProviderError> {
         self.run(move |shared| {
-            shared.read()?.unwrap(&context, &wrapped, shared.settings.suites).map_err(not_usable)
+            let settings = &shared.settings;
+            settings.read()?.unwrap(&context, &wrapped, settings.suites).map_err(not_usable)
         })
         .await
     }
 
     /// Makes the file, with one root key, if it is not there.
     pub(super) async fn create(&self) -> Result<RootId, ProviderError> {
-        self.run(|shared| {
-            let _lock = shared.lock()?;
-            if shared.exists()? {
-                return Ok(shared.read()?.active());
-            }
-            let made = Keyring::generate(shared.clock.now(), &*shared.entropy);
-            let keyring = made.map_err(|error| not_changed(error.into()))?;
-            shared.write(&keyring)?;
-            Ok(keyring.active())
-        })
-        .await
+        self.run(|shared| shared.settings.create(&*shared.clock, &*shared.entropy)).await
     }
 
     pub(super) async fn rotate(&self) -> Result<RootId, ProviderError> {
@@ -112,10 +119,10 @@ impl Keyfile {
         change: impl FnOnce(&mut Keyring, &Shared) -> Result<T, RotationError> + Send + 'static,
     ) -> Result<T, ProviderError> {
         self.run(move |shared| {
-            let _lock = shared.lock()?;
-            let mut keyring = shared.read()?;
+            let _lock = shared.settings.lock()?;
+            let mut keyring = shared.settings.read()?;
             let changed = change(&mut keyring, shared).map_err(not_changed)?;
-            shared.write(&keyring)?;
+            shared.settings.write(&keyring, &*shared.entropy)?;
             Ok(changed)
         })
         .await
@@ -130,9 +137,19 @@ impl Keyfile {
     }
 }
 
-impl Shared {
+impl Settings {
+    fn create(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<RootId, ProviderError> {
+        let _lock = self.lock()?;
+        if self.exists()? {
+            return Ok(self.read()?.active());
+        }
+        let keyring = Keyring::generate(clock.now(), entropy).map_err(|error| not_changed(error.into()))?;
+        self.write(&keyring, entropy)?;
+        Ok(keyring.active())
+    }
+
     fn read(&self) -> Result<Keyring, ProviderError> {
-        let path = &self.settings.root_key_file;
+        let path = &self.root_key_file;
         let file = secret_file::read(path, KEY, Access::Ours).map_err(|error| match error {
             // No file is no key: the one thing that is made when it is missing.
             ProviderError::Misconfigured { cause: Some(Cause::File { path, source }), .. }
@@ -146,18 +163,18 @@ impl Shared {
     }
 
     fn passphrase(&self) -> Result<Option<Sensitive<Vec<u8>>>, ProviderError> {
-        let Some(path) = &self.settings.passphrase_file else { return Ok(None) };
+        let Some(path) = &self.passphrase_file else { return Ok(None) };
         let mut line = secret_file::first_line(path, "passphrase_file", Access::Ours)?;
         Ok(Some(Sensitive::new(std::mem::take(&mut *line))))
     }
 
     fn exists(&self) -> Result<bool, ProviderError> {
-        let path = &self.settings.root_key_file;
+        let path = &self.root_key_file;
         path.try_exists().map_err(|source| not_written(path, source))
     }
 
     fn directory(&self) -> &Path {
-        let parent = self.settings.root_key_file.parent();
+        let parent = self.root_key_file.parent();
         parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
@@ -169,16 +186,16 @@ impl Shared {
     }
 
     /// Puts `keyring` in the place of the file. After a crash at any moment the place holds one or the other, whole.
-    fn write(&self, keyring: &Keyring) -> Result<(), ProviderError> {
+    fn write(&self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<(), ProviderError> {
         let contents = match self.passphrase()? {
             None => keyring.to_file(),
             Some(passphrase) => {
-                let sealed = keyring.to_sealed_file(&passphrase, Cost::KEY_FILE, &*self.entropy);
+                let sealed = keyring.to_sealed_file(&passphrase, Cost::KEY_FILE, entropy);
                 Sensitive::new(sealed.map_err(not_opened)?)
             }
         };
         // Behind a link, the file is replaced, not the link.
-        let path = &self.settings.root_key_file;
+        let path = &self.root_key_file;
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let new = beside(&target);
         replace(&target, &new, contents.expose()).map_err(|source| {
@@ -211,9 +228,16 @@ fn replace(target: &Path, new: &Path, contents: &[u8]) -> std::io::Result<()> {
 }
 
 fn not_written(path: &Path, source: std::io::Error) -> ProviderError {
-    let denied = matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
+    let kind = source.kind();
     let cause = Some(Cause::File { path: path.to_owned(), source });
-    if denied { ProviderError::Denied { cause } } else { ProviderError::Unreachable { cause } }
+    match kind {
+        ErrorKind::NotFound => {
+            let problem = "names a directory that is not there".to_owned();
+            ProviderError::Misconfigured { key: KEY, problem, cause }
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => ProviderError::Denied { cause },
+        _ => ProviderError::Unreachable { cause },
+    }
 }
 
 fn not_opened(error: KeyringError) -> ProviderError {

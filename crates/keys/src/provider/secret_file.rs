@@ -15,7 +15,8 @@ const MOST: u64 = 1024 * 1024;
 /// Who may have access besides the owner.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Access {
-    /// Nobody: mode 0600 or stricter, and the owner is the user we run as.
+    /// Nobody: it belongs to the user we run as and has mode 0600 or stricter. Or the system gave it to our group: it
+    /// belongs to root and has mode 0640 or stricter, as Secrets of Kubernetes do.
     Ours,
     /// The group may read: mode 0640 or stricter. For what another program writes for us.
     #[cfg_attr(
@@ -79,26 +80,29 @@ pub(super) fn first_line(
 }
 
 fn check(metadata: &Metadata, access: Access) -> Result<(), String> {
-    let mode = metadata.mode() & 0o7777;
-    let (allowed, name) = match access {
-        Access::Ours => (0o600, "0600"),
-        Access::Group => (0o640, "0640"),
-    };
     if !metadata.is_file() {
         return Err("is not a file".to_owned());
     }
-    if mode & !allowed != 0 {
-        return Err(format!("has mode {mode:04o}: must be {name} or stricter"));
-    }
-    let us = rustix::process::geteuid().as_raw();
-    if access == Access::Ours && metadata.uid() != us {
-        return Err(format!(
-            "belongs to user {}: must belong to user {us}, as whom this runs",
-            metadata.uid()
-        ));
-    }
     if metadata.len() > MOST {
         return Err(format!("has {} bytes: must have at most {MOST}", metadata.len()));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    permitted(metadata.uid(), us, metadata.mode() & 0o7777, access)
+}
+
+/// Whether a file of `owner` with `mode` is closed to all whom `access` does not name.
+fn permitted(owner: u32, us: u32, mode: u32, access: Access) -> Result<(), String> {
+    let (allowed, name) = match access {
+        Access::Ours if owner == us => (0o600, "0600"),
+        Access::Ours if owner != 0 => {
+            return Err(format!(
+                "belongs to user {owner}: must belong to user {us}, as whom this runs, or to root"
+            ));
+        }
+        Access::Ours | Access::Group => (0o640, "0640"),
+    };
+    if mode & !allowed != 0 {
+        return Err(format!("has mode {mode:04o}: must be {name} or stricter"));
     }
     Ok(())
 }
@@ -107,7 +111,7 @@ fn check(metadata: &Metadata, access: Access) -> Result<(), String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs::Permissions;
-    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -145,15 +149,30 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_another_user_is_refused() {
-        let file = file(0o600);
-        if chown(file.path(), Some(12_345), None).is_err() {
-            eprintln!("skipped: only root can give a file away");
-            return;
+    fn a_file_of_ours_or_of_root_for_our_group() {
+        const ROOT: u32 = 0;
+        const US: u32 = 1000;
+        const OTHER: u32 = 1001;
+        let check = |owner, us, mode, access, expect| {
+            assert_eq!(permitted(owner, us, mode, access).is_ok(), expect, "{owner} {us} {mode:o}");
+        };
+        for (owner, us, mode, expect) in [
+            (US, US, 0o600, true),
+            (US, US, 0o640, false),
+            (ROOT, US, 0o440, true),
+            (ROOT, US, 0o640, true),
+            (ROOT, US, 0o660, false),
+            (ROOT, US, 0o444, false),
+            (ROOT, ROOT, 0o600, true),
+            (ROOT, ROOT, 0o640, false),
+            (OTHER, US, 0o600, false),
+            (OTHER, US, 0o640, false),
+            (OTHER, ROOT, 0o600, false),
+        ] {
+            check(owner, us, mode, Access::Ours, expect);
         }
-        let told = problem(file.path(), Access::Ours).unwrap();
-        assert!(told.contains("belongs to user 12345: must belong to user 0"), "{told}");
-        assert_eq!(problem(file.path(), Access::Group), None);
+        check(OTHER, US, 0o640, Access::Group, true);
+        check(OTHER, US, 0o644, Access::Group, false);
     }
 
     #[test]

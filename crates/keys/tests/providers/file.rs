@@ -108,6 +108,20 @@ async fn a_file_that_others_may_read_is_refused() {
     assert_eq!(failure(open(&passphrase).await), "misconfigured");
 }
 
+#[test]
+fn a_file_is_made_once() {
+    use portal_core::{SystemClock, SystemEntropy};
+    let place = Place::new();
+    let make = || portal_keys::provider::file::create(&place.file(), None, &SystemClock, &SystemEntropy);
+    let root = make().unwrap();
+    let text = std::fs::read_to_string(place.file()).unwrap();
+    assert_eq!(make().unwrap(), root);
+    assert_eq!(std::fs::read_to_string(place.file()).unwrap(), text);
+    let nowhere = place.directory.path().join("missing/root-keys.json");
+    let told = portal_keys::provider::file::create(&nowhere, None, &SystemClock, &SystemEntropy).unwrap_err();
+    assert_eq!(told.to_string(), "keys.root_key_file: names a directory that is not there");
+}
+
 #[tokio::test]
 async fn what_is_no_keyring_is_refused() {
     let place = Place::new();
