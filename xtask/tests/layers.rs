@@ -68,6 +68,7 @@ const OTHERS: &[(&str, &[&str])] = &[
 const DATABASE: &[&str] = &[
     "portal-auth",
     "portal-consent",
+    "portal-keys",
     "portal-ledger",
     "portal-legacy-import",
     "portal-store",

@@ -38,6 +38,9 @@ pub struct KeysConfig {
     pub cache_max_subjects: usize,
     /// How long an epoch key seals new subject keys: `epoch_days`, 1 to 3,650, default 90.
     pub epoch: Duration,
+    /// How long a backup of the key database is kept, which statements of erasure promise: `backup_retention_days`,
+    /// 1 to 3,650, default 30.
+    pub backup_retention: Duration,
     /// Algorithms, by their standard names, that are switched off: `disabled_algorithms`, default none.
     pub disabled_algorithms: Vec<String>,
     /// A file with the plain service secret of an earlier version, which is sealed into the key database once:
@@ -94,6 +97,8 @@ impl ProviderConfig {
     }
 }
 
+const DAY: u64 = 24 * 60 * 60;
+
 /// The section as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +110,7 @@ struct Section {
     cache_ttl_seconds: Option<u64>,
     cache_max_subjects: Option<usize>,
     epoch_days: Option<u64>,
+    backup_retention_days: Option<u64>,
     #[serde(default)]
     disabled_algorithms: Vec<String>,
     import_service_secret_file: Option<PathBuf>,
@@ -148,6 +154,12 @@ impl TryFrom<Section> for KeysConfig {
         );
         let ttl = within(&mut problems, "cache_ttl_seconds", section.cache_ttl_seconds.unwrap_or(60), 60);
         let days = within(&mut problems, "epoch_days", section.epoch_days.unwrap_or(90), 3_650);
+        let retention = within(
+            &mut problems,
+            "backup_retention_days",
+            section.backup_retention_days.unwrap_or(30),
+            3_650,
+        );
         let database = section.database(&mut problems);
         let subjects = section.cache_max_subjects.unwrap_or(100_000);
         let disabled_algorithms = section.disabled_algorithms.clone();
@@ -159,7 +171,8 @@ impl TryFrom<Section> for KeysConfig {
                 database,
                 cache_ttl: Duration::from_secs(ttl),
                 cache_max_subjects: subjects,
-                epoch: Duration::from_secs(days * 24 * 60 * 60),
+                epoch: Duration::from_secs(days * DAY),
+                backup_retention: Duration::from_secs(retention * DAY),
                 disabled_algorithms,
                 import_service_secret_file,
             }),
@@ -298,6 +311,7 @@ mod tests {
         assert_eq!(config.cache_ttl, Duration::from_secs(60));
         assert_eq!(config.cache_max_subjects, 100_000);
         assert_eq!(config.epoch, Duration::from_secs(90 * 86_400));
+        assert_eq!(config.backup_retention, Duration::from_secs(30 * 86_400));
         assert!(config.disabled_algorithms.is_empty());
         assert!(config.import_service_secret_file.is_none());
         assert_eq!(config.provider.name(), "file");

@@ -1,13 +1,69 @@
 //! The keys of a service: who holds the root, and what hangs below it.
 //!
+//! ```text
+//! root        held by the provider; never in a database
+//! ├ epoch     per service and tenant, for ninety days; wraps subject keys
+//! │ └ subject one per person: the key of all their fields; deleting it is the crypto-shred
+//! └ service   the service's own keys: derivations, row digests, blind indexes, the shred ledger, statements
+//! ```
+//! Promises of [`Keys`]:
+//! - A key is given out, or a typed error; never another key, never none. What is at hand serves for the configured time
+//!   after the provider's last word, then it is wiped and everything is [`KeysError::Unavailable`].
+//! - A record that was changed, moved or put in from elsewhere does not open: [`KeysError::Corrupt`], for that key alone.
+//! - Whoever was erased has no key, on no replica after a second, and never gets another one.
+//! - Epochs and roots are replaced, and keys wrapped anew, while everything is in use; what is interrupted goes on.
+//! - Replicas need no coordinator: they share the key database and nothing else.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | `[keys]` |
 //! | [`provider`] | the holder of the root key: a file, a PKCS#11 token, Vault or OpenBao Transit |
+//! | `keys` | [`Keys`], the handle |
+//! | `hierarchy` | what all parts share, and how it is opened |
+//! | `epochs`, `subjects`, `secrets` | the three kinds of keys: opened, made, kept for their time |
+//! | `cache`, `window`, `seals` | opened subject keys, how long they hold, how often they have sealed |
+//! | `rotate`, `rewrap`, `erase`, `statement` | what is done to keys |
+//! | `watch`, `upkeep` | what goes on in the background |
+//! | `wrapping` | keys under the root |
+//! | `store` | the rows; the only SQL |
+//! | `inventory`, `cbom` | what keys there are |
 #![forbid(unsafe_code)]
 
+mod cache;
+mod cbom;
 pub mod config;
+mod epochs;
+mod erase;
+pub mod error;
+mod hierarchy;
+mod inventory;
+mod keys;
+mod metrics;
 pub mod provider;
+mod rewrap;
+mod rotate;
+mod seals;
+mod secrets;
+mod statement;
+mod store;
+mod subjects;
+mod upkeep;
+mod watch;
+mod window;
+mod wrapping;
 
 pub use config::{KeysConfig, ProviderConfig};
+pub use erase::{Erasure, Replayed, Shred};
+pub use error::KeysError;
+pub use hierarchy::Ambient;
+pub use inventory::{Inventory, KeyAlgorithm, KeyEntry, KeyUse};
+pub use keys::Keys;
+pub use metrics::Metrics;
 pub use provider::{Provider, ProviderError};
+pub use rewrap::RewrapProgress;
+pub use rotate::{RootChange, Rotation};
+pub use secrets::IndexKeys;
+pub use statement::{ErasureStatement, InvalidStatement};
+pub use store::migration::Migrations;
+pub use store::state::{KeyState, Purpose};
+pub use subjects::SubjectKeys;

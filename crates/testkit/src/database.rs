@@ -1,5 +1,6 @@
 //! An empty database for one test, on either kind of server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use portal_core::SeededEntropy;
@@ -8,20 +9,23 @@ use tempfile::TempDir;
 
 use crate::EphemeralPostgres;
 
+const FILE: &str = "test.db";
+
 /// An empty database that is gone when this is dropped.
 pub struct TestDatabase {
     config: DatabaseConfig,
-    #[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
     keeper: Keeper,
     #[cfg(feature = "mesh")]
     keys: crate::keys::KeyDatabases,
 }
 
 /// What the database is gone with.
-#[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
 pub(crate) enum Keeper {
     Directory(TempDir),
-    Server(Arc<EphemeralPostgres>),
+    Server(
+        #[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
+        Arc<EphemeralPostgres>,
+    ),
 }
 
 impl TestDatabase {
@@ -29,7 +33,7 @@ impl TestDatabase {
     #[must_use]
     pub fn sqlite() -> Self {
         let directory = TempDir::with_prefix("portal-sqlite-").expect("a temporary directory");
-        let url = format!("sqlite:{}", directory.path().join("test.db").display());
+        let url = format!("sqlite:{}", directory.path().join(FILE).display());
         Self::new(DatabaseConfig::from_url(url), Keeper::Directory(directory))
     }
 
@@ -67,6 +71,15 @@ impl TestDatabase {
     #[cfg(feature = "mesh")]
     pub async fn keys(&self, name: &str) -> portal_keys::KeysConfig {
         self.keys.of(name, &self.keeper).await
+    }
+
+    /// The file of a SQLite database, alone with its WAL in a directory.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        match &self.keeper {
+            Keeper::Directory(directory) => Some(directory.path().join(FILE)),
+            Keeper::Server(_) => None,
+        }
     }
 
     /// Connects to it.

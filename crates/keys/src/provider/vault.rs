@@ -83,8 +83,11 @@ impl Transit {
         let plaintext = Zeroizing::new(STANDARD.encode(key.expose()));
         let answer = self
             .client
-            .call(async |vault| {
-                data::encrypt(vault, &self.mount, &self.key, &plaintext, Some(&mut options.clone())).await
+            .call(|vault| {
+                let (mut options, plaintext) = (options.clone(), &plaintext);
+                async move {
+                    data::encrypt(vault.client(), &self.mount, &self.key, plaintext, Some(&mut options)).await
+                }
             })
             .await?;
         let bytes = answer.ciphertext.into_bytes();
@@ -110,8 +113,12 @@ impl Transit {
         options.associated_data(STANDARD.encode(context.to_bytes(wrapped.root)));
         let answer = self
             .client
-            .call(async |vault| {
-                data::decrypt(vault, &self.mount, &self.key, ciphertext, Some(&mut options.clone())).await
+            .call(|vault| {
+                let mut options = options.clone();
+                async move {
+                    data::decrypt(vault.client(), &self.mount, &self.key, ciphertext, Some(&mut options))
+                        .await
+                }
             })
             .await?;
         let plaintext = Zeroizing::new(answer.plaintext);
@@ -128,7 +135,10 @@ impl Transit {
         let mut options = CreateKeyRequest::builder();
         options.key_type(KeyType::Aes256Gcm96).exportable(false).allow_plaintext_backup(false);
         self.client
-            .call(async |vault| key::create(vault, &self.mount, &self.key, Some(&mut options.clone())).await)
+            .call(|vault| {
+                let mut options = options.clone();
+                async move { key::create(vault.client(), &self.mount, &self.key, Some(&mut options)).await }
+            })
             .await?;
         Ok(self.root_id(self.latest().await?))
     }
@@ -136,7 +146,9 @@ impl Transit {
     pub(super) async fn rotate(&self) -> Result<RootId, ProviderError> {
         // A key that is missing would be answered like a mount that is.
         self.latest().await?;
-        self.client.call(async |vault| key::rotate(vault, &self.mount, &self.key).await).await?;
+        self.client
+            .call(|vault| async move { key::rotate(vault.client(), &self.mount, &self.key).await })
+            .await?;
         Ok(self.root_id(self.latest().await?))
     }
 
@@ -155,9 +167,14 @@ impl Transit {
         let mut options = UpdateKeyConfigurationRequest::builder();
         options.min_decryption_version(oldest + 1).min_encryption_version(oldest + 1);
         self.client
-            .call(async |vault| key::update(vault, &self.mount, &self.key, Some(&mut options.clone())).await)
+            .call(|vault| {
+                let mut options = options.clone();
+                async move { key::update(vault.client(), &self.mount, &self.key, Some(&mut options)).await }
+            })
             .await?;
-        self.client.call(async |vault| key::trim(vault, &self.mount, &self.key, oldest + 1).await).await
+        self.client
+            .call(|vault| async move { key::trim(vault.client(), &self.mount, &self.key, oldest + 1).await })
+            .await
     }
 
     async fn latest(&self) -> Result<u64, ProviderError> {
@@ -167,7 +184,10 @@ impl Transit {
 
     /// The versions that may decrypt, newest first, with when they were made.
     async fn versions(&self) -> Result<Vec<(u64, Timestamp)>, ProviderError> {
-        let answer = self.client.call(async |vault| key::read(vault, &self.mount, &self.key).await).await?;
+        let answer = self
+            .client
+            .call(|vault| async move { key::read(vault.client(), &self.mount, &self.key).await })
+            .await?;
         if let Some(problem) = unfit(&answer) {
             return Err(ProviderError::misconfigured("vault_key", format!("the key {problem}")));
         }

@@ -30,7 +30,13 @@ pub(super) struct Client {
 }
 
 /// A client with its token, which is wiped when the last call that uses it ends.
-struct Authorized(VaultClient);
+pub(super) struct Authorized(VaultClient);
+
+impl Authorized {
+    pub(super) const fn client(&self) -> &VaultClient {
+        &self.0
+    }
+}
 
 impl Drop for Authorized {
     fn drop(&mut self) {
@@ -58,22 +64,25 @@ impl Client {
     }
 
     /// Makes a call. If the server denies and there is another token in the file by now, makes it once more.
-    pub(super) async fn call<T>(
-        &self,
-        call: impl AsyncFn(&VaultClient) -> Result<T, ClientError>,
-    ) -> Result<T, ProviderError> {
+    ///
+    /// The client is handed over by value: of an `AsyncFn` that borrows it the compiler can't tell that its futures are
+    /// `Send`, and calls are made by background tasks.
+    pub(super) async fn call<T, F>(&self, call: impl Fn(Arc<Authorized>) -> F) -> Result<T, ProviderError>
+    where
+        F: Future<Output = Result<T, ClientError>> + Send,
+    {
         let known = self.authorized.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let first = match known {
             Some(authorized) => authorized,
             None => self.authorize()?,
         };
-        match call(&first.0).await.map_err(meaning) {
+        match call(Arc::clone(&first)).await.map_err(meaning) {
             Err(denied @ ProviderError::Denied { .. }) => {
                 let second = self.authorize()?;
                 if second.0.middle.token == first.0.middle.token {
                     return Err(denied);
                 }
-                call(&second.0).await.map_err(meaning)
+                call(second).await.map_err(meaning)
             }
             outcome => outcome,
         }

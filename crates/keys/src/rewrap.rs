@@ -1,0 +1,162 @@
+//! Subject keys of retired epochs, wrapped under the active one.
+//!
+//! What is left to do stands in the rows themselves: it can be interrupted anywhere and called again, and two processes
+//! that do it at once do each key once. No field is touched, and no key changes: only what it is wrapped under.
+
+use std::sync::Arc;
+
+use portal_core::id::EpochId;
+use portal_store::{Lease, ReadTx, StoreError, Tx};
+
+use crate::KeysError;
+use crate::epochs::Opened;
+use crate::hierarchy::Hierarchy;
+use crate::store::state::{KeyEvent, KeyState};
+use crate::store::subjects::{self, Cursor, SubjectRow};
+use crate::store::{epochs, events};
+use crate::upkeep::may_go_on;
+
+/// Keys that one transaction wraps.
+const BATCH: u64 = 2_000;
+
+/// How far rewrapping is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RewrapProgress {
+    /// Keys that were wrapped under a retired epoch at the beginning.
+    pub total: u64,
+    /// Keys that are wrapped under the active one now.
+    pub done: u64,
+    /// Keys that did not open. They stay as they are, and their epoch can't be destroyed.
+    pub corrupt: u64,
+}
+
+/// How the transaction of a batch ended.
+enum Batch {
+    /// So many keys were wrapped.
+    Done(u64),
+    /// Another epoch has become the active one.
+    OtherEpoch,
+    /// The lease was lost.
+    Stopped,
+}
+
+impl Hierarchy {
+    /// Wraps all keys of retired epochs under the active one. `report` is told after each batch. Under a lease, it stops
+    /// when that is lost.
+    pub(crate) async fn rewrap(
+        &self,
+        lease: Option<&Lease>,
+        report: &(dyn Fn(RewrapProgress) + Send + Sync),
+    ) -> Result<RewrapProgress, KeysError> {
+        let tenant = self.scope.tenant;
+        let read = |tx: ReadTx| async move {
+            Ok::<_, KeysError>((
+                epochs::all(&tx, tenant).await?,
+                subjects::count_by_epoch(&tx, tenant).await?,
+            ))
+        };
+        let (rows, counts) = self.database.read("epochs_to_rewrap", read).await?;
+        let retired = |id| rows.iter().any(|row| row.id == id && row.state == KeyState::Retired);
+        let counts: Vec<_> = counts.into_iter().filter(|(id, _)| retired(*id)).collect();
+        let total = counts.iter().map(|(_, count)| count).sum();
+        let mut progress = RewrapProgress { total, ..RewrapProgress::default() };
+        report(progress);
+        for (id, _) in counts {
+            if !self.rewrap_epoch_keys(id, lease, &mut progress, report).await? {
+                break;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Wraps the keys of one epoch; `false` if it has to stop.
+    async fn rewrap_epoch_keys(
+        &self,
+        id: EpochId,
+        lease: Option<&Lease>,
+        progress: &mut RewrapProgress,
+        report: &(dyn Fn(RewrapProgress) + Send + Sync),
+    ) -> Result<bool, KeysError> {
+        let tenant = self.scope.tenant;
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let read = |tx: ReadTx| async move { subjects::of_epoch(&tx, tenant, id, cursor, BATCH).await };
+            let rows = self.database.read("keys_of_epoch", read).await?;
+            let Some(last) = rows.last() else { break };
+            cursor = Some((last.subject, last.generation));
+            if !self.rewrap_batch((id, &rows), lease, progress).await? {
+                return Ok(false);
+            }
+            report(*progress);
+        }
+        let event = &self.event(KeyEvent::Rewrapped, id);
+        let done = |tx: Tx| async move {
+            if subjects::count_of_epoch(&tx, tenant, id).await? == 0 {
+                events::add(&tx, tenant, event, 1).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        self.database.run_tx("rewrapped", done).await?;
+        Ok(true)
+    }
+
+    /// Wraps a batch under the active epoch, whichever that is by then.
+    async fn rewrap_batch(
+        &self,
+        (id, rows): (EpochId, &[SubjectRow]),
+        lease: Option<&Lease>,
+        progress: &mut RewrapProgress,
+    ) -> Result<bool, KeysError> {
+        // Opened anew for each batch, since it may take longer than they may be used.
+        let from = self.epoch(id).await?;
+        let tenant = self.scope.tenant;
+        loop {
+            let to = self.epoch(self.active_epoch().await?.id).await?;
+            let (records, corrupt) = self.rewrapped(rows, &from, &to);
+            let (records, to, now) = (&records, to.key.id(), self.clock.now());
+            let write = |tx: Tx| async move {
+                if !may_go_on(&tx, lease, now).await? {
+                    return Ok(Batch::Stopped);
+                }
+                let active = epochs::find(&tx, tenant, to).await?;
+                if active.is_none_or(|row| row.state != KeyState::Active) {
+                    return Ok(Batch::OtherEpoch);
+                }
+                Ok::<_, StoreError>(Batch::Done(subjects::rewrap(&tx, tenant, id, records).await?))
+            };
+            match self.database.run_tx("rewrap_keys", write).await? {
+                Batch::Done(done) => {
+                    progress.done += done;
+                    progress.corrupt += corrupt;
+                    self.metrics.rewrapped(done);
+                    return Ok(true);
+                }
+                Batch::OtherEpoch => drop(self.reload_active_epoch().await?),
+                Batch::Stopped => return Ok(false),
+            }
+        }
+    }
+
+    /// The records under the new epoch, and how many keys did not open.
+    fn rewrapped(
+        &self,
+        rows: &[SubjectRow],
+        from: &Arc<Opened>,
+        to: &Arc<Opened>,
+    ) -> (Vec<subjects::NewRecord>, u64) {
+        let mut records = Vec::with_capacity(rows.len());
+        let mut corrupt = 0;
+        for row in rows {
+            let record = row.record();
+            let new = record.and_then(|old| from.key.rewrap(&to.key, row.subject, &old, &*self.entropy).ok());
+            match new {
+                Some(record) => records.push((row.subject, record)),
+                None => {
+                    corrupt += 1;
+                    tracing::error!(subject = %row.subject, generation = row.generation, "a subject key is corrupt");
+                }
+            }
+        }
+        (records, corrupt)
+    }
+}

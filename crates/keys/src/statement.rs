@@ -1,0 +1,137 @@
+//! The signed statement that somebody's keys were destroyed.
+//!
+//! It is to be believed for decades, so it carries a signature of Ed25519 and one of ML-DSA-65, and both must verify.
+//! The payload is JSON; it names the subject, since it is given to that person or their controller, and to nobody else.
+
+use portal_core::id::{Id, SubjectId, TenantId};
+use portal_core::{Timestamp, Workload};
+use portal_crypto::key::KeyBytes;
+use portal_crypto::pair::{PairSigningKey, PairVerifyingKey, SEED_LEN, SIGNATURE_LEN};
+use portal_crypto::suite::{Algorithm, Suites};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::KeysError;
+use crate::error::Stored;
+
+/// What kind of statement it is, in the payload.
+const KIND: &str = "portal/erasure-statement/v1";
+
+/// What a statement says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ErasureStatement {
+    /// The service that held the keys.
+    pub service: Workload,
+    /// The tenant that the data was kept for.
+    pub tenant: TenantId,
+    /// Whose keys were destroyed.
+    pub subject: SubjectId,
+    /// When.
+    pub at: Timestamp,
+    /// How many there were.
+    pub keys: u64,
+    /// The entry in the service's shred ledger, 1 for the first.
+    pub position: u64,
+    /// From then on no backup of the key database has the keys any more: until then a copy of the data and of the keys
+    /// could in principle be brought together again.
+    pub backups_gone: Timestamp,
+}
+
+/// The document is not a statement signed by this key. Says nothing about its content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a statement that this key has signed")]
+pub struct InvalidStatement;
+
+/// The payload, in the order in which it is written.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Payload {
+    kind: String,
+    service: String,
+    tenant: String,
+    subject: String,
+    erased_at_micros: i64,
+    erased_at: String,
+    keys_destroyed: u64,
+    shred_ledger_position: u64,
+    backups_gone_micros: i64,
+    backups_gone_on: String,
+}
+
+impl ErasureStatement {
+    /// What `document` says, if `key` has signed it.
+    ///
+    /// # Errors
+    /// [`InvalidStatement`].
+    pub fn verify(document: &[u8], key: &PairVerifyingKey) -> Result<Self, InvalidStatement> {
+        let (payload, signature) = document.split_last_chunk::<SIGNATURE_LEN>().ok_or(InvalidStatement)?;
+        key.verify(payload, signature).map_err(|_| InvalidStatement)?;
+        let payload: Payload = serde_json::from_slice(payload).map_err(|_| InvalidStatement)?;
+        Self::parse(&payload).ok_or(InvalidStatement)
+    }
+
+    fn parse(payload: &Payload) -> Option<Self> {
+        (payload.kind == KIND).then_some(())?;
+        Some(Self {
+            service: payload.service.parse().ok()?,
+            tenant: TenantId::parse(&payload.tenant).ok()?,
+            subject: SubjectId::parse(&payload.subject).ok()?,
+            at: Timestamp::from_micros(payload.erased_at_micros),
+            keys: payload.keys_destroyed,
+            position: payload.shred_ledger_position,
+            backups_gone: Timestamp::from_micros(payload.backups_gone_micros),
+        })
+    }
+
+    fn payload(&self) -> Payload {
+        let mut day = self.backups_gone.to_string();
+        day.truncate("2026-12-22".len());
+        Payload {
+            kind: KIND.to_owned(),
+            service: self.service.name().to_owned(),
+            tenant: self.tenant.to_string(),
+            subject: self.subject.to_string(),
+            erased_at_micros: self.at.as_micros(),
+            erased_at: self.at.to_string(),
+            keys_destroyed: self.keys,
+            shred_ledger_position: self.position,
+            backups_gone_micros: self.backups_gone.as_micros(),
+            backups_gone_on: day,
+        }
+    }
+}
+
+/// The key that signs statements.
+pub(crate) struct StatementKey {
+    pair: PairSigningKey,
+    suites: Suites,
+}
+
+impl StatementKey {
+    pub(crate) fn new(ed25519: &KeyBytes, ml_dsa_65: &KeyBytes, suites: Suites) -> Result<Self, KeysError> {
+        let mut seed = Zeroizing::new([0; SEED_LEN]);
+        let (classical, quantum_safe) = seed.split_at_mut(32);
+        classical.copy_from_slice(ed25519.expose());
+        quantum_safe.copy_from_slice(ml_dsa_65.expose());
+        let pair = PairSigningKey::from_seed(&seed);
+        Ok(Self { pair: pair.map_err(|_| KeysError::corrupt(Stored::ServiceKey, "statement"))?, suites })
+    }
+
+    pub(crate) fn public(&self) -> &PairVerifyingKey {
+        self.pair.verifying_key()
+    }
+
+    /// Whether signing is switched on.
+    pub(crate) fn check(&self) -> Result<(), KeysError> {
+        Ok(self.suites.require(Algorithm::MlDsa65Ed25519)?)
+    }
+
+    /// The signed document.
+    pub(crate) fn sign(&self, statement: &ErasureStatement) -> Result<Vec<u8>, KeysError> {
+        self.check()?;
+        let mut document = serde_json::to_vec(&statement.payload()).map_err(|_| KeysError::Crypto)?;
+        let signature = self.pair.sign(&document).map_err(|_| KeysError::Crypto)?;
+        document.extend_from_slice(&signature);
+        Ok(document)
+    }
+}
