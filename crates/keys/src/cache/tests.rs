@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-use portal_core::{SeededEntropy, Workload};
 use portal_core::id::{EpochId, TenantId};
+use portal_core::{SeededEntropy, Workload};
 use portal_crypto::envelope::{Padding, Place, Scope};
 use portal_crypto::epoch::EpochKey;
 use portal_crypto::key::KeyBytes;
@@ -51,8 +51,7 @@ impl Keys {
 }
 
 fn seal(key: &SubjectKey) {
-    let place =
-        Place { owner: *key.owner(), table: "t", column: "c", row: [0; 16], row_version: 0 };
+    let place = Place { owner: *key.owner(), table: "t", column: "c", row: [0; 16], row_version: 0 };
     key.seal(&place, Padding::None, b"", &SeededEntropy::new(3)).unwrap();
 }
 
@@ -145,7 +144,11 @@ fn the_queue_stays_short() {
     }
     keys.put(&cache, 1, 0);
     cache.sweep(at(1));
-    assert_eq!(lock(&cache.shards[0]).queue.len() + cache.shards[1..].iter().map(|s| lock(s).queue.len()).sum::<usize>(), 1);
+    assert_eq!(
+        lock(&cache.shards[0]).queue.len()
+            + cache.shards[1..].iter().map(|s| lock(s).queue.len()).sum::<usize>(),
+        1
+    );
     assert_eq!(cache.len(), 1);
 }
 
