@@ -96,7 +96,7 @@ pub async fn acquire(
     let free = Expr::col((Entity, Column::ExpiresAt)).lte(now.as_micros());
     let take_over = OnConflict::column(Column::Name)
         .update_columns([Column::Holder, Column::ExpiresAt])
-        .value(Column::Term, Expr::col((Entity, Column::Term)).add(1))
+        .value(Column::Term, Expr::col((Entity, Column::Term)).add(1_i64))
         .action_and_where(free)
         .to_owned();
     let taken = Entity::insert(row).on_conflict(take_over).exec_without_returning(tx.conn()).await?;
@@ -124,7 +124,7 @@ pub async fn renew(tx: &Tx, lease: &Lease, now: Timestamp, time: Duration) -> Re
 /// # Errors
 /// [`StoreError`].
 pub async fn release(tx: &Tx, lease: &Lease) -> Result<(), StoreError> {
-    let update = Entity::update_many().col_expr(Column::ExpiresAt, Expr::value(0)).filter(held(lease));
+    let update = Entity::update_many().col_expr(Column::ExpiresAt, Expr::value(0_i64)).filter(held(lease));
     update.exec(tx.conn()).await?;
     Ok(())
 }
