@@ -47,7 +47,7 @@ fn algorithm(algorithm: KeyAlgorithm) -> Value {
     let description = Description::of(algorithm);
     let mut properties = json!({
         "primitive": description.primitive,
-        "executionEnvironment": "software-plain-ram",
+        "executionEnvironment": description.environment,
         "implementationPlatform": "generic",
         "cryptoFunctions": description.functions,
         "classicalSecurityLevel": description.classical,
@@ -142,6 +142,7 @@ struct Description {
     primitive: &'static str,
     parameters: Option<&'static str>,
     functions: &'static [&'static str],
+    environment: &'static str,
     /// In bits.
     classical: u32,
     /// NIST's category, 0 if a quantum computer breaks it.
@@ -159,7 +160,10 @@ impl Description {
             Algorithm::Aes256Gcm | Algorithm::XAes256Gcm | Algorithm::Cobblestone256 => {
                 Self::new("ae", Some("256"), ENCRYPTS, (256, 5))
             }
-            Algorithm::ProviderWrap => Self::new("ae", None, ENCRYPTS, (256, 5)),
+            // In the key provider, whatever that is made of.
+            Algorithm::ProviderWrap => {
+                Self { environment: "other", ..Self::new("ae", None, ENCRYPTS, (256, 5)) }
+            }
             Algorithm::XWing => Self::new("combiner", Some("X25519 and ML-KEM-768"), ENCAPSULATES, (128, 3)),
             Algorithm::MlKem768 => Self::new("kem", Some("ML-KEM-768"), ENCAPSULATES, (192, 3)),
             Algorithm::MlKem1024 => Self::new("kem", Some("ML-KEM-1024"), ENCAPSULATES, (256, 5)),
@@ -183,7 +187,7 @@ impl Description {
         functions: &'static [&'static str],
         (classical, quantum): (u32, u32),
     ) -> Self {
-        Self { primitive, parameters, functions, classical, quantum }
+        Self { primitive, parameters, functions, environment: "software-plain-ram", classical, quantum }
     }
 }
 

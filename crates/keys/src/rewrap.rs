@@ -30,10 +30,10 @@ pub struct RewrapProgress {
     pub corrupt: u64,
 }
 
-/// How the transaction of a batch ended.
-enum Batch {
-    /// So many keys were wrapped.
-    Done(u64),
+/// How the transaction of a part of a batch ended.
+enum Part {
+    /// So many keys were wrapped, and so many could not be opened.
+    Done { wrapped: u64, corrupt: u64 },
     /// Another epoch has become the active one.
     OtherEpoch,
     /// The lease was lost.
@@ -100,41 +100,60 @@ impl Hierarchy {
         Ok(true)
     }
 
-    /// Wraps a batch under the active epoch, whichever that is by then.
+    /// Wraps a batch under the active epoch, in smaller parts where others get in the way; `false` if it has to stop.
     async fn rewrap_batch(
         &self,
         (id, rows): (EpochId, &[SubjectRow]),
         lease: Option<&Lease>,
         progress: &mut RewrapProgress,
     ) -> Result<bool, KeysError> {
-        // Opened anew for each batch, since it may take longer than they may be used.
-        let from = self.epoch(id).await?;
-        let tenant = self.scope.tenant;
-        loop {
-            let to = self.epoch(self.active_epoch().await?.id).await?;
-            let (records, corrupt) = self.rewrapped(rows, &from, &to);
-            let (records, to, now) = (&records, to.key.id(), self.clock.now());
-            let write = |tx: Tx| async move {
-                if !may_go_on(&tx, lease, now).await? {
-                    return Ok(Batch::Stopped);
-                }
-                let active = epochs::find(&tx, tenant, to).await?;
-                if active.is_none_or(|row| row.state != KeyState::Active) {
-                    return Ok(Batch::OtherEpoch);
-                }
-                Ok::<_, StoreError>(Batch::Done(subjects::rewrap(&tx, tenant, id, records).await?))
-            };
-            match self.database.run_tx("rewrap_keys", write).await? {
-                Batch::Done(done) => {
-                    progress.done += done;
+        let mut parts = vec![rows];
+        while let Some(rows) = parts.pop() {
+            match self.rewrap_part(id, rows, lease).await {
+                Ok(Part::Done { wrapped, corrupt }) => {
+                    progress.done += wrapped;
                     progress.corrupt += corrupt;
-                    self.metrics.rewrapped(done);
-                    return Ok(true);
+                    self.metrics.rewrapped(wrapped);
                 }
-                Batch::OtherEpoch => drop(self.reload_active_epoch().await?),
-                Batch::Stopped => return Ok(false),
+                Ok(Part::OtherEpoch) => {
+                    self.reload_active_epoch().await?;
+                    parts.push(rows);
+                }
+                Ok(Part::Stopped) => return Ok(false),
+                Err(KeysError::Store(StoreError::Conflict { .. })) if rows.len() > 1 => {
+                    let (left, right) = rows.split_at(rows.len() / 2);
+                    parts.extend([right, left]);
+                }
+                Err(error) => return Err(error),
             }
         }
+        Ok(true)
+    }
+
+    async fn rewrap_part(
+        &self,
+        id: EpochId,
+        rows: &[SubjectRow],
+        lease: Option<&Lease>,
+    ) -> Result<Part, KeysError> {
+        // Opened anew for each part, since all together may take longer than they may be used.
+        let from = self.epoch(id).await?;
+        let to = self.epoch(self.active_epoch().await?.id).await?;
+        let (records, corrupt) = self.rewrapped(rows, &from, &to);
+        let (records, to) = (&records, to.key.id());
+        let (tenant, now) = (self.scope.tenant, self.clock.now());
+        let write = |tx: Tx| async move {
+            if !may_go_on(&tx, lease, now).await? {
+                return Ok(Part::Stopped);
+            }
+            let active = epochs::find(&tx, tenant, to).await?;
+            if active.is_none_or(|row| row.state != KeyState::Active) {
+                return Ok(Part::OtherEpoch);
+            }
+            let wrapped = subjects::rewrap(&tx, tenant, id, records).await?;
+            Ok::<_, KeysError>(Part::Done { wrapped, corrupt })
+        };
+        self.database.run_tx("rewrap_keys", write).await
     }
 
     /// The records under the new epoch, and how many keys did not open.
