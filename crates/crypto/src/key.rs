@@ -2,7 +2,7 @@
 //!
 //! A [`KeyBytes`] lives on the heap and is filled where it stands: moving it copies a pointer, so no copy stays behind
 //! in a dead stack frame. Where a library has to be handed the key by value, the frames it used are overwritten by
-//! [`overwrite_dead_stack`] afterwards.
+//! `overwrite_dead_stack` afterwards.
 
 use std::hint::black_box;
 

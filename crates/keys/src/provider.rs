@@ -11,7 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`error`] | why a provider did not do it |
-//! | [`file`] | the root keys in a file, X-Wing |
+//! | [`mod@file`] | the root keys in a file, X-Wing |
 //! | `pkcs11` | the root keys in a token, AES-256-GCM |
 //! | `vault` | the root keys in a Transit engine, AES-256-GCM |
 //! | `blocking` | work that blocks, off the async threads |

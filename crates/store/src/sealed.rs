@@ -16,13 +16,13 @@
 //! ```
 //!
 //! Promises: a cell that was changed, cut, extended, moved to another row, column or person, or put back from an older
-//! version of its row is refused with [`StoreError::Corrupt`], which names the place and the cause and never the
-//! content. A row's version must grow with each change of the row, and all its cells are sealed anew for the new one.
+//! version of its row is refused with [`Corrupt`](crate::StoreError::Corrupt), which names the place and the cause and
+//! never the content. A row's version must grow with each change of the row, and all its cells are sealed anew for the new one.
 //! What several columns say together is bound by the row's digest: [`digest`].
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`column`] | [`SealedColumn`]: one cell, or many at once |
+//! | [`mod@column`] | [`SealedColumn`]: one cell, or many at once |
 //! | [`digest`] | [`digest::DigestedRow`]: the digest over all columns of a row |
 //! | [`metrics`] | how many cells were sealed, opened and refused, and how long it took |
 //! | [`value`] | [`Sealed`] as a column type, [`Sealable`] |
