@@ -40,12 +40,13 @@ const BETTER_HTTP: [(&str, u16); 3] =
 const SECTIONS: [&str; 2] = ["## Meaning", "## What to do"];
 
 fn reasons() -> Reasons {
-    let lists: [(&str, &[Reason]); 5] = [
+    let lists: [(&str, &[Reason]); 6] = [
         ("any process", &portal_mesh::status::reason::ALL),
         ("gateway", &portal_gateway::reason::ALL),
         ("consent", portal_consent::REASONS),
         ("auth", portal_auth::REASONS),
         ("valuation", portal_valuation::REASONS),
+        ("operators' calls of any service", portal_upkeep::REASONS),
     ];
     let message = "the message names every field that is wrong, and so do the violations in its details";
     let mut reasons = Reasons::from([(INVALID_FIELD, vec![("any process", 3, message)])]);

@@ -15,6 +15,10 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-ledger", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-legacy-import", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-mesh", &["portal-core", "portal-crypto", "portal-proto"]),
+    (
+        "portal-upkeep",
+        &["portal-core", "portal-crypto", "portal-keys", "portal-mesh", "portal-proto", "portal-store"],
+    ),
     ("portal-consent", SERVICE),
     ("portal-auth", SERVICE),
     ("portal-valuation", SERVICE),
@@ -28,8 +32,16 @@ const OURS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 /// Services never depend on each other.
-const SERVICE: &[&str] =
-    &["portal-core", "portal-crypto", "portal-ledger", "portal-mesh", "portal-proto", "portal-store"];
+const SERVICE: &[&str] = &[
+    "portal-core",
+    "portal-crypto",
+    "portal-keys",
+    "portal-ledger",
+    "portal-mesh",
+    "portal-proto",
+    "portal-store",
+    "portal-upkeep",
+];
 /// All but the testkit, which no product may contain.
 const ALL: &[&str] = &[
     "portal-auth",
@@ -37,10 +49,12 @@ const ALL: &[&str] = &[
     "portal-core",
     "portal-crypto",
     "portal-gateway",
+    "portal-keys",
     "portal-ledger",
     "portal-mesh",
     "portal-proto",
     "portal-store",
+    "portal-upkeep",
     "portal-valuation",
 ];
 
@@ -49,6 +63,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("anyhow", &["portal", "portal-tests", "xtask"]),
     ("aws-lc-rs", &["portal-crypto"]),
     ("clap", &["portal"]),
+    ("croner", &["portal-upkeep"]),
     ("cryptoki", &["portal-keys"]),
     ("libcrux-ml-kem", &["portal-legacy-import"]),
     ("libcrux-sha3", &["portal-legacy-import"]),
@@ -73,6 +88,7 @@ const DATABASE: &[&str] = &[
     "portal-legacy-import",
     "portal-store",
     "portal-testkit",
+    "portal-upkeep",
     "portal-valuation",
 ];
 const RPC: &[&str] = &[
@@ -83,6 +99,7 @@ const RPC: &[&str] = &[
     "portal-proto",
     "portal-testkit",
     "portal-tests",
+    "portal-upkeep",
     "portal-valuation",
 ];
 

@@ -7,6 +7,8 @@
 //! | bytes | [`bytes`] | BLOB | `bytea` | `Vec<u8>` |
 //! | text | [`text`] | TEXT | `text` | `String` |
 //! | a count or sequence | [`integer`] | INTEGER | `bigint` | `i64` |
+//! | yes or no | [`boolean`] | 0 or 1 | `boolean` | `bool` |
+//! | a measurement | [`float`] | REAL | `double precision` | `f64` |
 //!
 //! All are NOT NULL; add `.null()` where nothing is a value.
 
@@ -35,4 +37,14 @@ pub fn text(name: impl IntoIden) -> ColumnDef {
 /// A signed 64-bit number.
 pub fn integer(name: impl IntoIden) -> ColumnDef {
     ColumnDef::new(name).big_integer().not_null().take()
+}
+
+/// Yes or no.
+pub fn boolean(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).boolean().not_null().take()
+}
+
+/// A floating-point number, 64 bits.
+pub fn float(name: impl IntoIden) -> ColumnDef {
+    ColumnDef::new(name).double().not_null().take()
 }

@@ -42,6 +42,7 @@ pub(crate) enum Pools {
 
 #[derive(Clone, Copy)]
 enum Access {
+    Batch,
     Migrate,
     Read,
     Write,
@@ -139,6 +140,24 @@ impl Database {
         E: From<StoreError>,
     {
         self.run(name, Access::Write, |conn| body(Tx::new(conn))).await
+    }
+
+    /// Runs `body` in a transaction that changes the form of many rows and not what they say: a batch of a data
+    /// migration. As [`Self::run_tx`], but on PostgreSQL at REPEATABLE READ: it gets in the way of another transaction
+    /// only over a row that both write, where a serialisable one that reads much conflicts with nearly everything.
+    ///
+    /// A batch that locks the rows it is about to change when it reads them (`FOR UPDATE SKIP LOCKED`) passes over those
+    /// that are being written, and is not overtaken on the others.
+    ///
+    /// # Errors
+    /// As [`Self::run_tx`].
+    pub async fn run_batch<T, E, F, Fut>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        F: Fn(Tx) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<StoreError>,
+    {
+        self.run(name, Access::Batch, |conn| body(Tx::new(conn))).await
     }
 
     /// Runs `body` on one unchanging state of the data. On SQLite neither readers nor the writer wait for each other.
@@ -266,6 +285,9 @@ impl Database {
         let (connection, isolation_level, access_mode, mode) = match (&self.0.pools, access) {
             // Connections to PostgreSQL are serialisable by default: saying so again costs a round trip.
             (Pools::Postgres(pool), Access::Write) => (pool, None, None, None),
+            (Pools::Postgres(pool), Access::Batch) => {
+                (pool, Some(IsolationLevel::RepeatableRead), None, None)
+            }
             (Pools::Postgres(pool), Access::Migrate) => {
                 (pool, Some(IsolationLevel::ReadCommitted), None, None)
             }
@@ -276,7 +298,7 @@ impl Database {
                 (readers, None, None, Some(SqliteTransactionMode::Deferred))
             }
             // Immediate: a transaction that starts by reading can't lose its right to write half-way.
-            (Pools::Sqlite { writer, .. }, Access::Migrate | Access::Write) => {
+            (Pools::Sqlite { writer, .. }, Access::Batch | Access::Migrate | Access::Write) => {
                 (writer, None, None, Some(SqliteTransactionMode::Immediate))
             }
         };
@@ -286,10 +308,10 @@ impl Database {
 
     async fn turn(&self, access: Access, attempt: u32) -> Turn<'_> {
         match (&self.0.pools, access) {
-            (Pools::Postgres(_), Access::Write) if attempt >= ALONE_FROM => {
+            (Pools::Postgres(_), Access::Batch | Access::Write) if attempt >= ALONE_FROM => {
                 Turn::Alone(self.0.turns.write().await)
             }
-            (Pools::Postgres(_), Access::Write) => Turn::Shared(self.0.turns.read().await),
+            (Pools::Postgres(_), Access::Batch | Access::Write) => Turn::Shared(self.0.turns.read().await),
             _ => Turn::Unneeded,
         }
     }

@@ -12,6 +12,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`bulk`] | many rows in one statement |
 //! | [`columns`] | the column types every schema uses |
 //! | [`config`] | [`DatabaseConfig`] |
 //! | [`connect`] | pools, pragmas, [`ConnectError`] |
@@ -25,6 +26,7 @@
 //! | [`tx`] | [`Tx`], [`ReadTx`], what a body is given |
 #![forbid(unsafe_code)]
 
+pub mod bulk;
 pub mod columns;
 pub mod config;
 pub mod connect;

@@ -21,7 +21,7 @@ use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, Sch
 const NAME: SealedColumn<String> = SealedColumn::new("person", "name", Padding::To64);
 const NOTE: SealedColumn<String> = SealedColumn::new("person", "note", Padding::None);
 
-mod person {
+pub mod person {
     use portal_store::Sealed;
     use sea_orm::entity::prelude::*;
 
@@ -92,6 +92,13 @@ impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![Box::new(First)]
     }
+}
+
+/// An empty table of persons.
+pub async fn prepared_persons(database: &TestDatabase) -> Database {
+    let database = database.connect().await;
+    migrate::up::<Migrations>(&database).await.unwrap();
+    database
 }
 
 /// A repository of persons, and the keys of two of them.

@@ -1,0 +1,59 @@
+//! What a service does to its own data while it is working: moves rows to new forms, and checks them.
+//!
+//! What it promises:
+//! - A data migration misses no row and moves none twice, whatever is killed and whoever writes meanwhile; until it is
+//!   committed it can be rolled back to exactly what was there.
+//! - An integrity scan reads everything and says what is wrong with which row, never what is in it.
+//! - Both are slow enough for live traffic not to notice, are done by one process at a time, and go on from the last
+//!   batch when that process is killed.
+//! - Operators steer both by calls and by commands, which do the same thing: they change a record in the database.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | `[migrations]` and `[integrity]` |
+//! | [`metrics`] | every metric of this crate |
+//! | [`migration`] | the engine of data migrations |
+//! | [`reasons`] | the reasons of errors |
+//! | [`scan`] | the engine of integrity scans |
+//! | [`schema`] | the tables of both engines |
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod metrics;
+pub mod migration;
+pub mod reasons;
+pub mod scan;
+pub mod schema;
+
+use std::sync::Arc;
+
+use portal_core::{Clock, Entropy, Workload};
+use portal_store::Database;
+
+pub use config::{IntegrityConfig, MigrationConfig};
+pub use metrics::Metrics;
+pub use reasons::REASONS;
+
+/// What the engines work with.
+#[derive(Clone)]
+pub struct Host {
+    /// Whose data it is.
+    pub service: Workload,
+    /// The database of the service, which has the tables of [`schema`].
+    pub database: Database,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Names processes and reports.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+}
+
+/// Which rows a batch or a page is about, in the order of their keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Page {
+    /// Rows after this key; `None` from the first one.
+    pub after: Option<Vec<u8>>,
+    /// How many rows at most.
+    pub limit: u32,
+}
