@@ -1,7 +1,9 @@
 //! What a process gives each service it runs, and the handle it keeps.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,8 +75,15 @@ pub struct Running {
     local_addr: SocketAddr,
     start_drain: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    last: Vec<Last>,
     drain: Duration,
 }
+
+/// Work that is done when no call is under way any more.
+type Last = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How long the last work may take.
+const LAST: Duration = Duration::from_secs(5);
 
 impl Running {
     /// A handle of `tasks`, which end after `start_drain` is sent.
@@ -85,7 +94,7 @@ impl Running {
         tasks: Vec<JoinHandle<()>>,
         drain: Duration,
     ) -> Self {
-        Self { local_addr, start_drain, tasks, drain }
+        Self { local_addr, start_drain, tasks, last: Vec::new(), drain }
     }
 
     /// Where it listens.
@@ -99,13 +108,18 @@ impl Running {
         self.tasks.push(task);
     }
 
+    /// Adds work for [`Self::stop`] to do when the calls and tasks have ended: to close what they used.
+    pub fn at_last(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.last.push(Box::pin(work));
+    }
+
     /// The drain that handlers and workers watch.
     #[must_use]
     pub fn drain(&self) -> Drain {
         Drain(self.start_drain.subscribe())
     }
 
-    /// Stops accepting, waits for the calls under way (at most the configured drain time) and ends.
+    /// Stops accepting, waits for the calls under way (at most the configured drain time), closes and ends.
     pub async fn stop(self) {
         self.start_drain.send_replace(true);
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
@@ -114,5 +128,35 @@ impl Running {
             tracing::warn!("calls were still under way at the end of the drain");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
+        if tokio::time::timeout(LAST, futures_util::future::join_all(self.last)).await.is_err() {
+            tracing::warn!("what was used could not be closed in order");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_work_is_done_when_the_tasks_have_ended() {
+        let (start, drain) = Drain::new();
+        let ended = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&ended);
+        let task = crate::task::spawn("test", async move {
+            drain.started().await;
+            ends.store(true, Ordering::SeqCst);
+        });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut running = Running::new(address, start, vec![task], Duration::from_secs(10));
+        let (done, was_done) = tokio::sync::oneshot::channel();
+        running.at_last(async move {
+            let _ = done.send(ended.load(Ordering::SeqCst));
+        });
+        running.stop().await;
+        assert_eq!(was_done.await, Ok(true));
     }
 }
