@@ -7,6 +7,7 @@ use portal_crypto::envelope::{Scope, SubjectKey};
 use portal_crypto::kdf::ServiceSecret;
 use portal_crypto::pair::PairVerifyingKey;
 use portal_crypto::row_digest::RowDigestKey;
+use portal_crypto::suite::Suites;
 use tokio::task::JoinSet;
 
 use crate::erase::{Erasure, Replayed, Shred};
@@ -50,6 +51,12 @@ impl Keys {
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.hierarchy().scope
+    }
+
+    /// Which algorithms are switched on.
+    #[must_use]
+    pub fn suites(&self) -> Suites {
+        self.hierarchy().root.suites
     }
 
     /// The secret that page tokens, token handles, the pepper and token signing keys are derived from.

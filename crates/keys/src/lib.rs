@@ -25,6 +25,7 @@
 //! | `rotate`, `rewrap`, `erase`, `statement` | what is done to keys |
 //! | `watch`, `upkeep` | what goes on in the background |
 //! | `wrapping` | keys under the root |
+//! | `replies` | [`Replies`]: the kept replies to request ids, sealed |
 //! | `store` | the rows; the only SQL |
 //! | `inventory`, `cbom` | what keys there are |
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ mod inventory;
 mod keys;
 mod metrics;
 pub mod provider;
+mod replies;
 mod rewrap;
 mod rotate;
 mod seals;
@@ -60,6 +62,7 @@ pub use inventory::{Inventory, KeyAlgorithm, KeyEntry, KeyUse};
 pub use keys::Keys;
 pub use metrics::Metrics;
 pub use provider::{Provider, ProviderError};
+pub use replies::{Replies, ReplyError, Request};
 pub use rewrap::RewrapProgress;
 pub use rotate::{RootChange, Rotation};
 pub use secrets::IndexKeys;

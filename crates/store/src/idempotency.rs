@@ -30,7 +30,7 @@ use sea_orm_migration::sea_query::{Index, Table};
 
 mod kept;
 
-pub use kept::{KeptReply, SealedReply, add_sealed_replies, drop_sealed_replies, keep, recall};
+pub use kept::{Forms, KeptReply, SealedReply, add_sealed_replies, drop_sealed_replies, keep, recall};
 
 use crate::{DatabaseFailure, StoreError, Tx, columns};
 

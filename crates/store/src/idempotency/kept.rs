@@ -14,6 +14,17 @@ use sea_orm_migration::sea_query::Table;
 use super::{IdempotencyError, Key, LIFETIME, inserted};
 use crate::{ReadTx, StoreError, Tx, columns};
 
+/// In which forms replies are kept. Both, as long as an earlier version may be asked for them that knows no sealed ones.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Forms {
+    /// In the clear and sealed.
+    Both,
+    /// In the clear alone.
+    Plain,
+    /// Sealed alone.
+    Sealed,
+}
+
 /// A reply as it is kept.
 #[derive(Clone)]
 pub struct KeptReply {
