@@ -60,13 +60,17 @@ const ALL: &[&str] = &[
 
 /// A crate of others, and those of ours that alone may depend on it.
 const OTHERS: &[(&str, &[&str])] = &[
+    ("aes-gcm", &["portal-crypto"]),
     ("anyhow", &["portal", "portal-tests", "xtask"]),
     ("aws-lc-rs", &["portal-crypto"]),
     ("clap", &["portal"]),
     ("croner", &["portal-upkeep"]),
     ("cryptoki", &["portal-keys"]),
+    ("ed25519-dalek", &["portal-crypto"]),
     ("libcrux-ml-kem", &["portal-legacy-import"]),
     ("libcrux-sha3", &["portal-legacy-import"]),
+    ("ml-dsa", &["portal-crypto"]),
+    ("ml-kem", &["portal-crypto"]),
     ("pqc_dilithium", &["portal-legacy-import"]),
     ("pqc_kyber", &["portal-legacy-import"]),
     ("rcgen", &["portal-mesh"]),

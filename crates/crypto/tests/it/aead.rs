@@ -1,3 +1,5 @@
+//! AES-256-GCM.
+
 use portal_crypto::aead::Aes256GcmKey;
 
 use crate::{array, hex, json, tests, valid};

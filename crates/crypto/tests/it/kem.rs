@@ -1,3 +1,5 @@
+//! ML-KEM and X-Wing: keys of seeds, decapsulation, which encapsulation keys are taken.
+
 use portal_crypto::kem::ml_kem::{DecapsulationKey, EncapsulationKey, ParameterSet};
 use portal_crypto::kem::x_wing;
 use serde_json::Value;

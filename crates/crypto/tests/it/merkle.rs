@@ -1,3 +1,5 @@
+//! Proofs of RFC 9162, good and bad.
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portal_crypto::merkle::TreeHead;

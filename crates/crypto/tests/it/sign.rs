@@ -1,3 +1,5 @@
+//! ML-DSA-65: keys of seeds, signatures, the JOSE forms of RFC 9964.
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portal_crypto::sign::{Algorithm, SigningKey, VerifyingKey};
