@@ -16,6 +16,7 @@
 //! | [`reasons`] | the reasons of errors |
 //! | [`scan`] | the engine of integrity scans |
 //! | [`schema`] | the tables of both engines |
+//! | [`status`] | errors of the store and the keys on the wire |
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -24,6 +25,7 @@ pub mod migration;
 pub mod reasons;
 pub mod scan;
 pub mod schema;
+pub mod status;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use portal_keys::KeysError;
 use portal_store::{ReadTx, StoreError, Tx};
 
 pub mod engine;
@@ -50,6 +51,12 @@ pub trait DataMigration: Send + Sync {
 
     /// What it changes, in a sentence.
     fn description(&self) -> &'static str;
+
+    /// Whether it can be started again after it is done, since new rows to move may come: when a key was rotated, say.
+    /// Its rows mean the same in both forms.
+    fn repeats(&self) -> bool {
+        false
+    }
 
     /// How many rows `step` has to do: without the new form for [`Step::Move`], with it for [`Step::Undo`], with the old
     /// one for [`Step::Commit`], and all for [`Step::Verify`].
@@ -109,6 +116,9 @@ impl Batch {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
+    /// The keys of the rows can't be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The two forms of a value differ.
     #[error("the old and the new form of {column} in the row {row} of {table} differ")]
     Mismatch {
@@ -129,6 +139,7 @@ impl MigrationError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::Keys(error) => error.is_retryable(),
             Self::Mismatch { .. } => false,
             Self::Store(error) => error.is_retryable(),
         }
@@ -138,6 +149,10 @@ impl MigrationError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Keys(KeysError::Disabled(_)) => reasons::ALGORITHM_DISABLED.name,
+            Self::Keys(KeysError::Erased(_)) => reasons::SUBJECT_ERASED.name,
+            Self::Keys(KeysError::Corrupt { .. } | KeysError::Missing(_)) => reasons::RECORD_UNREADABLE.name,
+            Self::Keys(_) => reasons::KEYS_UNAVAILABLE.name,
             Self::Mismatch { .. } => reasons::MIGRATION_MISMATCH.name,
             Self::Store(StoreError::Corrupt { .. }) => reasons::RECORD_UNREADABLE.name,
             Self::Store(StoreError::Disabled(_)) => reasons::ALGORITHM_DISABLED.name,

@@ -21,6 +21,12 @@ pub const DATABASE_UNAVAILABLE: Reason = Reason::new(
     "DATABASE_UNAVAILABLE",
     "the service's database does not answer; try again with the same request_id",
 );
+/// The key provider is away.
+pub const KEYS_UNAVAILABLE: Reason = Reason::new(
+    Code::Unavailable,
+    "KEYS_UNAVAILABLE",
+    "the keys of the data can't be had at the moment; try again with the same request_id",
+);
 /// The old form is gone, or is going.
 pub const MIGRATION_COMMITTED: Reason = Reason::new(
     Code::FailedPrecondition,
@@ -87,15 +93,29 @@ pub const REQUEST_ID_REUSED: Reason = Reason::new(
     "REQUEST_ID_REUSED",
     "this request_id was used for another request in the last 24 hours; choose a new one",
 );
+/// A row is not what was written.
+pub const ROW_CORRUPT: Reason = Reason::new(
+    Code::DataLoss,
+    "ROW_CORRUPT",
+    "it was changed outside of the service and is not used; an operator finds it by an integrity scan",
+);
 /// One scan at a time.
 pub const SCAN_RUNNING: Reason =
     Reason::new(Code::Aborted, "SCAN_RUNNING", "a scan is running already; ask for its report");
+
+/// The person's keys were destroyed.
+pub const SUBJECT_ERASED: Reason = Reason::new(
+    Code::NotFound,
+    "SUBJECT_ERASED",
+    "the person was erased: what was stored about them can't be read by anybody any more",
+);
 
 /// All of them, for documentation tests.
 pub const REASONS: &[Reason] = &[
     ALGORITHM_DISABLED,
     CONFLICT,
     DATABASE_UNAVAILABLE,
+    KEYS_UNAVAILABLE,
     MIGRATION_COMMITTED,
     MIGRATION_DONE,
     MIGRATION_MISMATCH,
@@ -107,5 +127,7 @@ pub const REASONS: &[Reason] = &[
     RECORD_UNREADABLE,
     REPORT_NOT_FOUND,
     REQUEST_ID_REUSED,
+    ROW_CORRUPT,
     SCAN_RUNNING,
+    SUBJECT_ERASED,
 ];

@@ -16,6 +16,7 @@
 //! | `table` | the tables of all this |
 
 use async_trait::async_trait;
+use portal_keys::KeysError;
 use portal_store::{Corruption, ReadTx, StoreError};
 
 pub mod engine;
@@ -102,6 +103,9 @@ pub struct Finding {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
+    /// The keys of the rows can't be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,6 +116,7 @@ impl ScanError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::Keys(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
         }
     }

@@ -162,7 +162,7 @@ impl Migrations {
         let migration = self.registered(name)?;
         let found = self.find(name).await?;
         let now = self.0.clock.now();
-        let record = Record { max_rows_per_second, ..found.record.start(now)? };
+        let record = Record { max_rows_per_second, ..startable(migration, found.record, now).start(now)? };
         let count = self.0.count(migration, record.step).await?;
         let progress = found.progress.count(record.step, count, now);
         let rate = self.0.config.rate(max_rows_per_second).map_or(0.0, f64::from);
@@ -202,7 +202,7 @@ impl Migrations {
             Operation::Commit => record.commit(now)?,
             Operation::Pause => record.pause(now)?,
             Operation::RollBack => record.roll_back(now)?,
-            Operation::Start { .. } => record.start(now)?,
+            Operation::Start { .. } => startable(migration, record, now).start(now)?,
             Operation::Verify => record.verify(now)?,
         };
         if let Operation::Start { max_rows_per_second } = operation {
@@ -253,6 +253,11 @@ impl Inner {
     ) -> Result<u64, MigrationError> {
         self.database.read("count_migration", |tx| async move { migration.count(&tx, step).await }).await
     }
+}
+
+/// What a start begins with: one that repeats begins anew when it is done.
+fn startable(migration: &dyn DataMigration, record: Record, now: Timestamp) -> Record {
+    if migration.repeats() && record.state == State::Done { Record::pending(&record.name, now) } else { record }
 }
 
 async fn view(tx: &ReadTx, migration: &dyn DataMigration) -> Result<Migration, StoreError> {

@@ -9,6 +9,7 @@
 //! on there is no way back.
 
 use portal_core::Timestamp;
+use portal_store::idempotency::Forms;
 
 /// The state of a data migration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -56,6 +57,17 @@ pub enum Mode {
     Both,
     /// The new form alone. It stays like this: a service may remember it.
     New,
+}
+
+/// In which forms replies to request ids are kept.
+impl From<Mode> for Forms {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Old => Self::Plain,
+            Mode::Both => Self::Both,
+            Mode::New => Self::Sealed,
+        }
+    }
 }
 
 /// The record of a migration without its progress: changes when its state does.
