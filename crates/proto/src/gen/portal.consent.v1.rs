@@ -90,7 +90,8 @@ pub struct ConsentEvent {
     /// How the will was expressed.
     #[prost(enumeration = "IndicationMethod", tag = "11")]
     pub method: i32,
-    /// Reason the subject gave, if any. Shown only to the subject and to officers.
+    /// Reason the subject gave, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
+    /// the key that it was sealed under is destroyed, and nobody can read it any more.
     #[prost(string, tag = "12")]
     pub reason: ::prost::alloc::string::String,
     /// Account or client that made the call: the subject itself or who recorded on its behalf.
@@ -1380,6 +1381,7 @@ pub mod consent_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Lists consents, the latest change first. Without a subject_id only officers may ask.
+        /// Corrupt rows are left out of this and every other list; the header portal-rows-withheld of the reply counts them.
         pub async fn list_consents(
             &mut self,
             request: impl tonic::IntoRequest<super::ListConsentsRequest>,
@@ -1565,6 +1567,7 @@ pub mod consent_service_server {
             Err(crate::edge::not_implemented())
         }
         /// Lists consents, the latest change first. Without a subject_id only officers may ask.
+        /// Corrupt rows are left out of this and every other list; the header portal-rows-withheld of the reply counts them.
         async fn list_consents(
             &self,
             request: tonic::Request<super::ListConsentsRequest>,
@@ -2331,6 +2334,9 @@ pub enum Reason {
     RecipientNotCovered = 13,
     /// Denied: the consent was not in force yet at the asked time.
     NotYetGiven = 14,
+    /// Denied: a stored record that the answer would rest on is not what was written. One question of a batch is answered
+    /// so; CheckConsent answers DATA_LOSS instead.
+    RecordCorrupt = 15,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2354,6 +2360,7 @@ impl Reason {
             Self::PersonalDataNotCovered => "REASON_PERSONAL_DATA_NOT_COVERED",
             Self::RecipientNotCovered => "REASON_RECIPIENT_NOT_COVERED",
             Self::NotYetGiven => "REASON_NOT_YET_GIVEN",
+            Self::RecordCorrupt => "REASON_RECORD_CORRUPT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2374,6 +2381,7 @@ impl Reason {
             "REASON_PERSONAL_DATA_NOT_COVERED" => Some(Self::PersonalDataNotCovered),
             "REASON_RECIPIENT_NOT_COVERED" => Some(Self::RecipientNotCovered),
             "REASON_NOT_YET_GIVEN" => Some(Self::NotYetGiven),
+            "REASON_RECORD_CORRUPT" => Some(Self::RecordCorrupt),
             _ => None,
         }
     }
@@ -2460,7 +2468,8 @@ pub mod decision_service_client {
             self
         }
         /// Decides one question. An unknown subject or purpose is a DENY with its reason, not an error.
-        /// Errors: INVALID_ARGUMENT names the field, UNAVAILABLE (state not fresh enough to decide).
+        /// Errors: INVALID_ARGUMENT names the field, UNAVAILABLE (state not fresh enough to decide), DATA_LOSS (a record that
+        /// the answer would rest on is corrupt).
         pub async fn check_consent(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckConsentRequest>,
@@ -2488,7 +2497,7 @@ pub mod decision_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Decides up to 1,000 questions on one state of the data.
-        /// Errors: as CheckConsent; INVALID_ARGUMENT (more than 1,000).
+        /// Errors: as CheckConsent, but for DATA_LOSS, which is a DENY of that question; INVALID_ARGUMENT (more than 1,000).
         pub async fn batch_check_consents(
             &mut self,
             request: impl tonic::IntoRequest<super::BatchCheckConsentsRequest>,
@@ -2565,7 +2574,8 @@ pub mod decision_service_server {
     #[async_trait]
     pub trait DecisionService: std::marker::Send + std::marker::Sync + 'static {
         /// Decides one question. An unknown subject or purpose is a DENY with its reason, not an error.
-        /// Errors: INVALID_ARGUMENT names the field, UNAVAILABLE (state not fresh enough to decide).
+        /// Errors: INVALID_ARGUMENT names the field, UNAVAILABLE (state not fresh enough to decide), DATA_LOSS (a record that
+        /// the answer would rest on is corrupt).
         async fn check_consent(
             &self,
             request: tonic::Request<super::CheckConsentRequest>,
@@ -2576,7 +2586,7 @@ pub mod decision_service_server {
             Err(crate::edge::not_implemented())
         }
         /// Decides up to 1,000 questions on one state of the data.
-        /// Errors: as CheckConsent; INVALID_ARGUMENT (more than 1,000).
+        /// Errors: as CheckConsent, but for DATA_LOSS, which is a DENY of that question; INVALID_ARGUMENT (more than 1,000).
         async fn batch_check_consents(
             &self,
             request: tonic::Request<super::BatchCheckConsentsRequest>,

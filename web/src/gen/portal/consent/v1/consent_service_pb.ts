@@ -919,6 +919,7 @@ export const ConsentService: GenService<{
   },
   /**
    * Lists consents, the latest change first. Without a subject_id only officers may ask.
+   * Corrupt rows are left out of this and every other list; the header portal-rows-withheld of the reply counts them.
    *
    * @generated from rpc portal.consent.v1.ConsentService.ListConsents
    */

@@ -233,7 +233,8 @@ export type ConsentEvent = Message<"portal.consent.v1.ConsentEvent"> & {
   method: IndicationMethod;
 
   /**
-   * Reason the subject gave, if any. Shown only to the subject and to officers.
+   * Reason the subject gave, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
+   * the key that it was sealed under is destroyed, and nobody can read it any more.
    *
    * @generated from field: string reason = 12;
    */
