@@ -1,16 +1,22 @@
 //! The use cases. Each is one transaction: load → decide → save → append, with the reply to a request id beside them.
 //!
-//! Invariant: a use case is reached with a permit only, and reads the clock once.
+//! Invariants: a use case is reached with a permit only, and reads the clock once; keys are fetched before the
+//! transaction that seals and after the one that reads, so that none waits for keys while it holds the database.
 
 use std::sync::Arc;
 
+use portal_core::id::SubjectId;
 use portal_core::{Clock, Entropy, Timestamp};
+use portal_crypto::envelope::SubjectKey;
 use portal_crypto::hash::sha256;
-use portal_store::idempotency::{self, Key};
+use portal_keys::{Keys, Replies};
+use portal_store::idempotency::{self, Forms, KeptReply, Key};
 use portal_store::{Database, StoreError, Tx};
+use portal_upkeep::migration::Mode;
 
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::store::{Seals, Writing};
 
 pub(crate) mod consents;
 pub(crate) mod decisions;
@@ -22,6 +28,9 @@ mod canonical;
 /// What the use cases work with.
 pub(crate) struct App {
     pub(crate) database: Database,
+    pub(crate) keys: Keys,
+    pub(crate) seals: Seals,
+    pub(crate) replies: Replies,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
@@ -41,6 +50,21 @@ pub(crate) enum Answer<T> {
     Replayed(Vec<u8>),
 }
 
+/// What a transaction comes to: a change, or a reply that is not opened yet.
+enum Done<T> {
+    Fresh(T),
+    Kept(KeptReply),
+}
+
+/// A change that is asked for.
+struct Change<'a, T> {
+    /// Its request id, if it has one.
+    once: Option<&'a Once<T>>,
+    /// The key of the person it is about, if something of it is sealed under that.
+    key: Option<Arc<SubjectKey>>,
+    now: Timestamp,
+}
+
 impl<T> Once<T> {
     /// For the request of `key` whose canonical content is `content`.
     pub(crate) fn new(key: Key, content: &[u8], encode: fn(&T) -> Vec<u8>) -> Self {
@@ -48,22 +72,61 @@ impl<T> Once<T> {
     }
 }
 
-/// The reply that was kept for the request, if it has an id and was made before.
-async fn replay<T>(tx: &Tx, once: Option<&Once<T>>, now: Timestamp) -> Result<Option<Answer<T>>, Error> {
-    let Some(once) = once else { return Ok(None) };
-    let reply = idempotency::replay(tx, &once.key, &once.hash, now).await?;
-    Ok(reply.map(Answer::Replayed))
-}
-
-/// Keeps the reply for the request, if it has an id.
-async fn answer<T>(tx: &Tx, once: Option<&Once<T>>, value: T, now: Timestamp) -> Result<Answer<T>, Error> {
-    if let Some(once) = once {
-        idempotency::remember(tx, &once.key, &once.hash, &(once.encode)(&value), now).await?;
+impl<T> Change<'_, T> {
+    /// The reply that was kept for the request, if it has an id and was made before.
+    async fn kept(&self, tx: &Tx) -> Result<Option<Done<T>>, Error> {
+        let Some(once) = self.once else { return Ok(None) };
+        let reply = idempotency::recall(tx, &once.key, &once.hash, self.now).await?;
+        Ok(reply.map(Done::Kept))
     }
-    Ok(Answer::Fresh(value))
+
+    /// Keeps the reply for the request, if it has an id.
+    async fn done(&self, tx: &Writing<'_>, replies: &Replies, value: T) -> Result<Done<T>, Error> {
+        if let Some(once) = self.once {
+            let forms = match tx.mode() {
+                Mode::Old => Forms::Plain,
+                Mode::Both => Forms::Both,
+                Mode::New => Forms::Sealed,
+            };
+            let reply = (once.encode)(&value);
+            let kept = replies.seal((&once.key, &once.hash), self.key.as_deref(), &reply, forms)?;
+            idempotency::keep(tx.tx(), &once.key, &once.hash, &kept, self.now).await?;
+        }
+        Ok(Done::Fresh(value))
+    }
+
+    /// The answer, with a kept reply opened.
+    async fn answer(&self, replies: &Replies, done: Done<T>) -> Result<Answer<T>, Error> {
+        match (done, self.once) {
+            (Done::Fresh(value), _) => Ok(Answer::Fresh(value)),
+            (Done::Kept(kept), None) => Ok(Answer::Replayed(kept.plain)),
+            (Done::Kept(kept), Some(once)) => {
+                Ok(Answer::Replayed(replies.open((&once.key, &once.hash), kept).await?))
+            }
+        }
+    }
 }
 
 impl App {
+    /// A change about nobody, asked for at this moment.
+    fn change<'a, T>(&self, once: Option<&'a Once<T>>) -> Change<'a, T> {
+        Change { once, key: None, now: self.clock.now() }
+    }
+
+    /// A change about `subject`, asked for at this moment. `seals` says whether it has something to be sealed beside a
+    /// kept reply.
+    async fn change_of<'a, T>(
+        &self,
+        subject: SubjectId,
+        once: Option<&'a Once<T>>,
+        seals: bool,
+    ) -> Result<Change<'a, T>, Error> {
+        let now = self.clock.now();
+        let needs_key = seals || once.is_some();
+        let key = if needs_key { Some(self.keys.subject_or_new(subject).await?) } else { None };
+        Ok(Change { once, key, now })
+    }
+
     /// Forgets replies that are no longer valid.
     pub(crate) async fn purge(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();

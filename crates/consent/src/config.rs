@@ -1,7 +1,9 @@
 //! The configuration of the consent service: the sections that every service has, and nothing of its own yet.
 
-use portal_mesh::config::{IdentityConfig, SecretsConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_keys::KeysConfig;
+use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use portal_store::DatabaseConfig;
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
 
 /// Configuration of the consent service. Unknown keys are errors.
@@ -14,10 +16,16 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Its database.
     pub database: DatabaseConfig,
-    /// Its secret.
-    pub secrets: SecretsConfig,
+    /// Its keys, which have a database of their own.
+    pub keys: KeysConfig,
     /// Where auth is, which has the keys of tokens.
     pub upstreams: UpstreamsConfig,
+    /// How fast data migrations run.
+    #[serde(default)]
+    pub migrations: MigrationConfig,
+    /// When its data is checked, and how fast.
+    #[serde(default)]
+    pub integrity: IntegrityConfig,
     /// What is logged; read by the process.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

@@ -1,12 +1,16 @@
 //! What can go wrong in a use case, one variant per cause; and at start-up.
 
+use std::sync::Arc;
+
 use portal_core::Invalid;
+use portal_keys::{KeysError, ReplyError};
 use portal_mesh::config::ConfigError;
 use portal_mesh::identity::IdentityError;
 use portal_mesh::server::ServeError;
 use portal_store::idempotency::IdempotencyError;
 use portal_store::migrate::MigrateError;
 use portal_store::{ConnectError, StoreError};
+use portal_upkeep::migration::MigrationError;
 
 use crate::domain::consent::ConsentError;
 use crate::domain::life::LifeError;
@@ -35,9 +39,15 @@ pub(crate) enum Error {
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
+    /// The key of a person can't be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
+    /// A record that the answer rests on is corrupt.
+    #[error("a record is corrupt")]
+    Unreadable(#[source] Arc<StoreError>),
     /// A notice can't be published before its purposes.
     #[error("a purpose of the notice is not published")]
     UnpublishedPurpose,
@@ -48,6 +58,15 @@ impl From<IdempotencyError> for Error {
         match error {
             IdempotencyError::Mismatch => Self::RequestIdReused,
             IdempotencyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ReplyError> for Error {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::Keys(error) => Self::Keys(error),
+            ReplyError::Store(error) => Self::Store(error),
         }
     }
 }
@@ -64,9 +83,15 @@ pub enum StartError {
     /// The workload certificate can't be used.
     #[error("the workload certificate can't be used")]
     Identity(#[from] IdentityError),
+    /// The keys can't be opened.
+    #[error("the keys can't be opened")]
+    Keys(#[from] KeysError),
     /// The schema can't be brought up to date.
     #[error("the schema can't be brought up to date")]
     Migrate(#[from] MigrateError),
+    /// The data migrations can't be looked at.
+    #[error("the data migrations can't be looked at")]
+    Settle(#[from] MigrationError),
     /// The address can't be served.
     #[error("the server can't start")]
     Serve(#[from] ServeError),

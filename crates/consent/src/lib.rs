@@ -7,6 +7,8 @@
 //! - Withdrawing is never blocked: it asks for neither purpose nor notice.
 //! - A published revision never changes; a notice is published with the SHA-384 of its canonical form.
 //! - A check answers DENY in doubt. What was given ends by itself: expiry is judged at the time of the question.
+//! - What subjects say and prove, and kept replies about them, are sealed under their own keys; what was not written here
+//!   is not believed: a row whose digest is wrong is refused, in a list left out and counted, and the rest goes on.
 //!
 //! | module | holds |
 //! |---|---|

@@ -69,6 +69,7 @@ const fn name(reason: Reason) -> &'static str {
         Reason::PurposeArchived => "purpose_archived",
         Reason::PurposeUnknown => "purpose_unknown",
         Reason::RecipientNotCovered => "recipient_not_covered",
+        Reason::RecordCorrupt => "record_corrupt",
         Reason::RevisionOutdated => "revision_outdated",
     }
 }

@@ -3,12 +3,13 @@
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m0001_consents;
+mod m0002_sealed_columns;
 
 /// The migrations of the consent service's database.
 pub struct Migrations;
 
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_consents::Migration)]
+        vec![Box::new(m0001_consents::Migration), Box::new(m0002_sealed_columns::Migration)]
     }
 }

@@ -1,17 +1,27 @@
 //! The service's rows: concrete functions over a transaction, domain types in and out.
 //!
-//! Invariants: models do not leave this module; a row that does not hold what its column promises is a typed error; an
-//! update that does not hit exactly the row it was meant for is one too.
+//! Invariants: models do not leave this module; a row that does not hold what its column promises, or not what was
+//! written, is a typed error; in a list it is left out and counted; an update that does not hit exactly the row it was
+//! meant for is an error too.
+//!
+//! What is personal is sealed under the key of its subject. Functions are given the key: nothing here waits for one.
 
 use portal_core::Timestamp;
+use portal_store::StoreError;
 
 pub(crate) mod consents;
 pub(crate) mod decisions;
+pub(crate) mod events;
+pub(crate) mod moving;
 pub(crate) mod notices;
 pub(crate) mod purposes;
+pub(crate) mod scanned;
 
 mod entity;
 mod rows;
+mod seals;
+
+pub(crate) use seals::{Reading, Seals, Writing};
 
 /// Which revision of a purpose or notice is meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,16 +78,62 @@ pub(crate) struct EventPosition {
 #[derive(Clone, Debug)]
 pub(crate) struct Page<T, P> {
     pub(crate) items: Vec<T>,
+    /// How many rows of the page are left out, because they are corrupt.
+    pub(crate) withheld: usize,
     pub(crate) next: Option<P>,
 }
 
 impl<T, P> Page<T, P> {
-    /// Of up to one more than `size` items.
-    fn cut(mut items: Vec<T>, size: u32, position: impl Fn(&T) -> P) -> Self {
+    /// Of up to one row more than `size`, each of which `read` reads. Where the next page begins, a corrupt row says as
+    /// well as any other.
+    fn cut<M>(
+        mut rows: Vec<M>,
+        size: u32,
+        position: impl Fn(&M) -> P,
+        read: impl FnMut(M) -> Result<T, StoreError>,
+    ) -> Result<Self, StoreError> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let more = items.len() > size;
-        items.truncate(size);
-        let next = if more { items.last().map(position) } else { None };
-        Self { items, next }
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next = if more { rows.last().map(position) } else { None };
+        let mut page = Self { items: Vec::with_capacity(rows.len()), withheld: 0, next };
+        for row in rows.into_iter().map(read) {
+            let row = page.sound(row)?;
+            page.items.extend(row);
+        }
+        Ok(page)
+    }
+
+    /// The row, unless it is corrupt.
+    fn sound<U>(&mut self, row: Result<U, StoreError>) -> Result<Option<U>, StoreError> {
+        let row = sound(row)?;
+        self.withheld += usize::from(row.is_none());
+        Ok(row)
+    }
+
+    /// The page with each item read on by `read`.
+    pub(crate) fn try_map<U, E: From<StoreError>>(
+        self,
+        read: impl Fn(T) -> Result<Result<U, StoreError>, E>,
+    ) -> Result<Page<U, P>, E> {
+        let Self { items, withheld, next } = self;
+        let mut page = Page { items: Vec::with_capacity(items.len()), withheld, next };
+        for item in items {
+            let row = page.sound(read(item)?)?;
+            page.items.extend(row);
+        }
+        Ok(page)
+    }
+}
+
+/// What was read, unless the row is corrupt, which is logged.
+fn sound<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "a corrupt row is left out");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -3,14 +3,13 @@
 use portal_core::PageSize;
 use portal_core::id::{Id, NoticeId, PurposeId};
 use portal_mesh::Permit;
-use portal_store::Tx;
 
-use super::{Answer, App, Once, answer, canonical, replay};
+use super::{Answer, App, Once, canonical};
 use crate::domain::life::{Life, State};
 use crate::domain::notice::{Notice, Patch, Text};
 use crate::error::Error;
 use crate::service::policy::{CreateNotice, GetNotice, ListNotices, PublishNotice, UpdateNotice};
-use crate::store::{Page, View, Which, notices, purposes};
+use crate::store::{Page, Reading, View, Which, notices, purposes};
 
 /// One notice, and the version of it that was read.
 #[derive(Clone, Copy, Debug)]
@@ -35,20 +34,23 @@ impl App {
         text: Text,
         once: Option<Once<Notice>>,
     ) -> Result<Answer<Notice>, Error> {
-        let now = self.clock.now();
+        let change = &self.change(once.as_ref());
+        let now = change.now;
         let id = NoticeId::generate(now, &*self.entropy);
         let notice = &Notice { id, life: Life::begin(now), revision: 1, text, content_hash: None };
-        let once = once.as_ref();
-        self.database
+        let done = self
+            .database
             .run_tx("create_notice", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 purposes_exist(&tx, &notice.text).await?;
                 notices::insert(&tx, notice).await?;
-                answer(&tx, once, notice.clone(), now).await
+                change.done(&tx, &self.replies, notice.clone()).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 
     pub(crate) async fn notice(
@@ -59,6 +61,7 @@ impl App {
     ) -> Result<Notice, Error> {
         self.database
             .read("get_notice", |tx| async move {
+                let tx = self.seals.reading(&tx).await?;
                 notices::find(&tx, id, which).await?.ok_or(Error::NoticeNotFound)
             })
             .await
@@ -71,10 +74,10 @@ impl App {
     ) -> Result<Page<Notice, NoticeId>, Error> {
         let Query { view, purpose, after, size } = query;
         self.database
-            .read(
-                "list_notices",
-                |tx| async move { Ok(notices::page(&tx, view, purpose, after, size).await?) },
-            )
+            .read("list_notices", |tx| async move {
+                let tx = self.seals.reading(&tx).await?;
+                Ok(notices::page(&tx, view, purpose, after, size).await?)
+            })
             .await
     }
 
@@ -85,13 +88,15 @@ impl App {
         patch: Patch,
         once: Option<Once<Notice>>,
     ) -> Result<Answer<Notice>, Error> {
-        let now = self.clock.now();
-        let (patch, once) = (&patch, once.as_ref());
-        self.database
+        let change = &self.change(once.as_ref());
+        let (patch, now) = (&patch, change.now);
+        let done = self
+            .database
             .run_tx("update_notice", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 let notice = newest(&tx, target.id).await?;
                 let (life, draft) = notice.life.edit(target.etag, now)?;
                 let text = notice.text.with(patch.clone());
@@ -99,9 +104,10 @@ impl App {
                 let notice = Notice { id: target.id, life, revision, text, content_hash: None };
                 purposes_exist(&tx, &notice.text).await?;
                 notices::save_draft(&tx, &notice, draft).await?;
-                answer(&tx, once, notice, now).await
+                change.done(&tx, &self.replies, notice).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 
     pub(crate) async fn publish_notice(
@@ -110,13 +116,15 @@ impl App {
         target: Target,
         once: Option<Once<Notice>>,
     ) -> Result<Answer<Notice>, Error> {
-        let now = self.clock.now();
-        let once = once.as_ref();
-        self.database
+        let change = &self.change(once.as_ref());
+        let now = change.now;
+        let done = self
+            .database
             .run_tx("publish_notice", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 let notice = newest(&tx, target.id).await?;
                 let life = notice.life.publish(target.etag, now)?;
                 let lives = purposes::lives(&tx, &notice.text.purposes).await?;
@@ -132,17 +140,18 @@ impl App {
                 let content_hash = Some(canonical::content_hash(&notice.text).to_vec());
                 let notice = Notice { life, content_hash, ..notice };
                 notices::save_published(&tx, &notice).await?;
-                answer(&tx, once, notice, now).await
+                change.done(&tx, &self.replies, notice).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 }
 
-async fn newest(tx: &Tx, id: NoticeId) -> Result<Notice, Error> {
+async fn newest(tx: &Reading<'_>, id: NoticeId) -> Result<Notice, Error> {
     notices::find(tx, id, Which::Newest).await?.ok_or(Error::NoticeNotFound)
 }
 
-async fn purposes_exist(tx: &Tx, text: &Text) -> Result<(), Error> {
+async fn purposes_exist(tx: &Reading<'_>, text: &Text) -> Result<(), Error> {
     let existing = purposes::existing(tx, &text.purposes).await?;
     if text.purposes.iter().all(|id| existing.contains(id)) { Ok(()) } else { Err(Error::PurposeNotFound) }
 }

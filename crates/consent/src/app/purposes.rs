@@ -4,14 +4,14 @@ use portal_core::PageSize;
 use portal_core::id::{Id, PurposeId};
 use portal_mesh::Permit;
 
-use super::{Answer, App, Once, answer, replay};
+use super::{Answer, App, Once};
 use crate::domain::life::Life;
 use crate::domain::purpose::{Patch, Purpose, Terms};
 use crate::error::Error;
 use crate::service::policy::{
     ArchivePurpose, CreatePurpose, GetPurpose, ListPurposes, PublishPurpose, UpdatePurpose,
 };
-use crate::store::{Page, View, Which, purposes};
+use crate::store::{Page, Reading, View, Which, purposes};
 
 /// One purpose, and the version of it that was read.
 #[derive(Clone, Copy, Debug)]
@@ -27,19 +27,22 @@ impl App {
         terms: Terms,
         once: Option<Once<Purpose>>,
     ) -> Result<Answer<Purpose>, Error> {
-        let now = self.clock.now();
+        let change = &self.change(once.as_ref());
+        let now = change.now;
         let id = PurposeId::generate(now, &*self.entropy);
         let purpose = &Purpose { id, life: Life::begin(now), revision: 1, terms };
-        let once = once.as_ref();
-        self.database
+        let done = self
+            .database
             .run_tx("create_purpose", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 purposes::insert(&tx, purpose).await?;
-                answer(&tx, once, purpose.clone(), now).await
+                change.done(&tx, &self.replies, purpose.clone()).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 
     pub(crate) async fn purpose(
@@ -50,6 +53,7 @@ impl App {
     ) -> Result<Purpose, Error> {
         self.database
             .read("get_purpose", |tx| async move {
+                let tx = self.seals.reading(&tx).await?;
                 purposes::find(&tx, id, which).await?.ok_or(Error::PurposeNotFound)
             })
             .await
@@ -63,7 +67,10 @@ impl App {
         size: PageSize,
     ) -> Result<Page<Purpose, PurposeId>, Error> {
         self.database
-            .read("list_purposes", |tx| async move { Ok(purposes::page(&tx, view, after, size).await?) })
+            .read("list_purposes", |tx| async move {
+                let tx = self.seals.reading(&tx).await?;
+                Ok(purposes::page(&tx, view, after, size).await?)
+            })
             .await
     }
 
@@ -74,21 +81,24 @@ impl App {
         patch: Patch,
         once: Option<Once<Purpose>>,
     ) -> Result<Answer<Purpose>, Error> {
-        let now = self.clock.now();
-        let (patch, once) = (&patch, once.as_ref());
-        self.database
+        let change = &self.change(once.as_ref());
+        let (patch, now) = (&patch, change.now);
+        let done = self
+            .database
             .run_tx("update_purpose", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 let purpose = newest(&tx, target.id).await?;
                 let (life, draft) = purpose.life.edit(target.etag, now)?;
                 let terms = purpose.terms.with(patch.clone());
                 let purpose = Purpose { id: target.id, life, revision: life.facts().newest, terms };
                 purposes::save_draft(&tx, &purpose, draft).await?;
-                answer(&tx, once, purpose, now).await
+                change.done(&tx, &self.replies, purpose).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 
     pub(crate) async fn publish_purpose(
@@ -97,19 +107,22 @@ impl App {
         target: Target,
         once: Option<Once<Purpose>>,
     ) -> Result<Answer<Purpose>, Error> {
-        let now = self.clock.now();
-        let once = once.as_ref();
-        self.database
+        let change = &self.change(once.as_ref());
+        let now = change.now;
+        let done = self
+            .database
             .run_tx("publish_purpose", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 let purpose = newest(&tx, target.id).await?;
                 let purpose = Purpose { life: purpose.life.publish(target.etag, now)?, ..purpose };
                 purposes::save_published(&tx, &purpose).await?;
-                answer(&tx, once, purpose, now).await
+                change.done(&tx, &self.replies, purpose).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 
     pub(crate) async fn archive_purpose(
@@ -118,24 +131,27 @@ impl App {
         target: Target,
         once: Option<Once<Purpose>>,
     ) -> Result<Answer<Purpose>, Error> {
-        let now = self.clock.now();
-        let once = once.as_ref();
-        self.database
+        let change = &self.change(once.as_ref());
+        let now = change.now;
+        let done = self
+            .database
             .run_tx("archive_purpose", |tx| async move {
-                if let Some(answer) = replay(&tx, once, now).await? {
-                    return Ok(answer);
+                if let Some(kept) = change.kept(&tx).await? {
+                    return Ok(kept);
                 }
+                let tx = self.seals.writing(&tx).await?;
                 let before = newest(&tx, target.id).await?;
                 let purpose = Purpose { life: before.life.archive(target.etag, now)?, ..before };
                 if purpose.life != before.life {
                     purposes::save_life(&tx, &purpose).await?;
                 }
-                answer(&tx, once, purpose, now).await
+                change.done(&tx, &self.replies, purpose).await
             })
-            .await
+            .await?;
+        change.answer(&self.replies, done).await
     }
 }
 
-async fn newest(tx: &portal_store::Tx, id: PurposeId) -> Result<Purpose, Error> {
+async fn newest(tx: &Reading<'_>, id: PurposeId) -> Result<Purpose, Error> {
     purposes::find(tx, id, Which::Newest).await?.ok_or(Error::PurposeNotFound)
 }

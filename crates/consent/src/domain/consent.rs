@@ -318,6 +318,8 @@ impl Indication {
 }
 
 impl EvidenceKind {
+    const ALL: [Self; 5] = [Self::Delegation, Self::Form, Self::Log, Self::Recording, Self::Screenshot];
+
     /// The name in the database.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -327,6 +329,10 @@ impl EvidenceKind {
             Self::Recording => "recording",
             Self::Screenshot => "screenshot",
         }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) enum Reason {
     PurposeArchived,
     PurposeUnknown,
     RecipientNotCovered,
+    /// A record that the answer would rest on is not what was written.
+    RecordCorrupt,
     RevisionOutdated,
 }
 
@@ -85,6 +87,13 @@ pub(crate) struct Answer {
     /// At the asked time.
     pub(crate) status: Status,
     pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Answer {
+    /// The answer when a record is corrupt that it would rest on.
+    pub(crate) const fn corrupt() -> Self {
+        Self { reason: Reason::RecordCorrupt, consent: None, status: Status::Unknown, expires_at: None }
+    }
 }
 
 impl Reason {

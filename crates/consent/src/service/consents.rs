@@ -6,6 +6,7 @@ use portal_mesh::status::reason;
 use portal_mesh::{Caller, Permit};
 use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::consent_service_server::ConsentService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -15,8 +16,9 @@ use super::policy::{
     WithdrawConsent,
 };
 use super::{Edge, has_role, refused, respond};
-use crate::app::consents::Seen;
-use crate::store::consents::EventsOf;
+use crate::app::Answer;
+use crate::app::consents::{Withdrawn, Words};
+use crate::store::events::EventsOf;
 
 #[tonic::async_trait]
 impl ConsentService for Edge {
@@ -84,12 +86,13 @@ impl ConsentService for Edge {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
-        let encode = |withdrawn: &Vec<Seen>| convert::replies(withdrawn).encode_to_vec();
+        let encode = |withdrawn: &Withdrawn| convert::replies(withdrawn).encode_to_vec();
         let once = once::<WithdrawAllConsents, _>(&caller, &request.request_id, content, encode);
         let ((subject, reason), once) = both(convert::withdraw_all(request), once).map_err(refused)?;
         let permit = caller.permit_for::<WithdrawAllConsents>(subject)?;
         let answer = self.app.withdraw_all(&permit, subject, reason, once).await?;
-        respond(answer, |withdrawn| convert::replies(withdrawn))
+        let rows = if let Answer::Fresh(withdrawn) = &answer { withdrawn.withheld } else { 0 };
+        Ok(withheld(respond(answer, convert::replies)?, rows))
     }
 
     async fn get_consent(
@@ -124,10 +127,11 @@ impl ConsentService for Edge {
         let page = both(PageSize::parse(request.page_size), pages.open(&request.page_token));
         let (size, after) = page.map_err(refused)?;
         let page = self.app.consents(&permit, filter, after.and_then(convert::parse_position), size).await?;
-        Ok(Response::new(pb::ListConsentsResponse {
+        let response = pb::ListConsentsResponse {
             consents: page.items.iter().map(convert::message).collect(),
             next_page_token: pages.seal(page.next.map(convert::position)),
-        }))
+        };
+        Ok(withheld(Response::new(response), page.withheld))
     }
 
     async fn list_consent_events(
@@ -152,13 +156,14 @@ impl ConsentService for Edge {
         let page = both(PageSize::parse(request.page_size), pages.open(&request.page_token));
         let (size, after) = page.map_err(refused)?;
         let after = after.and_then(convert::parse_event_position);
-        let page = self.app.consent_events(&permit, of, after, size).await?;
         let own = caller.user().is_some_and(|user| user.subject == subject);
-        let with_reason = own || has_role(&caller, Role::Officer);
-        Ok(Response::new(pb::ListConsentEventsResponse {
-            events: page.items.into_iter().map(|event| convert::event(event, with_reason)).collect(),
+        let words = if own || has_role(&caller, Role::Officer) { Words::Shown } else { Words::Withheld };
+        let page = self.app.consent_events(&permit, (of, words), after, size).await?;
+        let response = pb::ListConsentEventsResponse {
+            events: page.items.into_iter().map(|event| convert::event(event, words)).collect(),
             next_page_token: pages.seal(page.next.map(convert::event_position)),
-        }))
+        };
+        Ok(withheld(Response::new(response), page.withheld))
     }
 }
 

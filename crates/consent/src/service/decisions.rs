@@ -9,6 +9,8 @@ use tonic::{Request, Response, Status};
 use super::convert::decisions as convert;
 use super::policy::{BatchCheckConsents, CheckConsent};
 use super::{Edge, refused};
+use crate::domain::decision::Answer;
+use crate::error::Error;
 
 #[tonic::async_trait]
 impl DecisionService for Edge {
@@ -21,8 +23,8 @@ impl DecisionService for Edge {
         let question = convert::question(request.into_inner(), now).map_err(refused)?;
         let permit = caller.permit_for::<CheckConsent>(question.subject)?;
         let answers = self.app.check(&permit, vec![question], now).await?;
-        let answer = answers.first().ok_or_else(|| reason::INTERNAL.status())?;
-        Ok(Response::new(convert::message(answer)))
+        let answer = answers.into_iter().next().ok_or_else(|| reason::INTERNAL.status())?;
+        Ok(Response::new(convert::message(&answer.map_err(Error::Unreadable)?)))
     }
 
     async fn batch_check_consents(
@@ -35,8 +37,10 @@ impl DecisionService for Edge {
         let questions = convert::questions(request.into_inner(), now).map_err(refused)?;
         questions.iter().try_for_each(|question| permit.covers(question.subject))?;
         let answers = self.app.check(&permit, questions, now).await?;
+        // An error would deny all of them; one corrupt record denies what rests on it.
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Answer::corrupt()));
         Ok(Response::new(pb::BatchCheckConsentsResponse {
-            responses: answers.iter().map(convert::message).collect(),
+            responses: answers.map(|answer| convert::message(&answer)).collect(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use portal_core::id::{Id, NoticeId};
 use portal_mesh::Caller;
 use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::notice_service_server::NoticeService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -56,10 +57,11 @@ impl NoticeService for Edge {
         let Some(view) = view else { return Ok(Response::new(Default::default())) };
         let after = after.map(|bytes| NoticeId::from_uuid(uuid::Uuid::from_bytes(bytes)));
         let page = self.app.notices(&permit, Query { view, purpose, after, size }).await?;
-        Ok(Response::new(pb::ListNoticesResponse {
+        let response = pb::ListNoticesResponse {
             notices: page.items.iter().map(convert::message).collect(),
             next_page_token: pages.seal(page.next.map(convert::position)),
-        }))
+        };
+        Ok(withheld(Response::new(response), page.withheld))
     }
 
     async fn update_notice(

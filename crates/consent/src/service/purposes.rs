@@ -5,6 +5,7 @@ use portal_core::id::{Id, PurposeId};
 use portal_mesh::Caller;
 use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::purpose_service_server::PurposeService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -52,10 +53,11 @@ impl PurposeService for Edge {
         let Some(view) = view else { return Ok(Response::new(Default::default())) };
         let after = after.map(|bytes| PurposeId::from_uuid(uuid::Uuid::from_bytes(bytes)));
         let page = self.app.purposes(&permit, view, after, size).await?;
-        Ok(Response::new(pb::ListPurposesResponse {
+        let response = pb::ListPurposesResponse {
             purposes: page.items.iter().map(convert::message).collect(),
             next_page_token: pages.seal(page.next.map(convert::position)),
-        }))
+        };
+        Ok(withheld(Response::new(response), page.withheld))
     }
 
     async fn update_purpose(

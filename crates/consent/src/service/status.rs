@@ -1,7 +1,11 @@
 //! The one place where errors become a status: a documented reason for each cause.
 
-use portal_mesh::status::{Reason, invalid, reason};
-use portal_store::StoreError;
+use portal_mesh::status::{Reason, invalid};
+use portal_upkeep::reasons::{
+    ALGORITHM_DISABLED, CONFLICT, DATABASE_UNAVAILABLE, KEYS_UNAVAILABLE, REQUEST_ID_REUSED, ROW_CORRUPT,
+    SUBJECT_ERASED,
+};
+use portal_upkeep::status::{keys, store};
 use tonic::{Code, Status};
 
 use crate::domain::consent::ConsentError;
@@ -10,11 +14,6 @@ use crate::domain::status::{Change, IllegalChange};
 use crate::error::Error;
 use portal_core::Invalid;
 
-const CONFLICT: Reason = Reason::new(
-    Code::Aborted,
-    "CONFLICT",
-    "concurrent changes kept getting in the way, nothing was changed; try again",
-);
 const CONSENT_CLOSED: Reason = Reason::new(
     Code::FailedPrecondition,
     "CONSENT_CLOSED",
@@ -34,11 +33,6 @@ const CONSENT_NOT_IN_FORCE: Reason = Reason::new(
     Code::FailedPrecondition,
     "CONSENT_NOT_IN_FORCE",
     "no consent is in force, so there is nothing to withdraw",
-);
-const DATABASE_UNAVAILABLE: Reason = Reason::new(
-    Code::Unavailable,
-    "DATABASE_UNAVAILABLE",
-    "the service's database does not answer; try again with the same request_id",
 );
 const ETAG_MISMATCH: Reason = Reason::new(
     Code::Aborted,
@@ -80,14 +74,10 @@ const PURPOSE_NOT_PUBLISHED: Reason = Reason::new(
     "PURPOSE_NOT_PUBLISHED",
     "a purpose is not published; publish it first",
 );
-const REQUEST_ID_REUSED: Reason = Reason::new(
-    Code::InvalidArgument,
-    "REQUEST_ID_REUSED",
-    "this request_id was used for another request in the last 24 hours; choose a new one",
-);
 
 /// Every reason that this service gives beside those of the mesh, for documentation tests.
 pub const REASONS: &[Reason] = &[
+    ALGORITHM_DISABLED,
     CONFLICT,
     CONSENT_CLOSED,
     CONSENT_IN_FORCE,
@@ -96,6 +86,7 @@ pub const REASONS: &[Reason] = &[
     DATABASE_UNAVAILABLE,
     ETAG_MISMATCH,
     EXPLICIT_STATEMENT_NEEDED,
+    KEYS_UNAVAILABLE,
     NOTICE_NOT_FOUND,
     NOTICE_NOT_PUBLISHED,
     NO_DRAFT,
@@ -103,6 +94,8 @@ pub const REASONS: &[Reason] = &[
     PURPOSE_NOT_FOUND,
     PURPOSE_NOT_PUBLISHED,
     REQUEST_ID_REUSED,
+    ROW_CORRUPT,
+    SUBJECT_ERASED,
 ];
 
 impl From<Error> for Status {
@@ -111,6 +104,7 @@ impl From<Error> for Status {
             Error::Consent(error) => consent(error),
             Error::ConsentNotFound => CONSENT_NOT_FOUND.status(),
             Error::Invalid(error) => invalid(&error),
+            Error::Keys(error) => keys(&error),
             Error::Life(LifeError::Archived) => PURPOSE_ARCHIVED.status(),
             Error::Life(LifeError::EtagMismatch) => ETAG_MISMATCH.status(),
             Error::Life(LifeError::NoDraft) => NO_DRAFT.status(),
@@ -118,6 +112,7 @@ impl From<Error> for Status {
             Error::PurposeNotFound => PURPOSE_NOT_FOUND.status(),
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::Store(error) => store(&error),
+            Error::Unreadable(error) => store(&error),
             Error::UnpublishedPurpose => PURPOSE_NOT_PUBLISHED.status(),
         }
     }
@@ -154,18 +149,6 @@ fn illegal(error: IllegalChange) -> Reason {
         | Change::Renew
         | Change::Request
         | Change::Revoke => CONSENT_CLOSED,
-    }
-}
-
-fn store(error: &StoreError) -> Status {
-    match error {
-        StoreError::Conflict { .. } | StoreError::Contended(_) => CONFLICT.status(),
-        StoreError::Unavailable(_) => DATABASE_UNAVAILABLE.status(),
-        error => {
-            let cause = std::error::Error::source(error);
-            tracing::error!(%error, cause, "the database did not do what it must");
-            reason::INTERNAL.status()
-        }
     }
 }
 

@@ -1,16 +1,19 @@
-//! Consents, their events and evidence.
+//! Consents: one row per subject and purpose, written with the event that changed it.
+
+use std::sync::Arc;
 
 use portal_core::id::{ConsentId, Id, PurposeId, SubjectId};
 use portal_core::{PageSize, Timestamp};
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_crypto::envelope::SubjectKey;
+use portal_store::StoreError;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, Condition, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryOrder, QuerySelect};
 
-use crate::domain::consent::{Consent, Event, Evidence, Facts};
+use crate::domain::consent::{Consent, Event, Evidence};
 use crate::domain::status::Status;
-use crate::store::entity::{consent, consent_event, evidence};
+use crate::store::entity::consent;
 use crate::store::rows::{self, integer};
-use crate::store::{ConsentPosition, EventPosition, Page};
+use crate::store::{ConsentPosition, Page, Reading, Writing, events, sound};
 
 /// Which consents a list shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,21 +24,14 @@ pub(crate) struct Filter {
     pub(crate) status: Option<Status>,
 }
 
-/// Whose events a list shows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum EventsOf {
-    Consent(ConsentId),
-    Subject(SubjectId),
-}
-
-pub(crate) async fn find(tx: &ReadTx, id: ConsentId) -> Result<Option<Consent>, StoreError> {
+pub(crate) async fn find(tx: &Reading<'_>, id: ConsentId) -> Result<Option<Consent>, StoreError> {
     let model = consent::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
-    model.as_ref().map(rows::consent).transpose()
+    model.map(|model| read(tx, &model)).transpose()
 }
 
 /// The consent of `subject` to `purpose`.
 pub(crate) async fn of(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     subject: SubjectId,
     purpose: PurposeId,
 ) -> Result<Option<Consent>, StoreError> {
@@ -44,15 +40,15 @@ pub(crate) async fn of(
         .filter(consent::Column::PurposeId.eq(purpose.uuid()))
         .one(tx.conn())
         .await?;
-    model.as_ref().map(rows::consent).transpose()
+    model.map(|model| read(tx, &model)).transpose()
 }
 
-/// The consents of `subject` that are in force at `now`, oldest change first.
+/// The consents of `subject` that are in force at `now`, oldest change first, and how many rows are corrupt.
 pub(crate) async fn in_force(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     subject: SubjectId,
     now: Timestamp,
-) -> Result<Vec<Consent>, StoreError> {
+) -> Result<(Vec<Consent>, usize), StoreError> {
     let permitting = Status::ALL.into_iter().filter(|status| status.permits()).map(Status::name);
     let models = consent::Entity::find()
         .filter(consent::Column::SubjectId.eq(subject.uuid()))
@@ -62,12 +58,19 @@ pub(crate) async fn in_force(
         .order_by_asc(consent::Column::ConsentId)
         .all(tx.conn())
         .await?;
-    models.iter().map(rows::consent).collect()
+    let (mut consents, mut withheld) = (Vec::with_capacity(models.len()), 0);
+    for model in &models {
+        match sound(read(tx, model))? {
+            Some(consent) => consents.push(consent),
+            None => withheld += 1,
+        }
+    }
+    Ok((consents, withheld))
 }
 
 /// One page, the latest change first.
 pub(crate) async fn page(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     filter: Filter,
     after: Option<ConsentPosition>,
     size: PageSize,
@@ -90,11 +93,17 @@ pub(crate) async fn page(
         .limit(u64::from(size.get()) + 1)
         .all(tx.conn())
         .await?;
-    let consents = models.iter().map(rows::consent).collect::<Result<_, _>>()?;
-    Ok(Page::cut(consents, size.get(), |consent: &Consent| ConsentPosition {
-        recorded_at: consent.facts().recorded_at,
-        id: consent.facts().id,
-    }))
+    let position = |model: &consent::Model| ConsentPosition {
+        recorded_at: Timestamp::from_micros(model.recorded_at),
+        id: portal_core::id::ConsentId::from_uuid(model.consent_id),
+    };
+    Page::cut(models, size.get(), position, |model| read(tx, &model))
+}
+
+/// The consent in `model`, if that is what was written.
+pub(in crate::store) fn read(tx: &Reading<'_>, model: &consent::Model) -> Result<Consent, StoreError> {
+    tx.check(model)?;
+    rows::consent(model)
 }
 
 fn not_past(now: Timestamp) -> Condition {
@@ -112,53 +121,21 @@ fn has_status(status: Status, now: Timestamp) -> Condition {
     recorded.add(not_past(now))
 }
 
-/// One page of history, newest first.
-pub(crate) async fn events(
-    tx: &ReadTx,
-    of: EventsOf,
-    after: Option<EventPosition>,
-    size: PageSize,
-) -> Result<Page<Event, EventPosition>, StoreError> {
-    use consent_event::Column::{ConsentId, EventId, RecordedAt, Sequence, SubjectId};
-    let mut condition = Condition::all().add(match of {
-        EventsOf::Consent(id) => ConsentId.eq(id.uuid()),
-        EventsOf::Subject(id) => SubjectId.eq(id.uuid()),
-    });
-    if let Some(EventPosition { recorded_at, sequence, id }) = after {
-        let (at, sequence) = (recorded_at.as_micros(), integer(sequence));
-        let same_time = Condition::all().add(RecordedAt.eq(at)).add(Sequence.lt(sequence));
-        let same_number =
-            Condition::all().add(RecordedAt.eq(at)).add(Sequence.eq(sequence)).add(EventId.lt(id.uuid()));
-        condition = condition.add(Condition::any().add(RecordedAt.lt(at)).add(same_time).add(same_number));
-    }
-    let models = consent_event::Entity::find()
-        .filter(condition)
-        .order_by_desc(RecordedAt)
-        .order_by_desc(Sequence)
-        .order_by_desc(EventId)
-        .limit(u64::from(size.get()) + 1)
-        .all(tx.conn())
-        .await?;
-    let events = models.into_iter().map(rows::event).collect::<Result<_, _>>()?;
-    Ok(Page::cut(events, size.get(), |event: &Event| EventPosition {
-        recorded_at: event.recorded_at,
-        sequence: event.sequence,
-        id: event.id,
-    }))
-}
-
-/// Writes a change: the event, its evidence, and the state after it over the state before.
+/// Writes a change: the event, its evidence, and the state after it over the state before. `key` is the subject's: needed
+/// if there is a reason or evidence.
 pub(crate) async fn append(
-    tx: &Tx,
+    tx: &Writing<'_>,
     consent: &Consent,
     event: &Event,
     evidence: &[Evidence],
+    key: Option<&Arc<SubjectKey>>,
 ) -> Result<(), StoreError> {
     let facts = consent.facts();
+    let row: consent::ActiveModel = tx.stamped(rows::consent_model(facts))?;
     let affected = if facts.version == 1 {
         // A concurrent first decision makes this a conflict on PostgreSQL, which runs the transaction again; SQLite has
         // one writer.
-        consent::Entity::insert(consent_row(facts))
+        consent::Entity::insert(row)
             .on_conflict_do_nothing_on([consent::Column::SubjectId, consent::Column::PurposeId])
             .exec_without_returning(tx.conn())
             .await
@@ -168,7 +145,7 @@ pub(crate) async fn append(
             })?
     } else {
         consent::Entity::update_many()
-            .set(consent_row(facts))
+            .set(row)
             .filter(consent::Column::ConsentId.eq(facts.id.uuid()))
             .filter(consent::Column::Version.eq(integer(facts.version) - 1))
             .exec(tx.conn())
@@ -176,59 +153,5 @@ pub(crate) async fn append(
             .rows_affected
     };
     StoreError::check_rows(1, affected)?;
-    consent_event::Entity::insert(event_row(event)).exec_without_returning(tx.conn()).await?;
-    if evidence.is_empty() {
-        return Ok(());
-    }
-    let rows = (0..).zip(evidence).map(|(position, evidence)| {
-        evidence::Model {
-            event_id: event.id.uuid(),
-            position,
-            kind: evidence.kind.name().to_owned(),
-            media_type: evidence.media_type.clone(),
-            content: evidence.content.expose().clone(),
-            content_hash: evidence.content_hash.to_vec(),
-        }
-        .into_active_model()
-    });
-    evidence::Entity::insert_many(rows).exec_without_returning(tx.conn()).await?;
-    Ok(())
-}
-
-fn consent_row(facts: &Facts) -> consent::ActiveModel {
-    consent::ActiveModel {
-        consent_id: Set(facts.id.uuid()),
-        subject_id: Set(facts.subject.uuid()),
-        purpose_id: Set(facts.purpose.uuid()),
-        purpose_revision: Set(facts.basis.purpose_revision.into()),
-        notice_id: Set(facts.basis.notice.uuid()),
-        notice_revision: Set(facts.basis.notice_revision.into()),
-        status: Set(facts.status.name().to_owned()),
-        event_at: Set(facts.event_at.as_micros()),
-        recorded_at: Set(facts.recorded_at.as_micros()),
-        expires_at: Set(facts.expires_at.map(Timestamp::as_micros)),
-        version: Set(integer(facts.version)),
-    }
-}
-
-fn event_row(event: &Event) -> consent_event::ActiveModel {
-    consent_event::ActiveModel {
-        event_id: Set(event.id.uuid()),
-        consent_id: Set(event.consent.uuid()),
-        sequence: Set(integer(event.sequence)),
-        subject_id: Set(event.subject.uuid()),
-        purpose_id: Set(event.purpose.uuid()),
-        purpose_revision: Set(event.basis.purpose_revision.into()),
-        notice_id: Set(event.basis.notice.uuid()),
-        notice_revision: Set(event.basis.notice_revision.into()),
-        language: Set(event.language.as_ref().map(ToString::to_string)),
-        previous_status: Set(event.previous.name().to_owned()),
-        status: Set(event.status.name().to_owned()),
-        method: Set(event.method.map(|method| method.name().to_owned())),
-        reason: Set(event.reason.as_ref().map(|reason| reason.expose().clone())),
-        actor: Set(event.actor.clone()),
-        event_at: Set(event.event_at.as_micros()),
-        recorded_at: Set(event.recorded_at.as_micros()),
-        expires_at: Set(event.expires_at.map(Timestamp::as_micros)),
-    }
+    events::append(tx, event, evidence, key).await
 }

@@ -1,95 +1,121 @@
 //! What decisions need to know, read for many questions at once.
+//!
+//! Only plain columns: no decision waits for a key. Every row that a decision rests on is checked against its digest,
+//! also those whose columns say that they don't count, such as drafts and changes that are not material: whoever could
+//! change the one could change the other. A question that a corrupt row bears on gets an error of its own; the others
+//! are answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, Id, NoticeId, PurposeId, SubjectId};
-use portal_store::{ReadTx, StoreError};
+use portal_store::StoreError;
+use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Basis, Consent};
 use crate::domain::decision::{Coverage, KnownPurpose, Question, Record, Standing};
 use crate::domain::status::Status;
 use crate::store::entity::{consent, consent_event, notice_revision, purpose, purpose_revision};
-use crate::store::rows;
+use crate::store::rows::{self, RowName};
+use crate::store::{Reading, consents};
+
+/// What was read, or why the row is corrupt.
+pub(crate) type Read<T> = Result<T, Arc<StoreError>>;
 
 /// What is known of those of `ids` that were ever published.
 pub(crate) async fn purposes(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     ids: &BTreeSet<PurposeId>,
-) -> Result<BTreeMap<PurposeId, KnownPurpose>, StoreError> {
+) -> Result<BTreeMap<PurposeId, Read<KnownPurpose>>, StoreError> {
     let uuids = || ids.iter().map(|id| id.uuid());
     let purposes =
         purpose::Entity::find().filter(purpose::Column::PurposeId.is_in(uuids())).all(tx.conn()).await?;
-    let archived: BTreeMap<_, _> = purposes.iter().map(|row| (row.purpose_id, row.archived_at)).collect();
+    let purposes: BTreeMap<_, _> = purposes.into_iter().map(|row| (row.purpose_id, row)).collect();
     let revisions = purpose_revision::Entity::find()
         .filter(purpose_revision::Column::PurposeId.is_in(uuids()))
-        .filter(purpose_revision::Column::PublishedAt.is_not_null())
         .all(tx.conn())
         .await?;
-    let mut known: BTreeMap<PurposeId, KnownPurpose> = BTreeMap::new();
+    let mut by_purpose: BTreeMap<Uuid, Vec<purpose_revision::Model>> = BTreeMap::new();
     for row in revisions {
+        by_purpose.entry(row.purpose_id).or_default().push(row);
+    }
+    let mut known = BTreeMap::new();
+    for (id, revisions) in by_purpose {
+        let purpose = purposes.get(&id).ok_or(RowName { table: "purpose", row: id }.corrupt("purpose_id"));
+        let purpose = separate(purpose.and_then(|purpose| known_purpose(tx, purpose, &revisions)))?;
+        if purpose.as_ref().map_or(true, |purpose| !purpose.revisions.is_empty()) {
+            known.insert(PurposeId::from_uuid(id), purpose);
+        }
+    }
+    Ok(known)
+}
+
+fn known_purpose(
+    tx: &Reading<'_>,
+    purpose: &purpose::Model,
+    revisions: &[purpose_revision::Model],
+) -> Result<KnownPurpose, StoreError> {
+    tx.check(purpose)?;
+    let mut known = KnownPurpose {
+        archived_at: purpose.archived_at.map(Timestamp::from_micros),
+        revisions: BTreeMap::new(),
+    };
+    for row in revisions {
+        tx.check(row)?;
         let Some(published_at) = row.published_at.map(Timestamp::from_micros) else { continue };
         let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
-        let (personal_data, recipients) = rows::coverage(&row)?;
-        let archived_at = archived.get(&row.purpose_id).copied().flatten().map(Timestamp::from_micros);
-        known
-            .entry(PurposeId::from_uuid(row.purpose_id))
-            .or_insert_with(|| KnownPurpose { archived_at, revisions: BTreeMap::new() })
-            .revisions
-            .insert(revision, Coverage { personal_data, recipients, published_at });
+        let (personal_data, recipients) = rows::coverage(row)?;
+        known.revisions.insert(revision, Coverage { personal_data, recipients, published_at });
     }
     Ok(known)
 }
 
 /// The standing that each question asks for, in their order.
 pub(crate) async fn standings(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     questions: &[Question],
     now: Timestamp,
-) -> Result<Vec<Standing>, StoreError> {
+) -> Result<Vec<Read<Standing>>, StoreError> {
     let consents = consents(tx, questions).await?;
-    let notices: BTreeSet<NoticeId> = consents.values().map(|consent| consent.facts().basis.notice).collect();
-    let mut material = material_revisions(tx, &notices).await?;
     let mut standings = Vec::with_capacity(questions.len());
     for question in questions {
-        let Some(consent) = consents.get(&(question.subject, question.purpose)) else {
-            standings.push(Standing::None);
-            continue;
-        };
-        let facts = consent.facts();
-        let (status, basis, expires_at) = if question.at >= now || question.at >= facts.event_at {
-            (facts.status, facts.basis, facts.expires_at)
-        } else {
-            let Some(past) = past(tx, facts.id, question.at).await? else {
-                standings.push(Standing::NotYet(facts.id));
-                continue;
-            };
-            if !material.contains_key(&past.1.notice) {
-                material.extend(material_revisions(tx, &BTreeSet::from([past.1.notice])).await?);
-            }
-            past
-        };
-        let later = material.get(&basis.notice).into_iter().flatten();
-        let later =
-            later.filter(|(revision, _)| *revision > basis.notice_revision).map(|(_, at)| *at).collect();
-        let consent = facts.id;
-        standings.push(Standing::Recorded(Record {
-            consent,
-            status,
-            basis,
-            expires_at,
-            later_material_notices: later,
-        }));
+        standings.push(match consents.get(&(question.subject, question.purpose)) {
+            None => Ok(Standing::None),
+            Some(Err(corrupt)) => Err(Arc::clone(corrupt)),
+            Some(Ok(consent)) => standing(tx, consent, question.at, now).await?,
+        });
     }
+    add_later_notices(tx, &mut standings).await?;
     Ok(standings)
 }
 
+/// What was recorded up to `at`, without what became of its notice.
+async fn standing(
+    tx: &Reading<'_>,
+    consent: &Consent,
+    at: Timestamp,
+    now: Timestamp,
+) -> Result<Read<Standing>, StoreError> {
+    let facts = consent.facts();
+    let (status, basis, expires_at) = if at >= now || at >= facts.event_at {
+        (facts.status, facts.basis, facts.expires_at)
+    } else {
+        match separate(past(tx, facts.id, at).await)? {
+            Err(corrupt) => return Ok(Err(corrupt)),
+            Ok(None) => return Ok(Ok(Standing::NotYet(facts.id))),
+            Ok(Some(past)) => past,
+        }
+    };
+    let (consent, later_material_notices) = (facts.id, Vec::new());
+    Ok(Ok(Standing::Recorded(Record { consent, status, basis, expires_at, later_material_notices })))
+}
+
 async fn consents(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     questions: &[Question],
-) -> Result<BTreeMap<(SubjectId, PurposeId), Consent>, StoreError> {
+) -> Result<BTreeMap<(SubjectId, PurposeId), Read<Consent>>, StoreError> {
     let mut by_purpose: BTreeMap<PurposeId, BTreeSet<SubjectId>> = BTreeMap::new();
     for question in questions {
         by_purpose.entry(question.purpose).or_default().insert(question.subject);
@@ -102,41 +128,80 @@ async fn consents(
             .all(tx.conn())
             .await?;
         for model in &models {
-            let consent = rows::consent(model)?;
-            consents.insert((consent.facts().subject, consent.facts().purpose), consent);
+            let subject = SubjectId::from_uuid(model.subject_id);
+            consents.insert((subject, purpose), separate(consents::read(tx, model))?);
         }
     }
     Ok(consents)
 }
 
-/// The published revisions of `notices` that changed the terms, with the time of publication; an entry for each notice.
-async fn material_revisions(
-    tx: &ReadTx,
-    notices: &BTreeSet<NoticeId>,
-) -> Result<BTreeMap<NoticeId, Vec<(u32, Timestamp)>>, StoreError> {
-    let mut found: BTreeMap<_, Vec<_>> = notices.iter().map(|notice| (*notice, Vec::new())).collect();
-    let rows: Vec<(Uuid, i64, i64)> = notice_revision::Entity::find()
-        .select_only()
-        .column(notice_revision::Column::NoticeId)
-        .column(notice_revision::Column::Revision)
-        .column(notice_revision::Column::PublishedAt)
-        .filter(notice_revision::Column::NoticeId.is_in(notices.iter().map(|id| id.uuid())))
-        .filter(notice_revision::Column::MaterialChange.eq(true))
-        .filter(notice_revision::Column::PublishedAt.is_not_null())
-        .into_tuple()
-        .all(tx.conn())
-        .await?;
-    for (notice, revision, published_at) in rows {
-        let revision = rows::revision("notice_revision", notice, revision)?;
-        let entry = found.entry(NoticeId::from_uuid(notice)).or_default();
-        entry.push((revision, Timestamp::from_micros(published_at)));
+/// Adds the revisions of their notices that were published later and changed the terms.
+async fn add_later_notices(tx: &Reading<'_>, standings: &mut [Read<Standing>]) -> Result<(), StoreError> {
+    let mut oldest: BTreeMap<NoticeId, u32> = BTreeMap::new();
+    for standing in standings.iter().flatten() {
+        if let Standing::Recorded(Record { basis, .. }) = standing {
+            let oldest = oldest.entry(basis.notice).or_insert(basis.notice_revision);
+            *oldest = basis.notice_revision.min(*oldest);
+        }
+    }
+    let later = later_revisions(tx, oldest).await?;
+    for standing in standings {
+        let Ok(Standing::Recorded(record)) = standing else { continue };
+        match later.get(&record.basis.notice) {
+            None => {}
+            Some(Err(corrupt)) => *standing = Err(Arc::clone(corrupt)),
+            Some(Ok(later)) => {
+                let later = later.iter().filter(|(revision, _)| *revision > record.basis.notice_revision);
+                record.later_material_notices = later.map(|(_, at)| *at).collect();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The revisions of notices after the given ones that were published and changed the terms, with the time of that.
+async fn later_revisions(
+    tx: &Reading<'_>,
+    after: BTreeMap<NoticeId, u32>,
+) -> Result<BTreeMap<NoticeId, Read<Vec<(u32, Timestamp)>>>, StoreError> {
+    let mut by_revision: BTreeMap<u32, Vec<Uuid>> = BTreeMap::new();
+    for (notice, revision) in after {
+        by_revision.entry(revision).or_default().push(notice.uuid());
+    }
+    let mut found: BTreeMap<NoticeId, Read<Vec<_>>> = BTreeMap::new();
+    for (revision, notices) in by_revision {
+        // Most consents rest on the newest revision: then there is nothing to read.
+        let models = notice_revision::Entity::find()
+            .filter(notice_revision::Column::NoticeId.is_in(notices))
+            .filter(notice_revision::Column::Revision.gt(i64::from(revision)))
+            .all(tx.conn())
+            .await?;
+        for model in &models {
+            let notice = NoticeId::from_uuid(model.notice_id);
+            match (separate(material(tx, model))?, found.entry(notice).or_insert_with(|| Ok(Vec::new()))) {
+                (Ok(Some(material)), Ok(later)) => later.push(material),
+                (Ok(None), _) | (Ok(Some(_)), Err(_)) => {}
+                (Err(corrupt), entry) => *entry = Err(corrupt),
+            }
+        }
     }
     Ok(found)
 }
 
+/// The revision in `model` and when it was published, if it changed the terms.
+fn material(
+    tx: &Reading<'_>,
+    model: &notice_revision::Model,
+) -> Result<Option<(u32, Timestamp)>, StoreError> {
+    tx.check(model)?;
+    let revision = rows::revision("notice_revision", model.notice_id, model.revision)?;
+    let published = model.published_at.filter(|_| model.material_change);
+    Ok(published.map(|at| (revision, Timestamp::from_micros(at))))
+}
+
 /// What the last event up to `at` left.
 async fn past(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     consent: ConsentId,
     at: Timestamp,
 ) -> Result<Option<(Status, Basis, Option<Timestamp>)>, StoreError> {
@@ -147,7 +212,16 @@ async fn past(
         .order_by_desc(consent_event::Column::Sequence)
         .one(tx.conn())
         .await?;
-    model
-        .map(|model| rows::event(model).map(|event| (event.status, event.basis, event.expires_at)))
-        .transpose()
+    let Some(model) = model else { return Ok(None) };
+    let event = rows::event(tx.checked(model)?)?;
+    Ok(Some((event.status, event.basis, event.expires_at)))
+}
+
+/// Keeps apart what bears on some questions alone.
+fn separate<T>(read: Result<T, StoreError>) -> Result<Read<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(error @ StoreError::Corrupt { .. }) => Ok(Err(Arc::new(error))),
+        Err(error) => Err(error),
+    }
 }

@@ -4,24 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portal_core::id::{Id, NoticeId, PurposeId};
 use portal_core::{PageSize, Timestamp};
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::StoreError;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{ActiveValue::Set, ExprTrait, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{ExprTrait, IntoActiveModel, QueryOrder, QuerySelect};
 
 use crate::domain::language::Language;
 use crate::domain::life::{Draft, Life};
-use crate::domain::notice::{Notice, Text};
+use crate::domain::notice::Notice;
 use crate::store::entity::{notice, notice_purpose, notice_revision};
 use crate::store::rows::{self, LifeColumns, RowName, integer, json};
-use crate::store::{Page, View, Which};
+use crate::store::{Page, Reading, View, Which, Writing};
 
 /// The revision of the notice that is meant, if both exist.
-pub(crate) async fn find(tx: &ReadTx, id: NoticeId, which: Which) -> Result<Option<Notice>, StoreError> {
+pub(crate) async fn find(tx: &Reading<'_>, id: NoticeId, which: Which) -> Result<Option<Notice>, StoreError> {
     let Some(model) = notice::Entity::find_by_id(id.uuid()).one(tx.conn()).await? else {
         return Ok(None);
     };
-    let life = life(&model)?;
+    let life = read_life(tx, &model)?;
     let published = life.facts().published;
     let revision = match which {
         Which::Newest => Some(life.facts().newest),
@@ -32,7 +32,7 @@ pub(crate) async fn find(tx: &ReadTx, id: NoticeId, which: Which) -> Result<Opti
     let Some(revision) = revision else { return Ok(None) };
     let row = notice_revision::Entity::find_by_id((id.uuid(), i64::from(revision))).one(tx.conn()).await?;
     row.map(|row| {
-        let (text, content_hash) = rows::text(row)?;
+        let (text, content_hash) = rows::text(tx.checked(row)?)?;
         Ok(Notice { id, life, revision, text, content_hash })
     })
     .transpose()
@@ -40,7 +40,7 @@ pub(crate) async fn find(tx: &ReadTx, id: NoticeId, which: Which) -> Result<Opti
 
 /// One page, newest first; only notices that explain `purpose`, if one is named.
 pub(crate) async fn page(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     view: View,
     purpose: Option<PurposeId>,
     after: Option<NoticeId>,
@@ -68,19 +68,16 @@ pub(crate) async fn page(
         if view.newest() { Some(model.newest_revision) } else { model.published_revision }
     };
     let mut revisions = revisions(tx, models.iter().map(|model| (model.notice_id, shown(model)))).await?;
-    let notices = models
-        .iter()
-        .map(|model| {
-            let name = RowName { table: "notice", row: model.notice_id };
-            let row = shown(model).and_then(|revision| revisions.remove(&(model.notice_id, revision)));
-            let row = row.ok_or_else(|| name.corrupt("newest_revision"))?;
-            let revision = rows::revision("notice_revision", row.notice_id, row.revision)?;
-            let (text, content_hash) = rows::text(row)?;
-            let id = NoticeId::from_uuid(model.notice_id);
-            Ok(Notice { id, life: life(model)?, revision, text, content_hash })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(Page::cut(notices, size.get(), |notice| notice.id))
+    let position = |model: &notice::Model| NoticeId::from_uuid(model.notice_id);
+    Page::cut(models, size.get(), position, |model| {
+        let name = RowName { table: "notice", row: model.notice_id };
+        let life = read_life(tx, &model)?;
+        let row = shown(&model).and_then(|revision| revisions.remove(&(model.notice_id, revision)));
+        let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
+        let revision = rows::revision("notice_revision", row.notice_id, row.revision)?;
+        let (text, content_hash) = rows::text(row)?;
+        Ok(Notice { id: NoticeId::from_uuid(model.notice_id), life, revision, text, content_hash })
+    })
 }
 
 /// Whether the shown revision of a notice explains `purpose`.
@@ -99,7 +96,7 @@ fn explains(purpose: PurposeId, shown: notice::Column) -> Expr {
 }
 
 async fn revisions(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     wanted: impl Iterator<Item = (Uuid, Option<i64>)>,
 ) -> Result<BTreeMap<(Uuid, i64), notice_revision::Model>, StoreError> {
     let (ids, numbers): (BTreeSet<_>, BTreeSet<_>) = wanted.unzip();
@@ -112,29 +109,21 @@ async fn revisions(
 }
 
 /// Adds a new notice with its first draft.
-pub(crate) async fn insert(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
-    let facts = notice.life.facts();
-    let row = notice::Model {
-        notice_id: notice.id.uuid(),
-        newest_revision: facts.newest.into(),
-        published_revision: facts.published.map(i64::from),
-        archived_at: facts.archived_at.map(Timestamp::as_micros),
-        version: integer(facts.version),
-        created_at: facts.created_at.as_micros(),
-        updated_at: facts.updated_at.as_micros(),
-    };
-    notice::Entity::insert(row.into_active_model()).exec_without_returning(tx.conn()).await?;
+pub(crate) async fn insert(tx: &Writing<'_>, notice: &Notice) -> Result<(), StoreError> {
+    let row: notice::ActiveModel = tx.stamped(life_model(notice))?;
+    notice::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     insert_revision(tx, notice).await
 }
 
 /// Writes the changed draft.
-pub(crate) async fn save_draft(tx: &Tx, notice: &Notice, draft: Draft) -> Result<(), StoreError> {
+pub(crate) async fn save_draft(tx: &Writing<'_>, notice: &Notice, draft: Draft) -> Result<(), StoreError> {
     save_life(tx, notice).await?;
     if draft == Draft::Opened {
         return insert_revision(tx, notice).await;
     }
+    let row: notice_revision::ActiveModel = tx.stamped(revision_model(notice, None))?;
     let result = notice_revision::Entity::update_many()
-        .set(revision_row(notice.id, notice.revision, &notice.text))
+        .set(row)
         .filter(notice_revision::Column::NoticeId.eq(notice.id.uuid()))
         .filter(notice_revision::Column::Revision.eq(i64::from(notice.revision)))
         .filter(notice_revision::Column::PublishedAt.is_null())
@@ -150,14 +139,12 @@ pub(crate) async fn save_draft(tx: &Tx, notice: &Notice, draft: Draft) -> Result
 }
 
 /// Marks the draft as published at the time of its last change, with the hash of what it says.
-pub(crate) async fn save_published(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
+pub(crate) async fn save_published(tx: &Writing<'_>, notice: &Notice) -> Result<(), StoreError> {
     save_life(tx, notice).await?;
+    let published = revision_model(notice, Some(notice.life.facts().updated_at));
+    let row: notice_revision::ActiveModel = tx.stamped(published)?;
     let result = notice_revision::Entity::update_many()
-        .col_expr(
-            notice_revision::Column::PublishedAt,
-            Expr::value(notice.life.facts().updated_at.as_micros()),
-        )
-        .col_expr(notice_revision::Column::ContentHash, Expr::value(notice.content_hash.clone()))
+        .set(row)
         .filter(notice_revision::Column::NoticeId.eq(notice.id.uuid()))
         .filter(notice_revision::Column::Revision.eq(i64::from(notice.revision)))
         .filter(notice_revision::Column::PublishedAt.is_null())
@@ -166,18 +153,11 @@ pub(crate) async fn save_published(tx: &Tx, notice: &Notice) -> Result<(), Store
     StoreError::check_rows(1, result.rows_affected)
 }
 
-async fn save_life(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
+async fn save_life(tx: &Writing<'_>, notice: &Notice) -> Result<(), StoreError> {
     let facts = notice.life.facts();
-    let changes = notice::ActiveModel {
-        newest_revision: Set(facts.newest.into()),
-        published_revision: Set(facts.published.map(i64::from)),
-        archived_at: Set(facts.archived_at.map(Timestamp::as_micros)),
-        version: Set(integer(facts.version)),
-        updated_at: Set(facts.updated_at.as_micros()),
-        ..Default::default()
-    };
+    let row: notice::ActiveModel = tx.stamped(life_model(notice))?;
     let result = notice::Entity::update_many()
-        .set(changes)
+        .set(row)
         .filter(notice::Column::NoticeId.eq(notice.id.uuid()))
         .filter(notice::Column::Version.eq(integer(facts.version) - 1))
         .exec(tx.conn())
@@ -185,13 +165,13 @@ async fn save_life(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
     StoreError::check_rows(1, result.rows_affected)
 }
 
-async fn insert_revision(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
-    let row = revision_row(notice.id, notice.revision, &notice.text);
+async fn insert_revision(tx: &Writing<'_>, notice: &Notice) -> Result<(), StoreError> {
+    let row: notice_revision::ActiveModel = tx.stamped(revision_model(notice, None))?;
     notice_revision::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     insert_purposes(tx, notice).await
 }
 
-async fn insert_purposes(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
+async fn insert_purposes(tx: &Writing<'_>, notice: &Notice) -> Result<(), StoreError> {
     let rows = notice.text.purposes.iter().map(|purpose| {
         let (notice_id, revision) = (notice.id.uuid(), notice.revision.into());
         notice_purpose::Model { notice_id, revision, purpose_id: purpose.uuid() }.into_active_model()
@@ -200,23 +180,46 @@ async fn insert_purposes(tx: &Tx, notice: &Notice) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn revision_row(id: NoticeId, revision: u32, text: &Text) -> notice_revision::ActiveModel {
-    let bodies: BTreeMap<&str, &String> =
-        text.bodies.iter().map(|(language, body): (&Language, _)| (language.as_str(), body)).collect();
-    let purposes: Vec<String> = text.purposes.iter().map(ToString::to_string).collect();
-    notice_revision::ActiveModel {
-        notice_id: Set(id.uuid()),
-        revision: Set(revision.into()),
-        published_at: Set(None),
-        title: Set(text.title.clone()),
-        bodies: Set(json(&bodies)),
-        purposes: Set(json(&purposes)),
-        material_change: Set(text.material_change),
-        content_hash: Set(None),
+fn life_model(notice: &Notice) -> notice::Model {
+    let facts = notice.life.facts();
+    notice::Model {
+        notice_id: notice.id.uuid(),
+        newest_revision: facts.newest.into(),
+        published_revision: facts.published.map(i64::from),
+        archived_at: facts.archived_at.map(Timestamp::as_micros),
+        version: integer(facts.version),
+        created_at: facts.created_at.as_micros(),
+        updated_at: facts.updated_at.as_micros(),
+        row_digest: None,
     }
 }
 
-fn life(model: &notice::Model) -> Result<Life, StoreError> {
+/// The revision; the hash of what it says stands in published ones.
+fn revision_model(notice: &Notice, published_at: Option<Timestamp>) -> notice_revision::Model {
+    let text = &notice.text;
+    let bodies: BTreeMap<&str, &String> =
+        text.bodies.iter().map(|(language, body): (&Language, _)| (language.as_str(), body)).collect();
+    let purposes: Vec<String> = text.purposes.iter().map(ToString::to_string).collect();
+    notice_revision::Model {
+        notice_id: notice.id.uuid(),
+        revision: notice.revision.into(),
+        published_at: published_at.map(Timestamp::as_micros),
+        title: text.title.clone(),
+        bodies: json(&bodies),
+        purposes: json(&purposes),
+        material_change: text.material_change,
+        content_hash: notice.content_hash.clone(),
+        row_digest: None,
+    }
+}
+
+/// Where in its life the notice in `model` is, if that is what was written.
+fn read_life(tx: &Reading<'_>, model: &notice::Model) -> Result<Life, StoreError> {
+    tx.check(model)?;
+    life(model)
+}
+
+pub(in crate::store) fn life(model: &notice::Model) -> Result<Life, StoreError> {
     let columns = LifeColumns {
         newest: model.newest_revision,
         published: model.published_revision,

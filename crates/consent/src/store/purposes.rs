@@ -4,22 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portal_core::id::{Id, PurposeId};
 use portal_core::{PageSize, Timestamp};
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::StoreError;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, ExprTrait, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{ExprTrait, QueryOrder, QuerySelect};
 
 use crate::domain::life::{Draft, Life};
-use crate::domain::purpose::{Purpose, Terms};
+use crate::domain::purpose::Purpose;
 use crate::store::entity::{purpose, purpose_revision};
 use crate::store::rows::{self, LifeColumns, RowName, integer, json, micros};
-use crate::store::{Page, View, Which};
+use crate::store::{Page, Reading, View, Which, Writing};
 
 /// The revision of the purpose that is meant, if both exist.
-pub(crate) async fn find(tx: &ReadTx, id: PurposeId, which: Which) -> Result<Option<Purpose>, StoreError> {
+pub(crate) async fn find(
+    tx: &Reading<'_>,
+    id: PurposeId,
+    which: Which,
+) -> Result<Option<Purpose>, StoreError> {
     let Some(model) = purpose::Entity::find_by_id(id.uuid()).one(tx.conn()).await? else {
         return Ok(None);
     };
-    let life = life(&model)?;
+    let life = read_life(tx, &model)?;
     let published = life.facts().published;
     let revision = match which {
         Which::Newest => Some(life.facts().newest),
@@ -29,24 +33,27 @@ pub(crate) async fn find(tx: &ReadTx, id: PurposeId, which: Which) -> Result<Opt
     };
     let Some(revision) = revision else { return Ok(None) };
     let row = purpose_revision::Entity::find_by_id((id.uuid(), i64::from(revision))).one(tx.conn()).await?;
-    row.map(|row| Ok(Purpose { id, life, revision, terms: rows::terms(row)? })).transpose()
+    row.map(|row| Ok(Purpose { id, life, revision, terms: rows::terms(tx.checked(row)?)? })).transpose()
 }
 
 /// Of `ids`, those that are there at all.
-pub(crate) async fn existing(tx: &ReadTx, ids: &[PurposeId]) -> Result<BTreeSet<PurposeId>, StoreError> {
+pub(crate) async fn existing(tx: &Reading<'_>, ids: &[PurposeId]) -> Result<BTreeSet<PurposeId>, StoreError> {
     Ok(lives(tx, ids).await?.into_keys().collect())
 }
 
 /// Where in their life the purposes among `ids` are.
-pub(crate) async fn lives(tx: &ReadTx, ids: &[PurposeId]) -> Result<BTreeMap<PurposeId, Life>, StoreError> {
+pub(crate) async fn lives(
+    tx: &Reading<'_>,
+    ids: &[PurposeId],
+) -> Result<BTreeMap<PurposeId, Life>, StoreError> {
     let ids = ids.iter().map(|id| id.uuid());
     let models = purpose::Entity::find().filter(purpose::Column::PurposeId.is_in(ids)).all(tx.conn()).await?;
-    models.iter().map(|model| Ok((PurposeId::from_uuid(model.purpose_id), life(model)?))).collect()
+    models.iter().map(|model| Ok((PurposeId::from_uuid(model.purpose_id), read_life(tx, model)?))).collect()
 }
 
 /// One page, newest first.
 pub(crate) async fn page(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     view: View,
     after: Option<PurposeId>,
     size: PageSize,
@@ -69,22 +76,19 @@ pub(crate) async fn page(
         if view.newest() { Some(model.newest_revision) } else { model.published_revision }
     };
     let mut revisions = revisions(tx, models.iter().map(|model| (model.purpose_id, shown(model)))).await?;
-    let purposes = models
-        .iter()
-        .map(|model| {
-            let name = RowName { table: "purpose", row: model.purpose_id };
-            let row = shown(model).and_then(|revision| revisions.remove(&(model.purpose_id, revision)));
-            let row = row.ok_or_else(|| name.corrupt("newest_revision"))?;
-            let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
-            let id = PurposeId::from_uuid(model.purpose_id);
-            Ok(Purpose { id, life: life(model)?, revision, terms: rows::terms(row)? })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(Page::cut(purposes, size.get(), |purpose| purpose.id))
+    let position = |model: &purpose::Model| PurposeId::from_uuid(model.purpose_id);
+    Page::cut(models, size.get(), position, |model| {
+        let name = RowName { table: "purpose", row: model.purpose_id };
+        let life = read_life(tx, &model)?;
+        let row = shown(&model).and_then(|revision| revisions.remove(&(model.purpose_id, revision)));
+        let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
+        let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
+        Ok(Purpose { id: PurposeId::from_uuid(model.purpose_id), life, revision, terms: rows::terms(row)? })
+    })
 }
 
 async fn revisions(
-    tx: &ReadTx,
+    tx: &Reading<'_>,
     wanted: impl Iterator<Item = (Uuid, Option<i64>)>,
 ) -> Result<BTreeMap<(Uuid, i64), purpose_revision::Model>, StoreError> {
     let (ids, numbers): (BTreeSet<_>, BTreeSet<_>) = wanted.unzip();
@@ -97,29 +101,21 @@ async fn revisions(
 }
 
 /// Adds a new purpose with its first draft.
-pub(crate) async fn insert(tx: &Tx, purpose: &Purpose) -> Result<(), StoreError> {
-    let facts = purpose.life.facts();
-    let row = purpose::Model {
-        purpose_id: purpose.id.uuid(),
-        newest_revision: facts.newest.into(),
-        published_revision: facts.published.map(i64::from),
-        archived_at: facts.archived_at.map(Timestamp::as_micros),
-        version: integer(facts.version),
-        created_at: facts.created_at.as_micros(),
-        updated_at: facts.updated_at.as_micros(),
-    };
-    purpose::Entity::insert(row.into_active_model()).exec_without_returning(tx.conn()).await?;
+pub(crate) async fn insert(tx: &Writing<'_>, purpose: &Purpose) -> Result<(), StoreError> {
+    let row: purpose::ActiveModel = tx.stamped(life_model(purpose))?;
+    purpose::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     insert_revision(tx, purpose).await
 }
 
 /// Writes the changed draft.
-pub(crate) async fn save_draft(tx: &Tx, purpose: &Purpose, draft: Draft) -> Result<(), StoreError> {
+pub(crate) async fn save_draft(tx: &Writing<'_>, purpose: &Purpose, draft: Draft) -> Result<(), StoreError> {
     save_life(tx, purpose).await?;
     match draft {
         Draft::Opened => insert_revision(tx, purpose).await,
         Draft::Existing => {
+            let row: purpose_revision::ActiveModel = tx.stamped(revision_model(purpose, None))?;
             let result = purpose_revision::Entity::update_many()
-                .set(revision_row(purpose.id, purpose.revision, &purpose.terms))
+                .set(row)
                 .filter(purpose_revision::Column::PurposeId.eq(purpose.id.uuid()))
                 .filter(purpose_revision::Column::Revision.eq(i64::from(purpose.revision)))
                 .filter(purpose_revision::Column::PublishedAt.is_null())
@@ -131,13 +127,12 @@ pub(crate) async fn save_draft(tx: &Tx, purpose: &Purpose, draft: Draft) -> Resu
 }
 
 /// Marks the draft as published at the time of its last change.
-pub(crate) async fn save_published(tx: &Tx, purpose: &Purpose) -> Result<(), StoreError> {
+pub(crate) async fn save_published(tx: &Writing<'_>, purpose: &Purpose) -> Result<(), StoreError> {
     save_life(tx, purpose).await?;
+    let published = revision_model(purpose, Some(purpose.life.facts().updated_at));
+    let row: purpose_revision::ActiveModel = tx.stamped(published)?;
     let result = purpose_revision::Entity::update_many()
-        .col_expr(
-            purpose_revision::Column::PublishedAt,
-            Expr::value(purpose.life.facts().updated_at.as_micros()),
-        )
+        .set(row)
         .filter(purpose_revision::Column::PurposeId.eq(purpose.id.uuid()))
         .filter(purpose_revision::Column::Revision.eq(i64::from(purpose.revision)))
         .filter(purpose_revision::Column::PublishedAt.is_null())
@@ -147,18 +142,11 @@ pub(crate) async fn save_published(tx: &Tx, purpose: &Purpose) -> Result<(), Sto
 }
 
 /// Writes where the purpose is in its life, over the version before.
-pub(crate) async fn save_life(tx: &Tx, purpose: &Purpose) -> Result<(), StoreError> {
+pub(crate) async fn save_life(tx: &Writing<'_>, purpose: &Purpose) -> Result<(), StoreError> {
     let facts = purpose.life.facts();
-    let changes = purpose::ActiveModel {
-        newest_revision: Set(facts.newest.into()),
-        published_revision: Set(facts.published.map(i64::from)),
-        archived_at: Set(facts.archived_at.map(Timestamp::as_micros)),
-        version: Set(integer(facts.version)),
-        updated_at: Set(facts.updated_at.as_micros()),
-        ..Default::default()
-    };
+    let row: purpose::ActiveModel = tx.stamped(life_model(purpose))?;
     let result = purpose::Entity::update_many()
-        .set(changes)
+        .set(row)
         .filter(purpose::Column::PurposeId.eq(purpose.id.uuid()))
         .filter(purpose::Column::Version.eq(integer(facts.version) - 1))
         .exec(tx.conn())
@@ -166,31 +154,53 @@ pub(crate) async fn save_life(tx: &Tx, purpose: &Purpose) -> Result<(), StoreErr
     StoreError::check_rows(1, result.rows_affected)
 }
 
-async fn insert_revision(tx: &Tx, purpose: &Purpose) -> Result<(), StoreError> {
-    let row = revision_row(purpose.id, purpose.revision, &purpose.terms);
+async fn insert_revision(tx: &Writing<'_>, purpose: &Purpose) -> Result<(), StoreError> {
+    let row: purpose_revision::ActiveModel = tx.stamped(revision_model(purpose, None))?;
     purpose_revision::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
 }
 
-fn revision_row(id: PurposeId, revision: u32, terms: &Terms) -> purpose_revision::ActiveModel {
-    purpose_revision::ActiveModel {
-        purpose_id: Set(id.uuid()),
-        revision: Set(revision.into()),
-        published_at: Set(None),
-        display_name: Set(terms.display_name.clone()),
-        description: Set(terms.description.clone()),
-        dpv_purposes: Set(json(&terms.dpv_purposes)),
-        legal_basis: Set(terms.legal_basis.name().to_owned()),
-        personal_data: Set(json(&terms.personal_data)),
-        special_category: Set(terms.special_category),
-        recipients: Set(json(&terms.recipients)),
-        retention: Set(terms.retention.map(micros)),
-        validity: Set(terms.validity.map(micros)),
-        jurisdiction: Set(terms.jurisdiction.clone()),
+fn life_model(purpose: &Purpose) -> purpose::Model {
+    let facts = purpose.life.facts();
+    purpose::Model {
+        purpose_id: purpose.id.uuid(),
+        newest_revision: facts.newest.into(),
+        published_revision: facts.published.map(i64::from),
+        archived_at: facts.archived_at.map(Timestamp::as_micros),
+        version: integer(facts.version),
+        created_at: facts.created_at.as_micros(),
+        updated_at: facts.updated_at.as_micros(),
+        row_digest: None,
     }
 }
 
-fn life(model: &purpose::Model) -> Result<Life, StoreError> {
+fn revision_model(purpose: &Purpose, published_at: Option<Timestamp>) -> purpose_revision::Model {
+    let terms = &purpose.terms;
+    purpose_revision::Model {
+        purpose_id: purpose.id.uuid(),
+        revision: purpose.revision.into(),
+        published_at: published_at.map(Timestamp::as_micros),
+        display_name: terms.display_name.clone(),
+        description: terms.description.clone(),
+        dpv_purposes: json(&terms.dpv_purposes),
+        legal_basis: terms.legal_basis.name().to_owned(),
+        personal_data: json(&terms.personal_data),
+        special_category: terms.special_category,
+        recipients: json(&terms.recipients),
+        retention: terms.retention.map(micros),
+        validity: terms.validity.map(micros),
+        jurisdiction: terms.jurisdiction.clone(),
+        row_digest: None,
+    }
+}
+
+/// Where in its life the purpose in `model` is, if that is what was written.
+fn read_life(tx: &Reading<'_>, model: &purpose::Model) -> Result<Life, StoreError> {
+    tx.check(model)?;
+    life(model)
+}
+
+pub(in crate::store) fn life(model: &purpose::Model) -> Result<Life, StoreError> {
     let columns = LifeColumns {
         newest: model.newest_revision,
         published: model.published_revision,

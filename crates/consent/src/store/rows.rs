@@ -8,13 +8,13 @@ use portal_core::id::{ConsentId, EventId, Id, NoticeId, PurposeId, SubjectId};
 use portal_store::{Corruption, StoreError};
 use sea_orm::prelude::Uuid;
 
-use crate::domain::consent::{Basis, Consent, Event, Facts, Indication};
+use crate::domain::consent::{Basis, Consent, Event, Evidence, EvidenceKind, Facts, Indication};
 use crate::domain::language::Language;
 use crate::domain::life::{self, Life};
 use crate::domain::notice::Text;
 use crate::domain::purpose::{LegalBasis, Terms};
 use crate::domain::status::Status;
-use crate::store::entity::{consent, consent_event, notice_revision, purpose_revision};
+use crate::store::entity::{consent, consent_event, evidence, notice_revision, purpose_revision};
 
 /// A row being read, for errors that say where the damage is.
 #[derive(Clone, Copy)]
@@ -25,12 +25,11 @@ pub(super) struct RowName {
 
 impl RowName {
     pub(super) fn corrupt(self, column: &'static str) -> StoreError {
-        StoreError::Corrupt {
-            table: self.table,
-            column,
-            row: self.row.to_string(),
-            cause: Corruption::ValueInvalid,
-        }
+        self.corrupt_by(column, Corruption::ValueInvalid)
+    }
+
+    pub(super) fn corrupt_by(self, column: &'static str, cause: Corruption) -> StoreError {
+        StoreError::Corrupt { table: self.table, column, row: self.row.to_string(), cause }
     }
 
     fn number<T: TryFrom<i64>>(self, column: &'static str, value: i64) -> Result<T, StoreError> {
@@ -181,4 +180,66 @@ pub(super) fn event(model: consent_event::Model) -> Result<Event, StoreError> {
         expires_at: model.expires_at.map(Timestamp::from_micros),
         sequence: name.number("sequence", model.sequence)?,
     })
+}
+
+pub(super) fn consent_model(facts: &Facts) -> consent::Model {
+    consent::Model {
+        consent_id: facts.id.uuid(),
+        subject_id: facts.subject.uuid(),
+        purpose_id: facts.purpose.uuid(),
+        purpose_revision: facts.basis.purpose_revision.into(),
+        notice_id: facts.basis.notice.uuid(),
+        notice_revision: facts.basis.notice_revision.into(),
+        status: facts.status.name().to_owned(),
+        event_at: facts.event_at.as_micros(),
+        recorded_at: facts.recorded_at.as_micros(),
+        expires_at: facts.expires_at.map(Timestamp::as_micros),
+        version: integer(facts.version),
+        row_digest: None,
+    }
+}
+
+/// The event in the clear.
+pub(super) fn event_model(event: &Event) -> consent_event::Model {
+    consent_event::Model {
+        event_id: event.id.uuid(),
+        consent_id: event.consent.uuid(),
+        sequence: integer(event.sequence),
+        subject_id: event.subject.uuid(),
+        purpose_id: event.purpose.uuid(),
+        purpose_revision: event.basis.purpose_revision.into(),
+        notice_id: event.basis.notice.uuid(),
+        notice_revision: event.basis.notice_revision.into(),
+        language: event.language.as_ref().map(ToString::to_string),
+        previous_status: event.previous.name().to_owned(),
+        status: event.status.name().to_owned(),
+        method: event.method.map(|method| method.name().to_owned()),
+        reason: event.reason.as_ref().map(|reason| reason.expose().clone()),
+        actor: event.actor.clone(),
+        event_at: event.event_at.as_micros(),
+        recorded_at: event.recorded_at.as_micros(),
+        expires_at: event.expires_at.map(Timestamp::as_micros),
+        sealed_reason: None,
+        row_digest: None,
+    }
+}
+
+/// The evidence in the clear.
+pub(super) fn evidence_model(event: EventId, position: i64, evidence: &Evidence) -> evidence::Model {
+    evidence::Model {
+        event_id: event.uuid(),
+        position,
+        kind: evidence.kind.name().to_owned(),
+        media_type: evidence.media_type.clone(),
+        content: evidence.content.expose().clone(),
+        content_hash: evidence.content_hash.to_vec(),
+        sealed_content: None,
+        row_digest: None,
+    }
+}
+
+/// Whether `model` says what a piece of evidence is.
+pub(super) fn evidence_kind(model: &evidence::Model) -> Result<EvidenceKind, StoreError> {
+    let name = RowName { table: "evidence", row: model.event_id };
+    EvidenceKind::from_name(&model.kind).ok_or_else(|| name.corrupt("kind"))
 }

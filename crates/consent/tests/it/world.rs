@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use portal_consent::{Config, Service};
-use portal_core::id::SubjectId;
+use portal_core::id::{SubjectId, TenantId};
 use portal_core::{Role, Workload};
+use portal_crypto::envelope::Scope;
+use portal_keys::{Ambient, Keys, KeysConfig};
 use portal_mesh::{MeshChannel, Running};
 pub use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
@@ -15,6 +17,7 @@ use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use portal_proto::google::rpc;
 use portal_testkit::TestDatabase;
 use portal_testkit::mesh::{TestMesh, TestUser, UserChannel};
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -22,6 +25,7 @@ pub struct World {
     pub mesh: TestMesh,
     running: Option<Running>,
     database: portal_store::DatabaseConfig,
+    keys: KeysConfig,
     gateway: MeshChannel,
     pub controller: TestUser,
     pub officer: TestUser,
@@ -32,10 +36,12 @@ pub struct World {
 impl World {
     pub async fn start(database: &TestDatabase) -> Self {
         let mesh = TestMesh::start().await;
-        let (running, gateway) = serve(&mesh, database.config()).await;
+        let keys = database.keys("consent").await;
+        let (running, gateway) = serve(&mesh, database.config(), keys.clone()).await;
         Self {
             running: Some(running),
             database: database.config(),
+            keys,
             gateway,
             controller: TestUser::with_roles(&[Role::Controller]),
             officer: TestUser::with_roles(&[Role::Officer]),
@@ -48,9 +54,24 @@ impl World {
     /// Stops the service and starts another on the same database.
     pub async fn restart(&mut self) {
         self.running.take().unwrap().stop().await;
-        let (running, gateway) = serve(&self.mesh, self.database.clone()).await;
+        let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
         self.running = Some(running);
         self.gateway = gateway;
+    }
+
+    /// Starts another service beside the first, on the same databases, and talks to that from now on.
+    pub async fn second_replica(&mut self) -> Running {
+        let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
+        self.gateway = gateway;
+        running
+    }
+
+    /// The keys, as another process of the service has them.
+    pub async fn keys(&self) -> Keys {
+        let host = self.mesh.host();
+        let ambient = Ambient { clock: host.clock, entropy: host.entropy, metrics: Default::default() };
+        let scope = Scope { service: Workload::Consent, tenant: TenantId::DEFAULT };
+        Keys::open(&self.keys, scope, ambient).await.unwrap()
     }
 
     fn channel(&self, user: &TestUser) -> UserChannel {
@@ -139,18 +160,30 @@ impl World {
     }
 }
 
-async fn serve(mesh: &TestMesh, database: portal_store::DatabaseConfig) -> (Running, MeshChannel) {
+async fn serve(
+    mesh: &TestMesh,
+    database: portal_store::DatabaseConfig,
+    keys: KeysConfig,
+) -> (Running, MeshChannel) {
     let config = Config {
         server: mesh.server(),
         identity: mesh.identity(Workload::Consent),
         database,
-        secrets: mesh.secrets("consent"),
+        keys,
+        migrations: MigrationConfig::alone(),
+        integrity: every_minute(),
         upstreams: mesh.upstreams(&[]),
         telemetry: Default::default(),
     };
     let running = Service::start(config, mesh.host()).await.unwrap();
     let gateway = mesh.channel(Workload::Gateway, Workload::Consent, running.local_addr());
     (running, gateway)
+}
+
+/// A scan whenever the clock has passed a full minute; it stands still until a test moves it.
+fn every_minute() -> IntegrityConfig {
+    let config = serde_json::json!({ "schedule": "* * * * *", "max_rows_per_second": 0 });
+    serde_json::from_value(config).unwrap()
 }
 
 /// What a subject can be asked.

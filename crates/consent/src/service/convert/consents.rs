@@ -8,11 +8,12 @@ use portal_proto::consent::v1 as pb;
 use prost::Message;
 
 use super::{id, optional_id, revision, term};
-use crate::app::consents::{Decide, Seen, Withdraw};
+use crate::app::consents::{Decide, Seen, Withdraw, Withdrawn, Words};
 use crate::domain::consent::{Event, Evidence, EvidenceKind, Indication};
 use crate::domain::language::Language;
 use crate::domain::status::Status;
-use crate::store::consents::{EventsOf, Filter};
+use crate::store::consents::Filter;
+use crate::store::events::EventsOf;
 use crate::store::{ConsentPosition, EventPosition};
 
 const MAX_EVIDENCE: usize = 8;
@@ -144,13 +145,13 @@ pub(in crate::service) fn encode(seen: &Seen) -> Vec<u8> {
     reply(seen).encode_to_vec()
 }
 
-pub(in crate::service) fn replies(withdrawn: &[Seen]) -> pb::WithdrawAllConsentsResponse {
-    pb::WithdrawAllConsentsResponse { replies: withdrawn.iter().map(reply).collect() }
+pub(in crate::service) fn replies(withdrawn: &Withdrawn) -> pb::WithdrawAllConsentsResponse {
+    pb::WithdrawAllConsentsResponse { replies: withdrawn.consents.iter().map(reply).collect() }
 }
 
 /// A step of history; the subject's own words only for those who may read them.
-pub(in crate::service) fn event(event: Event, with_reason: bool) -> pb::ConsentEvent {
-    let reason = event.reason.filter(|_| with_reason).map(|reason| reason.expose().clone());
+pub(in crate::service) fn event(event: Event, words: Words) -> pb::ConsentEvent {
+    let reason = event.reason.filter(|_| words == Words::Shown).map(|reason| reason.expose().clone());
     pb::ConsentEvent {
         event_id: event.id.to_string(),
         consent_id: event.consent.to_string(),

@@ -87,6 +87,7 @@ const fn reason_message(reason: Reason) -> pb::Reason {
         Reason::PurposeArchived => pb::Reason::PurposeArchived,
         Reason::PurposeUnknown => pb::Reason::PurposeUnknown,
         Reason::RecipientNotCovered => pb::Reason::RecipientNotCovered,
+        Reason::RecordCorrupt => pb::Reason::RecordCorrupt,
         Reason::RevisionOutdated => pb::Reason::RevisionOutdated,
     }
 }

@@ -1,5 +1,6 @@
 //! One row per subject and purpose: what stands now.
 
+use portal_store::sealed::Row;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
@@ -17,9 +18,12 @@ pub(in crate::store) struct Model {
     pub recorded_at: i64,
     pub expires_at: Option<i64>,
     pub version: i64,
+    pub row_digest: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
 pub(in crate::store) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+digested!(|model| Row { id: model.consent_id.into_bytes(), version: model.version.unsigned_abs() });

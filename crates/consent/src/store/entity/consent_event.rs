@@ -1,6 +1,13 @@
-//! One row per change of a consent; appended, never changed.
+//! One row per change of a consent; appended, never changed. The reason, in the subject's words, is sealed; `reason` holds
+//! it in the clear until that is committed.
 
+use portal_core::Sensitive;
+use portal_store::Sealed;
+use portal_store::sealed::Row;
 use sea_orm::entity::prelude::*;
+
+/// The version of every row.
+const VERSION: u64 = 1;
 
 #[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
 #[sea_orm(table_name = "consent_event")]
@@ -23,9 +30,13 @@ pub(in crate::store) struct Model {
     pub event_at: i64,
     pub recorded_at: i64,
     pub expires_at: Option<i64>,
+    pub sealed_reason: Option<Sealed<Sensitive<String>>>,
+    pub row_digest: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
 pub(in crate::store) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+digested!(|model| Row { id: model.event_id.into_bytes(), version: VERSION });

@@ -1,6 +1,13 @@
-//! One row per document kept with an event; appended, never changed.
+//! One row per document kept with an event; appended, never changed. The content is sealed under the key of the event's
+//! subject; `content` holds it in the clear until that is committed, and is empty from then on.
 
+use portal_core::Sensitive;
+use portal_store::Sealed;
+use portal_store::sealed::Row;
 use sea_orm::entity::prelude::*;
+
+/// The version of every row.
+const VERSION: u64 = 1;
 
 #[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
 #[sea_orm(table_name = "evidence")]
@@ -13,9 +20,13 @@ pub(in crate::store) struct Model {
     pub media_type: String,
     pub content: Vec<u8>,
     pub content_hash: Vec<u8>,
+    pub sealed_content: Option<Sealed<Sensitive<Vec<u8>>>>,
+    pub row_digest: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
 pub(in crate::store) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+digested!(|model| Row::composite(&[model.event_id.as_bytes(), &model.position.to_be_bytes()], VERSION));

@@ -1,6 +1,10 @@
 //! One row per revision of a purpose; never changed once published. Lists are JSON arrays, durations microseconds.
 
+use portal_store::sealed::Row;
 use sea_orm::entity::prelude::*;
+
+/// The version of every row.
+const VERSION: u64 = 1;
 
 #[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
 #[sea_orm(table_name = "purpose_revision")]
@@ -20,9 +24,12 @@ pub(in crate::store) struct Model {
     pub retention: Option<i64>,
     pub validity: Option<i64>,
     pub jurisdiction: String,
+    pub row_digest: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
 pub(in crate::store) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+digested!(|model| Row::composite(&[model.purpose_id.as_bytes(), &model.revision.to_be_bytes()], VERSION));

@@ -1,0 +1,118 @@
+//! What rows are sealed, opened, stamped and checked with, and in which form a transaction finds and leaves them.
+//!
+//! While rows are given their new form (see `store::moving`) an earlier version of the service may still write rows
+//! without a digest, and change rows beneath one: until that is committed, what stands in the clear is the truth and
+//! digests are not looked at. From then on a row whose digest is wrong or missing is corrupt.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
+use portal_store::{Conn, ReadTx, StoreError, Tx};
+use portal_upkeep::migration::{Mode, ModeOf};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
+
+use crate::store::moving;
+
+/// What rows are sealed, opened, stamped and checked with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Seals {
+    pub(in crate::store) sealing: Sealing,
+    digests: RowDigests,
+    mode: Arc<ModeOf>,
+}
+
+/// A transaction, and the form in which it finds rows.
+pub(crate) struct Reading<'a> {
+    tx: &'a ReadTx,
+    seals: &'a Seals,
+    mode: Mode,
+}
+
+/// A transaction that changes rows, and the form in which it leaves them.
+pub(crate) struct Writing<'a> {
+    tx: &'a Tx,
+    reading: Reading<'a>,
+}
+
+impl Seals {
+    pub(crate) fn new(sealing: Sealing, digests: RowDigests) -> Self {
+        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME)) }
+    }
+
+    /// `tx` as it finds rows.
+    pub(crate) async fn reading<'a>(&'a self, tx: &'a ReadTx) -> Result<Reading<'a>, StoreError> {
+        Ok(Reading { tx, seals: self, mode: self.mode.get(tx).await? })
+    }
+
+    /// `tx` as it leaves rows.
+    pub(crate) async fn writing<'a>(&'a self, tx: &'a Tx) -> Result<Writing<'a>, StoreError> {
+        Ok(Writing { tx, reading: self.reading(tx).await? })
+    }
+
+    /// As [`Reading::check`], whatever the form.
+    pub(in crate::store) fn verify<M: DigestedRow>(&self, model: &M) -> Result<(), StoreError> {
+        self.digests.check(model)
+    }
+
+    /// As [`Writing::stamp`], whatever the form.
+    pub(in crate::store) fn stamp<M: DigestedRow>(&self, model: &mut M) -> Result<(), StoreError> {
+        self.digests.stamp(model)
+    }
+}
+
+impl<'a> Reading<'a> {
+    pub(in crate::store) fn conn(&self) -> &'a Conn {
+        self.tx.conn()
+    }
+
+    pub(in crate::store) const fn seals(&self) -> &'a Seals {
+        self.seals
+    }
+
+    /// In which form rows are written.
+    pub(crate) const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// `model`, if it is what was written.
+    pub(in crate::store) fn checked<M: DigestedRow>(&self, model: M) -> Result<M, StoreError> {
+        self.check(&model)?;
+        Ok(model)
+    }
+
+    /// Whether `model` is what was written.
+    pub(in crate::store) fn check<M: DigestedRow>(&self, model: &M) -> Result<(), StoreError> {
+        match self.mode {
+            Mode::Old | Mode::Both => Ok(()),
+            Mode::New => self.seals.verify(model),
+        }
+    }
+}
+
+impl<'a> Writing<'a> {
+    pub(crate) const fn tx(&self) -> &'a Tx {
+        self.tx
+    }
+
+    /// `model` as a statement writes it, with its digest.
+    pub(in crate::store) fn stamped<M, A>(&self, mut model: M) -> Result<A, StoreError>
+    where
+        M: DigestedRow + IntoActiveModel<A> + ModelTrait<Entity = <A as ActiveModelTrait>::Entity>,
+        A: ActiveModelTrait,
+        <A as ActiveModelTrait>::Entity: EntityTrait<Model = M>,
+    {
+        if self.mode != Mode::Old {
+            self.seals.stamp(&mut model)?;
+        }
+        Ok(model.into_active_model().reset_all())
+    }
+}
+
+impl<'a> Deref for Writing<'a> {
+    type Target = Reading<'a>;
+
+    fn deref(&self) -> &Reading<'a> {
+        &self.reading
+    }
+}

@@ -1,0 +1,186 @@
+//! An installation of before: its rows are sealed while it works, rolled back, sealed again, and committed.
+
+use std::time::Duration;
+
+use portal_consent::Migrations;
+use portal_store::{Database, migrate};
+use portal_testkit::{TestDatabase, each_database};
+use sea_orm::Value;
+
+use crate::sealed::give_and_withdraw;
+use crate::sql;
+use crate::world::{Offer, World, pb};
+
+const NAME: &str = "d0001_seal_consents";
+
+/// A service that finds rows of an earlier version, and so writes as that did.
+async fn upgraded(database: &TestDatabase) -> (World, Database) {
+    let store = database.connect().await;
+    migrate::up::<Migrations>(&store).await.unwrap();
+    let purpose = "INSERT INTO purpose (purpose_id, newest_revision, version, created_at, updated_at) \
+                   VALUES ($1, 1, 1, 1, 1)";
+    let revision = "INSERT INTO purpose_revision (purpose_id, revision, display_name, description, dpv_purposes, \
+                    legal_basis, personal_data, special_category, recipients, jurisdiction) \
+                    VALUES ($1, 1, 'Old', '', '[]', 'consent', '[]', (1 = 0), '[]', '')";
+    for statement in [purpose, revision] {
+        sql::run(&store, statement, [Value::from(uuid::Uuid::from_u128(7))]).await;
+    }
+    (World::start(database).await, store)
+}
+
+/// What an operator asks for, as the record of the migration holds it.
+async fn steer(store: &Database, state: &str, step: &str) {
+    let update = format!("UPDATE data_migration SET state = '{state}', step = '{step}'");
+    if sql::run(store, &update, []).await == 0 {
+        let insert = format!(
+            "INSERT INTO data_migration (name, state, step, committed, changed_at) VALUES ('{NAME}', '{state}', '{step}', (1 = 0), 0)"
+        );
+        sql::run(store, &insert, []).await;
+    }
+    sql::run(store, "DELETE FROM data_migration_progress", []).await;
+}
+
+async fn until(store: &Database, expected: &str) {
+    let reached = async {
+        loop {
+            let state: String = sql::one(store, "SELECT state FROM data_migration").await;
+            assert!(state != "failed" || expected == "failed", "the migration failed");
+            if state == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+}
+
+async fn count(store: &Database, rows: &str) -> i64 {
+    sql::one(store, &format!("SELECT COUNT(*) FROM {rows}")).await
+}
+
+/// Everything that is replied, in one text.
+async fn replies(world: &World, offer: &Offer) -> String {
+    let purposes = world
+        .purposes(&world.controller)
+        .list_purposes(pb::ListPurposesRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let notices = world
+        .notices(&world.controller)
+        .list_notices(pb::ListNoticesRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let consents = world
+        .consents(&world.officer)
+        .list_consents(pb::ListConsentsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let events: Vec<pb::ConsentEvent> = world.events(&world.anna).await;
+    let reasons: Vec<_> = events.iter().map(|event| event.reason.clone()).collect();
+    let decision = world.check(&world.anna, &offer.purpose).await;
+    let bodies: Vec<_> = notices.notices.iter().map(|notice| notice.bodies.get("en").cloned()).collect();
+    format!("{purposes:?}{bodies:?}{consents:?}{events:?}{reasons:?}{decision:?}")
+}
+
+const IN_THE_CLEAR: [&str; 2] = [
+    "consent_event WHERE reason IS NOT NULL",
+    "evidence WHERE content_hash IS NOT NULL AND LENGTH(content) > 0",
+];
+const SEALED: [&str; 2] =
+    ["consent_event WHERE sealed_reason IS NOT NULL", "evidence WHERE sealed_content IS NOT NULL"];
+const TABLES: [&str; 7] =
+    ["consent", "consent_event", "evidence", "notice", "notice_revision", "purpose", "purpose_revision"];
+
+async fn counts(store: &Database, rows: [&str; 2]) -> (i64, i64) {
+    (count(store, rows[0]).await, count(store, rows[1]).await)
+}
+
+async fn stamped(store: &Database) -> i64 {
+    let mut stamped = 0;
+    for table in TABLES {
+        stamped += count(store, &format!("{table} WHERE row_digest IS NOT NULL")).await;
+    }
+    stamped
+}
+
+each_database! {
+    /// The same replies before, in between, after a way back, and after the commit, when nothing is in the clear.
+    async fn an_earlier_installation_is_sealed(database) {
+        let (mut world, store) = upgraded(database).await;
+        let offer = world.offer().await;
+        give_and_withdraw(&world, &world.anna, &offer).await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((1, 1), (0, 0)));
+        assert_eq!(stamped(&store).await, 0);
+        let before = replies(&world, &offer).await;
+        let mut rows = Vec::new();
+        for table in TABLES {
+            rows.push(sql::everything(&store, table).await);
+        }
+
+        steer(&store, "running", "move").await;
+        until(&store, "done").await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((1, 1), (1, 1)));
+        assert_eq!(replies(&world, &offer).await, before);
+        assert!(stamped(&store).await > 0);
+
+        steer(&store, "rolling_back", "undo").await;
+        until(&store, "rolled_back").await;
+        for (table, rows) in TABLES.iter().zip(&rows) {
+            assert_eq!(&sql::everything(&store, table).await, rows, "{table}");
+        }
+        assert_eq!(replies(&world, &offer).await, before);
+
+        steer(&store, "running", "move").await;
+        until(&store, "done").await;
+        give_and_withdraw(&world, &world.bert, &offer).await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((2, 2), (2, 2)));
+        // An earlier version withdraws: it changes the consent beneath its digest, and its event has none.
+        let changed = "UPDATE consent SET version = version + 1, recorded_at = recorded_at + 1";
+        assert_ne!(sql::run(&store, changed, []).await, 0);
+        let copied = "INSERT INTO consent_event (event_id, consent_id, sequence, subject_id, purpose_id, \
+                      purpose_revision, notice_id, notice_revision, previous_status, status, reason, actor, \
+                      event_at, recorded_at) \
+                      SELECT $1, consent_id, 9, subject_id, purpose_id, purpose_revision, notice_id, \
+                      notice_revision, previous_status, status, 'late', actor, event_at, recorded_at \
+                      FROM consent_event WHERE sequence = 2 AND subject_id = $2";
+        let values = [Value::from(uuid::Uuid::from_u128(9)), Value::from(portal_core::id::Id::uuid(world.anna.subject))];
+        assert_eq!(sql::run(&store, copied, values).await, 1);
+        let before = replies(&world, &offer).await;
+
+        steer(&store, "verifying", "verify").await;
+        until(&store, "done").await;
+        steer(&store, "committing", "commit").await;
+        until(&store, "done").await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (3, 2)));
+        for table in TABLES {
+            assert_eq!(count(&store, &format!("{table} WHERE row_digest IS NULL")).await, 0, "{table}");
+        }
+        assert_eq!(replies(&world, &offer).await, before);
+        world.restart().await;
+        assert_eq!(replies(&world, &offer).await, before);
+        give_and_withdraw(&world, &world.controller, &offer).await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (4, 3)));
+        let forged = "UPDATE consent SET recorded_at = recorded_at + 1";
+        assert_ne!(sql::run(&store, forged, []).await, 0);
+        let listed = world.consents(&world.officer).list_consents(pb::ListConsentsRequest::default()).await.unwrap();
+        assert!(listed.into_inner().consents.is_empty());
+    }
+
+    /// Until the commit what stands in the clear is the truth: an earlier version may have written it.
+    async fn what_is_in_the_clear_counts(database) {
+        let (world, store) = upgraded(database).await;
+        let offer = world.offer().await;
+        give_and_withdraw(&world, &world.anna, &offer).await;
+        steer(&store, "running", "move").await;
+        until(&store, "done").await;
+        assert_eq!(sql::run(&store, "UPDATE consent_event SET reason = 'another' WHERE reason IS NOT NULL", []).await, 1);
+        steer(&store, "verifying", "verify").await;
+        until(&store, "done").await;
+        steer(&store, "committing", "commit").await;
+        until(&store, "done").await;
+        assert_eq!(world.events(&world.anna).await[0].reason, "another");
+    }
+}
