@@ -6,17 +6,19 @@ pub mod feed;
 pub mod hashing;
 pub mod operator;
 pub mod sessions;
+pub mod subject_keys;
 pub mod tokens;
 
 use std::sync::Arc;
 
 use portal_core::id::AccountId;
 use portal_core::{Clock, Entropy, Timestamp};
-use portal_crypto::kdf::{Label, ServiceSecret};
+use portal_crypto::kdf::Label;
 use portal_crypto::mac::MacKey;
 use portal_crypto::password::{Cost, PasswordHasher};
 use portal_crypto::sign::BackendFailure;
 use portal_crypto::token::TokenKey;
+use portal_keys::{Keys, Replies};
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
 use portal_store::Database;
@@ -24,7 +26,12 @@ use portal_store::Database;
 use crate::domain::{Email, HandleKey};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::store::accounts::EmailIndex;
+use crate::store::Seals;
+use crate::store::accounts::Accounts;
+use crate::store::email_index::{EmailIndexer, EmailIndexes};
+use crate::store::sessions::Sessions;
+use crate::store::token_pairs::TokenPairs;
+use crate::upkeep::Upkeep;
 
 use feed::Feed;
 use hashing::PasswordPool;
@@ -35,9 +42,16 @@ pub use change::{Change, Reply};
 pub struct App {
     pub(crate) database: Database,
     pub(crate) feed: Feed,
+    pub(crate) keys: Keys,
+    pub(crate) seals: Seals,
+    pub(crate) accounts: Accounts,
+    pub(crate) sessions: Sessions,
+    pub(crate) pairs: TokenPairs,
+    pub(crate) emails: EmailIndexer,
+    replies: Replies,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    blind_index: MacKey,
+    fingerprints: MacKey,
     handles: HandleKey,
     passwords: PasswordPool,
     token_key: TokenKey,
@@ -46,28 +60,32 @@ pub struct App {
 }
 
 impl App {
-    /// The use cases on `database`, with all keys from `secret`.
+    /// The use cases on the data and keys of `upkeep`.
     ///
     /// # Errors
     /// [`BackendFailure`] if the signing key can't be made.
-    pub fn new(
-        database: Database,
-        secret: &ServiceSecret,
-        issuer: String,
-        host: &Host,
-    ) -> Result<Self, BackendFailure> {
+    pub fn new(upkeep: &Upkeep, issuer: String, host: &Host) -> Result<Self, BackendFailure> {
+        let (keys, seals) = (&upkeep.keys, &upkeep.seals);
+        let secret = keys.service_secret();
         let hasher = PasswordHasher::new(secret, Cost::default());
         Ok(Self {
-            database,
+            database: upkeep.database.clone(),
             feed: Feed::default(),
+            accounts: Accounts::new(seals.clone()),
+            sessions: Sessions::new(seals.clone()),
+            pairs: TokenPairs::new(seals.clone()),
+            emails: upkeep.emails.clone(),
+            seals: seals.clone(),
+            replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
-            blind_index: MacKey::new(secret.derive(Label::BlindIndex).expose()),
+            fingerprints: MacKey::new(secret.derive(Label::BlindIndex).expose()),
             handles: HandleKey::new(secret),
             passwords: PasswordPool::new(hasher, Arc::clone(&host.entropy)),
             token_key: TokenKey::from_seed(secret.derive(Label::TokenSigning).expose())?,
             issuer,
             metrics: host.metrics.register(Metrics::register),
+            keys: keys.clone(),
         })
     }
 
@@ -81,14 +99,17 @@ impl App {
         &self.token_key
     }
 
-    /// By what an e-mail address is found.
-    pub(crate) fn email_index(&self, email: &Email) -> EmailIndex {
-        self.blind_index.tag(&[b"email\0", email.expose().as_bytes()].concat())
+    /// By what an account with this e-mail address is found.
+    pub(crate) async fn indexes(&self, email: Option<&Email>) -> Result<Option<EmailIndexes>, Error> {
+        match email {
+            Some(email) => Ok(Some(self.emails.of(email).await?)),
+            None => Ok(None),
+        }
     }
 
     /// By what the same request is known again. Keyed, since a request may hold personal data that could be guessed.
     pub(crate) fn request_fingerprint(&self, request: &[u8]) -> [u8; 32] {
-        self.blind_index.tag(&[b"request\0", request].concat())
+        self.fingerprints.tag(&[b"request\0", request].concat())
     }
 }
 

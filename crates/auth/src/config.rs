@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use portal_mesh::config::{IdentityConfig, SecretsConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_keys::KeysConfig;
+use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use portal_store::DatabaseConfig;
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
 
 /// All sections.
@@ -16,8 +18,14 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Its database.
     pub database: DatabaseConfig,
-    /// Its secret.
-    pub secrets: SecretsConfig,
+    /// Its keys, in a database of their own.
+    pub keys: KeysConfig,
+    /// When and how fast rows are checked.
+    #[serde(default)]
+    pub integrity: IntegrityConfig,
+    /// How fast rows are moved to new forms.
+    #[serde(default)]
+    pub migrations: MigrationConfig,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -54,8 +62,10 @@ private_key_file = "tls.key"
 trust_bundle_file = "ca.crt"
 [database]
 url = "sqlite:auth.db"
-[secrets]
-service_secret_file = "secret"
+[keys]
+provider = "file"
+root_key_file = "root-keys.json"
+database_url = "sqlite:auth-keys.db"
 "#;
 
     #[test]

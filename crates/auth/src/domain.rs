@@ -7,9 +7,9 @@ pub mod password;
 pub mod revocation;
 pub mod session;
 
-pub use account::{Account, DisplayName, Etag, Lock, Roles};
+pub use account::{Account, DisplayName, Etag, Lock, Profile, Profiled, Roles};
 pub use email::Email;
 pub use handle::{Handle, HandleHash, HandleKey, TokenPair};
 pub use password::{NewPassword, OfferedPassword};
 pub use revocation::{Revocation, Target};
-pub use session::{DeviceName, Session};
+pub use session::{DeviceName, NamedSession, Session};

@@ -2,6 +2,7 @@
 
 use portal_crypto::password::PasswordError;
 use portal_crypto::token::IssueError;
+use portal_keys::{KeysError, ReplyError};
 use portal_store::StoreError;
 use portal_store::idempotency::IdempotencyError;
 
@@ -25,6 +26,9 @@ pub enum Error {
     /// The thread of a password's hash ended early.
     #[error("a password could not be hashed: its thread ended")]
     HashingStopped(#[source] tokio::task::JoinError),
+    /// The key of a person could not be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Nobody would be left who can set roles.
     #[error("this is the last operator")]
     LastOperator,
@@ -55,6 +59,15 @@ pub enum Error {
     /// Too many passwords wait to be hashed.
     #[error("too many passwords wait to be hashed")]
     TooManyPasswords,
+}
+
+impl From<ReplyError> for Error {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::Keys(error) => Self::Keys(error),
+            ReplyError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<IdempotencyError> for Error {

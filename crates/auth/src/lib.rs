@@ -8,6 +8,7 @@
 //! - Whatever is revoked, or changes its roles, is in the feed of revocations by the same transaction, in the order of
 //!   commits; a watcher sees all of it or hears nothing.
 //! - Services get short-lived signed tokens with the roles of the moment of exchange.
+//! - What is personal is sealed under the key of its person; a row that was changed from outside is not used.
 //! - No e-mail address, name, password or token is in a log, an error or a `Debug`.
 //!
 //! | module | holds |
@@ -17,7 +18,8 @@
 //! | `app` | the use cases, one transaction each; the password pool; the feed |
 //! | `domain` | accounts, sessions, handles: pure |
 //! | `store` | rows and queries |
-//! | `migration` | the schema |
+//! | `migration` | the schema; the data migrations |
+//! | `upkeep` | [`Upkeep`]: what goes on beside the calls |
 //! | `worker` | forgets what has expired |
 //! | [`metrics`] | metric names |
 #![forbid(unsafe_code)]
@@ -30,11 +32,13 @@ pub mod metrics;
 mod migration;
 pub mod service;
 mod store;
+mod upkeep;
 mod worker;
 
 pub use config::{Config, OperatorConfig};
 pub use migration::Migrations;
 pub use service::{REASONS, Service, StartError};
+pub use upkeep::Upkeep;
 
 /// Every method with who may call it.
 #[must_use]

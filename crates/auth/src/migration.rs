@@ -1,6 +1,9 @@
-//! Schema migrations of auth. Landed ones are never edited.
+//! Schema migrations of auth, and its data migrations. Landed ones are never edited.
+
+pub mod data;
 
 mod m0001_accounts_and_sessions;
+mod m0002_sealed_columns;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -9,6 +12,6 @@ pub struct Migrations;
 
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_accounts_and_sessions::Migration)]
+        vec![Box::new(m0001_accounts_and_sessions::Migration), Box::new(m0002_sealed_columns::Migration)]
     }
 }

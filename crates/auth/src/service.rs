@@ -14,15 +14,17 @@ use portal_core::{Invalid, Workload};
 use portal_crypto::page_token::PageTokenKey;
 use portal_crypto::sign::BackendFailure;
 use portal_crypto::token::KeySet;
+use portal_keys::KeysError;
 use portal_mesh::config::{ConfigError, read};
 use portal_mesh::identity::IdentityError;
 use portal_mesh::policy::Action;
 use portal_mesh::server::ServeError;
 use portal_mesh::{Caller, Host, Identity, MeshServer, Running, TokenVerifier, task};
 use portal_proto::auth::v1 as pb;
+use portal_store::ConnectError;
 use portal_store::idempotency::Key;
 use portal_store::migrate::MigrateError;
-use portal_store::{ConnectError, Database, migrate};
+use portal_upkeep::migration::MigrationError;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
@@ -31,7 +33,7 @@ use crate::app::{App, Change, Reply, feed};
 use crate::config::{Config, OperatorConfig};
 use crate::domain::{Email, NewPassword};
 use crate::error::Error;
-use crate::migration::Migrations;
+use crate::upkeep::Upkeep;
 use crate::worker;
 
 use convert::RequestId;
@@ -52,6 +54,12 @@ pub enum StartError {
     /// The certificate can't be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The state of the data migrations could not be read.
+    #[error("the state of the data migrations could not be read")]
+    DataMigrations(#[from] MigrationError),
+    /// The keys can't be had.
+    #[error("the keys could not be opened")]
+    Keys(#[from] KeysError),
     /// The schema could not be migrated.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -70,31 +78,30 @@ pub enum StartError {
 pub struct Service;
 
 impl Service {
-    /// Connects, migrates, creates the first operator if one is configured, and serves.
+    /// Opens the keys, connects, migrates, creates the first operator if one is configured, and serves.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
-        let secret = config.secrets.load()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
-        let store_metrics = host.metrics.shared(portal_store::Metrics::register);
-        let database = Database::connect(&config.database, Arc::clone(&host.entropy), store_metrics).await?;
-        migrate::up::<Migrations>(&database).await?;
+        let upkeep = Upkeep::open(&config, &host).await?;
         let issuer = portal_mesh::token::issuer(identity.trust_domain());
-        let app = App::new(database, &secret, issuer, &host).map_err(StartError::SigningKey)?;
+        let app = App::new(&upkeep, issuer, &host).map_err(StartError::SigningKey)?;
         let app = Arc::new(app);
         if let Some((email, password)) = operator {
             app.ensure_operator(email, password).await.map_err(StartError::Operator)?;
         }
-        let mut keys = KeySet::new();
-        keys.insert(app.token_key().verifying_key().clone());
-        let tokens = TokenVerifier::local(&identity, keys, &host);
-        let routes = routes(&Api { app: Arc::clone(&app), page_tokens: PageTokenKey::new(&secret) });
+        let mut token_keys = KeySet::new();
+        token_keys.insert(app.token_key().verifying_key().clone());
+        let tokens = TokenVerifier::local(&identity, token_keys, &host);
+        let page_tokens = PageTokenKey::new(app.keys.service_secret());
+        let routes = routes(&Api { app: Arc::clone(&app), page_tokens });
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, routes).await?;
         running.own(task::spawn("auth-feed", feed::run(Arc::clone(&app), running.drain())));
-        running.own(task::spawn("auth-worker", worker::run(app, running.drain())));
+        running.own(task::spawn("auth-worker", worker::run(Arc::clone(&app), running.drain())));
+        upkeep.run(&mut running);
         Ok(running)
     }
 }
@@ -177,13 +184,6 @@ impl Api {
         let opened = self.page_tokens.open(scope, token);
         opened.map(Some).map_err(|error| invalid(Invalid::field("page_token", error)))
     }
-}
-
-/// Takes the extra item off a page that was read with one more than asked for: whether there is a next page.
-fn cut<T>(items: &mut Vec<T>, size: usize) -> bool {
-    let more = items.len() > size;
-    items.truncate(size);
-    more
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an argument of map_err")]

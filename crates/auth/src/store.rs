@@ -1,12 +1,107 @@
 //! What is kept, and how it is found again. Functions take the transaction they run in; none decides anything.
 //!
-//! E-mail addresses are found by a keyed hash only, never by their text.
+//! Promises:
+//! - E-mail addresses are found by keyed hashes only, never by their text.
+//! - What is personal is sealed under the key of its person, and opens in its own cell only. A repository is given the key:
+//!   nothing here waits for one, so no transaction does.
+//! - A row is checked against its digest whenever it is read, and gets a new one whenever it is written. While rows are
+//!   being sealed (see `migration::data`) earlier versions of the service write rows without one: until that is committed
+//!   the text in the clear is the truth, and digests are not looked at.
 
 pub mod accounts;
+pub mod email_index;
 pub mod revocations;
+pub mod scan;
 pub mod sessions;
+pub mod token_pairs;
 
 mod entity;
 mod rows;
 
+use std::sync::Arc;
+
+use portal_store::sealed::{RowDigests, Sealing};
+use portal_store::{ReadTx, StoreError};
+use portal_upkeep::migration::{Mode, ModeOf};
+
 pub(crate) use entity::{account, revocation, revocation_head, session, token_pair};
+
+/// What rows are sealed, opened, stamped and checked with.
+#[derive(Clone)]
+pub struct Seals {
+    /// Seals and opens cells.
+    pub sealing: Sealing,
+    /// Makes and checks digests.
+    pub digests: RowDigests,
+    /// In which form rows are written.
+    mode: Arc<ModeOf>,
+}
+
+impl Seals {
+    /// For rows in the form that `migration` has got to.
+    #[must_use]
+    pub fn new(sealing: Sealing, digests: RowDigests, migration: &'static str) -> Self {
+        Self { sealing, digests, mode: Arc::new(ModeOf::new(migration)) }
+    }
+
+    /// In which form rows are written.
+    pub async fn mode(&self, tx: &ReadTx) -> Result<Mode, StoreError> {
+        self.mode.get(tx).await
+    }
+}
+
+/// A page of a list.
+pub struct Listed<T, P> {
+    /// Its rows, those that are corrupt left out.
+    pub rows: Vec<T>,
+    /// How many were left out.
+    pub withheld: usize,
+    /// The place after which the next page begins; `None` if there is none.
+    pub next: Option<P>,
+}
+
+impl<T, P> Listed<T, P> {
+    /// Takes one row more than the `size` that was asked for as a sign of a next page. `place` says where a row stands,
+    /// `read` reads it.
+    fn new<M>(
+        mut models: Vec<M>,
+        size: usize,
+        place: impl Fn(&M) -> P,
+        read: impl Fn(M) -> Result<T, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let more = models.len() > size;
+        models.truncate(size);
+        let next = models.last().filter(|_| more).map(place);
+        let mut listed = Self { rows: Vec::with_capacity(models.len()), withheld: 0, next };
+        for model in models {
+            listed.add(read(model))?;
+        }
+        Ok(listed)
+    }
+
+    /// Adds a row, or counts it if it is corrupt.
+    fn add(&mut self, row: Result<T, StoreError>) -> Result<(), StoreError> {
+        match row {
+            Ok(row) => self.rows.push(row),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "a row was left out of a list");
+                self.withheld += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Opens the rows: those that don't open are left out as well.
+    ///
+    /// # Errors
+    /// [`StoreError`] other than [`StoreError::Corrupt`].
+    pub fn opened<U>(self, open: impl Fn(T) -> Result<U, StoreError>) -> Result<Listed<U, P>, StoreError> {
+        let mut opened =
+            Listed { rows: Vec::with_capacity(self.rows.len()), withheld: self.withheld, next: self.next };
+        for row in self.rows {
+            opened.add(open(row))?;
+        }
+        Ok(opened)
+    }
+}

@@ -8,7 +8,7 @@ use portal_store::idempotency;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::store::{revocations, sessions};
+use crate::store::revocations;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -35,7 +35,7 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
     let now = app.now();
     app.database
         .run_tx("forget", |tx| async move {
-            let tokens = sessions::purge(&tx, now).await?;
+            let tokens = app.pairs.purge(&tx, now).await? + app.sessions.purge(&tx, now).await?;
             let revocations = revocations::purge(&tx, now.minus(REVOCATIONS_KEPT)).await?;
             Ok(tokens + revocations + idempotency::purge(&tx, now).await?)
         })

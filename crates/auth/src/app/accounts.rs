@@ -3,14 +3,17 @@
 use portal_core::id::{AccountId, Id, SubjectId};
 use portal_core::{Role, Timestamp};
 use portal_mesh::Permit;
+use portal_store::idempotency::KeptReply;
 use portal_store::{StoreError, Tx};
 
+use super::change::Outcome;
 use super::{App, Change, Reply, check_reach};
-use crate::domain::{Account, DisplayName, Email, Etag, Lock, NewPassword, Roles, Target};
+use crate::domain::{Account, DisplayName, Email, Etag, Lock, NewPassword, Profile, Profiled, Roles, Target};
 use crate::error::Error;
 use crate::service::policy::{CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount};
-use crate::store::accounts::Filter;
-use crate::store::{accounts, revocations, sessions};
+use crate::store::accounts::{Filter, StoredAccount};
+use crate::store::email_index::EmailIndexes;
+use crate::store::{Listed, revocations};
 
 /// Somebody who wants an account.
 pub struct NewAccount {
@@ -32,66 +35,99 @@ pub struct AccountChange<T> {
     pub to: T,
 }
 
+/// What is known before an account is created.
+enum Known {
+    Answered(KeptReply),
+    Free,
+    Taken,
+}
+
 impl App {
     /// Creates an account with the role `subject`.
     pub(crate) async fn create_account(
         &self,
         _: Permit<CreateAccount>,
         new: NewAccount,
-        change: &Change<Account>,
-    ) -> Result<Reply<Account>, Error> {
-        let now = change.now;
-        let index = &self.email_index(&new.email);
+        change: &Change<Profiled>,
+    ) -> Result<Reply<Profiled>, Error> {
+        let emails = &self.emails.of(&new.email).await?;
         // Before the transaction: a hash takes longer than any transaction should.
         let hash = &self.passwords.hash(new.password).await?;
-        let entropy = self.entropy.as_ref();
+        // Looked for before a key is made, so that nobody leaves keys behind by asking for what can't be had.
+        match self.known(emails, change).await? {
+            Known::Answered(kept) => return self.reply(change, Outcome::Again(kept)).await,
+            Known::Taken => return Err(Error::EmailTaken),
+            Known::Free => {}
+        }
+        let (now, entropy) = (change.now, self.entropy.as_ref());
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
-        let account = &Account::create(ids, new.email, new.display_name, Roles::subject(), now);
-        self.database
+        let key = &*self.keys.subject_or_new(ids.1).await?;
+        let profile = Profile { email: new.email, display_name: new.display_name };
+        let account = &Profiled { account: Account::create(ids, Roles::subject(), now), profile };
+        let outcome = self
+            .database
             .run_tx("create_account", |tx| async move {
                 let insert = async {
-                    // Looked for first, so that of two identical requests at once the slower is run again by the
-                    // database's rules and finds the other's reply, instead of meeting its e-mail address.
-                    if accounts::find_by_email(&tx, index).await?.is_some() {
+                    // Again in the transaction, so that of two identical requests at once the slower is run again by
+                    // the database's rules and finds the other's reply, instead of meeting its e-mail address; and so
+                    // that an address is found that was indexed under another key.
+                    if self.accounts.is_taken(&tx, emails).await? {
                         return Err(Error::EmailTaken);
                     }
-                    match accounts::insert(&tx, account, index, hash).await {
+                    match self.accounts.insert(&tx, account, (emails, hash), key).await {
                         Ok(()) => Ok(account.clone()),
                         Err(StoreError::Duplicate { .. }) => Err(Error::EmailTaken),
                         Err(error) => Err(error.into()),
                     }
                 };
-                change.once(&tx, insert).await
+                self.once(&tx, change, Some(key), insert).await
+            })
+            .await?;
+        self.reply(change, outcome).await
+    }
+
+    async fn known(&self, emails: &EmailIndexes, change: &Change<Profiled>) -> Result<Known, Error> {
+        self.database
+            .read("find_taken", |tx| async move {
+                if let Some(kept) = change.before(&tx).await? {
+                    return Ok(Known::Answered(kept));
+                }
+                let taken = self.accounts.is_taken(&tx, emails).await?;
+                Ok(if taken { Known::Taken } else { Known::Free })
             })
             .await
     }
 
     /// Reads an account.
-    pub(crate) async fn account(&self, permit: &Permit<GetAccount>, id: AccountId) -> Result<Account, Error> {
+    pub(crate) async fn account(
+        &self,
+        permit: &Permit<GetAccount>,
+        id: AccountId,
+    ) -> Result<Profiled, Error> {
         check_reach(permit, id)?;
-        self.database
-            .read(
-                "get_account",
-                |tx| async move { accounts::find(&tx, id).await?.ok_or(Error::AccountNotFound) },
-            )
-            .await
+        let find = |tx| async move { self.accounts.find(&tx, id).await?.ok_or(Error::AccountNotFound) };
+        let stored = self.database.read("get_account", find).await?;
+        self.opened(&stored).await
     }
 
-    /// Up to `limit` accounts, newest first.
+    /// `size` accounts at most, newest first.
     pub(crate) async fn list_accounts(
         &self,
         _: Permit<ListAccounts>,
         filter: &Filter,
         after: Option<AccountId>,
-        limit: u64,
-    ) -> Result<Vec<Account>, Error> {
+        size: usize,
+    ) -> Result<Listed<Profiled, AccountId>, Error> {
         let now = self.now();
-        self.database
-            .read(
-                "list_accounts",
-                |tx| async move { Ok(accounts::list(&tx, filter, after, limit, now).await?) },
-            )
-            .await
+        let list =
+            |tx| async move { Ok::<_, Error>(self.accounts.list(&tx, filter, (after, size), now).await?) };
+        let listed = self.database.read("list_accounts", list).await?;
+        let sealed = listed.rows.iter().filter(|stored| stored.is_sealed());
+        let subjects: Vec<_> = sealed.map(|stored| stored.account().subject()).collect();
+        let keys = &self.keys.subjects(&subjects).await?;
+        // An erased person's account does not open; it is left out like one that is corrupt.
+        let key = |stored: &StoredAccount| keys.get(stored.account().subject()).ok();
+        Ok(listed.opened(|stored| self.accounts.profiled(&stored, key(&stored).map(|key| &**key)))?)
     }
 
     /// Replaces the roles of an account. Its sessions go on; signed tokens with the old roles are revoked.
@@ -99,28 +135,28 @@ impl App {
         &self,
         _: Permit<SetRoles>,
         asked: &AccountChange<Roles>,
-        change: &Change<Account>,
-    ) -> Result<Reply<Account>, Error> {
+        change: &Change<Profiled>,
+    ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
         let roles = &asked.to;
-        let reply = self
+        let key = &*self.key_of_account(asked.account).await?;
+        let outcome = self
             .database
             .run_tx("set_roles", |tx| async move {
                 let set = async {
-                    let account = expected(&tx, asked).await?;
+                    let stored = self.expected(&tx, asked).await?;
                     if !roles.contains(Role::Operator) {
-                        keep_an_operator(&tx, &account, now).await?;
+                        self.keep_an_operator(&tx, stored.account(), now).await?;
                     }
-                    let account = account.with_roles(roles.clone(), now);
-                    accounts::update(&tx, &account).await?;
+                    let account = stored.account().clone().with_roles(roles.clone(), now);
                     revocations::append(&tx, &[Target::Account(account.id())], now).await?;
-                    Ok(account)
+                    Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                change.once(&tx, set).await
+                self.once(&tx, change, Some(key), set).await
             })
             .await;
         self.feed.nudge();
-        reply
+        self.reply(change, outcome?).await
     }
 
     /// Locks an account and ends its sessions.
@@ -128,27 +164,27 @@ impl App {
         &self,
         _: Permit<LockAccount>,
         asked: &AccountChange<Lock>,
-        change: &Change<Account>,
-    ) -> Result<Reply<Account>, Error> {
+        change: &Change<Profiled>,
+    ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
-        let reply = self
+        let key = &*self.key_of_account(asked.account).await?;
+        let outcome = self
             .database
             .run_tx("lock_account", |tx| async move {
                 let lock = async {
-                    let account = expected(&tx, asked).await?;
-                    keep_an_operator(&tx, &account, now).await?;
-                    let account = account.locked(asked.to, now);
-                    accounts::update(&tx, &account).await?;
-                    let live = sessions::live_ids(&tx, account.id(), now).await?;
-                    sessions::revoke(&tx, &live, now).await?;
+                    let stored = self.expected(&tx, asked).await?;
+                    self.keep_an_operator(&tx, stored.account(), now).await?;
+                    let account = stored.account().clone().locked(asked.to, now);
+                    let live = self.sessions.live_ids(&tx, account.id(), now).await?;
+                    self.sessions.revoke(&tx, &live, now).await?;
                     revocations::append(&tx, &[Target::Account(account.id())], now).await?;
-                    Ok(account)
+                    Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                change.once(&tx, lock).await
+                self.once(&tx, change, Some(key), lock).await
             })
             .await;
         self.feed.nudge();
-        reply
+        self.reply(change, outcome?).await
     }
 
     /// Lifts a lock.
@@ -156,33 +192,36 @@ impl App {
         &self,
         _: Permit<UnlockAccount>,
         asked: &AccountChange<()>,
-        change: &Change<Account>,
-    ) -> Result<Reply<Account>, Error> {
+        change: &Change<Profiled>,
+    ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
-        self.database
+        let key = &*self.key_of_account(asked.account).await?;
+        let outcome = self
+            .database
             .run_tx("unlock_account", |tx| async move {
                 let unlock = async {
-                    let account = expected(&tx, asked).await?.unlocked(now);
-                    accounts::update(&tx, &account).await?;
-                    Ok(account)
+                    let stored = self.expected(&tx, asked).await?;
+                    let account = stored.account().clone().unlocked(now);
+                    Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                change.once(&tx, unlock).await
+                self.once(&tx, change, Some(key), unlock).await
             })
-            .await
+            .await?;
+        self.reply(change, outcome).await
     }
-}
 
-async fn expected<T>(tx: &Tx, asked: &AccountChange<T>) -> Result<Account, Error> {
-    let account = accounts::find(tx, asked.account).await?.ok_or(Error::AccountNotFound)?;
-    account.expect(asked.etag.as_ref())?;
-    Ok(account)
-}
-
-/// Refuses to take away the last operator who can sign in.
-async fn keep_an_operator(tx: &Tx, account: &Account, now: Timestamp) -> Result<(), Error> {
-    let is_operator = account.roles().contains(Role::Operator);
-    if is_operator && accounts::other_operators(tx, account.id(), now).await? == 0 {
-        return Err(Error::LastOperator);
+    async fn expected<T>(&self, tx: &Tx, asked: &AccountChange<T>) -> Result<StoredAccount, Error> {
+        let stored = self.accounts.find(tx, asked.account).await?.ok_or(Error::AccountNotFound)?;
+        stored.account().expect(asked.etag.as_ref())?;
+        Ok(stored)
     }
-    Ok(())
+
+    /// Refuses to take away the last operator who can sign in.
+    async fn keep_an_operator(&self, tx: &Tx, account: &Account, now: Timestamp) -> Result<(), Error> {
+        let is_operator = account.roles().contains(Role::Operator);
+        if is_operator && self.accounts.other_operators(tx, account.id(), now).await? == 0 {
+            return Err(Error::LastOperator);
+        }
+        Ok(())
+    }
 }

@@ -3,9 +3,11 @@
 use std::future::Future;
 
 use portal_core::Timestamp;
-use portal_store::Tx;
-use portal_store::idempotency::{self, Key};
+use portal_crypto::envelope::SubjectKey;
+use portal_store::idempotency::{self, KeptReply, Key};
+use portal_store::{ReadTx, Tx};
 
+use super::App;
 use crate::error::Error;
 
 /// When a change happens, under which request id, and how its result is remembered.
@@ -27,20 +29,57 @@ pub enum Reply<T> {
     First(T),
 }
 
+/// How the transaction of a change ended.
+pub(super) enum Outcome<T> {
+    /// The same request was answered before.
+    Again(KeptReply),
+    /// It happened now.
+    First(T),
+}
+
 impl<T> Change<T> {
-    /// Runs `body` unless the same request was answered before.
-    pub(super) async fn once<F>(&self, tx: &Tx, body: F) -> Result<Reply<T>, Error>
+    /// The reply of the same request before, if there was one.
+    pub(super) async fn before(&self, tx: &ReadTx) -> Result<Option<KeptReply>, Error> {
+        let Some((key, fingerprint)) = &self.request else { return Ok(None) };
+        Ok(idempotency::recall(tx, key, fingerprint, self.now).await?)
+    }
+}
+
+impl App {
+    /// Runs `body` unless the same request was answered before. The reply is kept under the key of the person it is
+    /// `about`, or the service's own key if it is about nobody.
+    pub(super) async fn once<T, F>(
+        &self,
+        tx: &Tx,
+        change: &Change<T>,
+        about: Option<&SubjectKey>,
+        body: F,
+    ) -> Result<Outcome<T>, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let Some((key, fingerprint)) = &self.request else {
-            return Ok(Reply::First(body.await?));
-        };
-        if let Some(reply) = idempotency::replay(tx, key, fingerprint, self.now).await? {
-            return Ok(Reply::Again(reply));
+        if let Some(kept) = change.before(tx).await? {
+            return Ok(Outcome::Again(kept));
         }
         let result = body.await?;
-        idempotency::remember(tx, key, fingerprint, &(self.encode)(&result, self.now), self.now).await?;
-        Ok(Reply::First(result))
+        if let Some((key, fingerprint)) = &change.request {
+            let reply = (change.encode)(&result, change.now);
+            let forms = self.seals.mode(tx).await?.into();
+            let kept = self.replies.seal((key, fingerprint), about, &reply, forms)?;
+            idempotency::keep(tx, key, fingerprint, &kept, change.now).await?;
+        }
+        Ok(Outcome::First(result))
+    }
+
+    /// The reply of a change whose transaction has ended.
+    pub(super) async fn reply<T>(&self, change: &Change<T>, outcome: Outcome<T>) -> Result<Reply<T>, Error> {
+        match (outcome, &change.request) {
+            (Outcome::First(value), _) => Ok(Reply::First(value)),
+            (Outcome::Again(kept), Some((key, fingerprint))) => {
+                Ok(Reply::Again(self.replies.open((key, fingerprint), kept).await?))
+            }
+            // Without a request id nothing is found again.
+            (Outcome::Again(kept), None) => Ok(Reply::Again(kept.plain)),
+        }
     }
 }

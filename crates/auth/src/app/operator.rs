@@ -2,32 +2,39 @@
 
 use portal_core::Role;
 use portal_core::id::{AccountId, Id, SubjectId};
-use portal_store::StoreError;
+use portal_store::{StoreError, Tx};
 
 use super::App;
-use crate::domain::{Account, DisplayName, Email, NewPassword, Roles};
+use crate::domain::{Account, DisplayName, Email, NewPassword, Profile, Profiled, Roles};
 use crate::error::Error;
-use crate::store::accounts;
 
 impl App {
     /// Creates an operator, unless there is an account with this e-mail address: that is left as it is. Of replicas
     /// that start at the same time one creates it.
     pub(crate) async fn ensure_operator(&self, email: Email, password: NewPassword) -> Result<(), Error> {
-        let index = &self.email_index(&email);
-        let find = |tx| async move { Ok::<_, Error>(accounts::find_by_email(&tx, index).await?.is_some()) };
+        let emails = &self.emails.of(&email).await?;
+        let find = |tx| async move { Ok::<_, Error>(self.accounts.is_taken(&tx, emails).await?) };
         if self.database.read("find_first_operator", find).await? {
             return Ok(());
         }
         let hash = &self.passwords.hash(password).await?;
-        let now = self.now();
-        let entropy = self.entropy.as_ref();
+        let (now, entropy) = (self.now(), self.entropy.as_ref());
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
+        let key = &*self.keys.subject_or_new(ids.1).await?;
         let roles = Roles::new([Role::Operator]).unwrap_or_else(|_| Roles::subject());
-        let account = &Account::create(ids, email, DisplayName::new("Operator".to_owned()), roles, now);
-        let insert = |tx| async move { Ok(accounts::insert(&tx, account, index, hash).await?) };
+        let profile = Profile { email, display_name: DisplayName::new("Operator".to_owned()) };
+        let account = &Profiled { account: Account::create(ids, roles, now), profile };
+        let insert = |tx: Tx| async move {
+            // Another replica may have been faster, and may index under another key.
+            if self.accounts.is_taken(&tx, emails).await? {
+                return Ok(false);
+            }
+            self.accounts.insert(&tx, account, (emails, hash), key).await?;
+            Ok(true)
+        };
         match self.database.run_tx("create_first_operator", insert).await {
-            Ok(()) => tracing::info!(account = %account.id(), "the first operator was created"),
-            Err(Error::Store(StoreError::Duplicate { .. })) => {}
+            Ok(true) => tracing::info!(account = %account.account.id(), "the first operator was created"),
+            Ok(false) | Err(Error::Store(StoreError::Duplicate { .. })) => {}
             Err(error) => return Err(error),
         }
         Ok(())

@@ -1,17 +1,25 @@
 //! Sessions: signing in, refreshing, ending.
 
+use std::sync::Arc;
+
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, Id, SessionId};
+use portal_crypto::envelope::SubjectKey;
+use portal_keys::KeysError;
 use portal_mesh::Permit;
-use portal_store::Tx;
+use portal_store::{ReadTx, StoreError, Tx};
 
 use super::{App, Change, Reply, check_reach, only_account};
 use crate::domain::session::RefreshUse;
-use crate::domain::{Account, DeviceName, Email, Handle, OfferedPassword, Session, Target, TokenPair};
+use crate::domain::{
+    Account, DeviceName, Email, Handle, HandleHash, NamedSession, OfferedPassword, Session, Target, TokenPair,
+};
 use crate::error::Error;
 use crate::metrics::Outcome;
 use crate::service::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
-use crate::store::{accounts, revocations, sessions};
+use crate::store::accounts::{Candidate, StoredAccount};
+use crate::store::sessions::{Place, StoredSession};
+use crate::store::{Listed, revocations};
 
 /// Somebody who wants to sign in.
 pub struct SignIn {
@@ -29,7 +37,7 @@ pub struct SignIn {
 #[derive(Debug)]
 pub struct SignedIn {
     /// The session; its times are those of `tokens`.
-    pub session: Session,
+    pub session: NamedSession,
     /// Who is signed in.
     pub account: Account,
     /// What the client gets.
@@ -45,35 +53,67 @@ enum Refreshed {
 }
 
 impl App {
-    /// Starts a session. An unknown e-mail address, a wrong password and a locked account take the same path and get
-    /// the same answer.
+    /// Starts a session. An unknown e-mail address, a wrong password, a locked account and one whose row is corrupt get
+    /// the same answer. The first two also take the same path: nothing that is stored is checked, opened or asked for
+    /// before the password was right, and without an account it is compared with a hash that nothing fits.
     pub(crate) async fn sign_in(&self, _: Permit<CreateSession>, asked: SignIn) -> Result<SignedIn, Error> {
-        let index = &self.email_index(&asked.email);
-        let find = |tx| async move { Ok::<_, Error>(accounts::find_by_email(&tx, index).await?) };
-        let (account, hash) = self.database.read("find_account", find).await?.unzip();
+        let emails = &self.emails.of(&asked.email).await?;
+        let find = |tx| async move { Ok::<_, Error>(self.accounts.candidate(&tx, emails).await?) };
+        let candidate = self.database.read("find_account", find).await?;
+        let hash = candidate.as_ref().and_then(Candidate::password_hash);
         let verified = self.passwords.verify(asked.password, hash).await?;
         let now = self.now();
-        let Some(account) = account.filter(|account| verified && account.lock_at(now).is_none()) else {
+        let admitted = match candidate.filter(|_| verified) {
+            Some(candidate) => self.admit(candidate, now).await?,
+            None => None,
+        };
+        let Some((account, key)) = admitted else {
             self.metrics.sign_in(Outcome::Refused);
             return Err(Error::CredentialsRejected);
         };
         let id = SessionId::generate(now, self.entropy.as_ref());
-        let session = Session::start(id, account.id(), asked.device_name, asked.remember_me, now);
+        let session = Session::start(id, account.id(), asked.remember_me, now);
+        let session = NamedSession { session, device_name: asked.device_name };
         let tokens = self.handles.first_pair(self.entropy.as_ref());
-        let (started, pair) = (&session, &tokens);
+        let (started, pair, key) = (&session, &tokens, &*key);
         self.database
             .run_tx("create_session", |tx| async move {
                 // It may have been locked, and its sessions ended, while the password was verified.
-                let account = accounts::find(&tx, started.account).await?;
-                if account.is_none_or(|account| account.lock_at(now).is_some()) {
+                let stored = self.accounts.find(&tx, started.session.account).await?;
+                if stored.is_none_or(|stored| stored.account().lock_at(now).is_some()) {
                     return Err(Error::CredentialsRejected);
                 }
-                sessions::insert(&tx, started).await?;
-                self.give(&tx, started, pair).await
+                self.sessions.insert(&tx, started, key).await?;
+                self.give(&tx, &started.session, pair).await
             })
             .await?;
         self.metrics.sign_in(Outcome::Granted);
         Ok(SignedIn { session, account, tokens })
+    }
+
+    /// The account and key of somebody whose password was right; `None` if they may not sign in.
+    async fn admit(
+        &self,
+        candidate: Candidate,
+        now: Timestamp,
+    ) -> Result<Option<(Account, Arc<SubjectKey>)>, Error> {
+        let stored = match self.accounts.admit(candidate) {
+            Ok(stored) => stored,
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "somebody was not let in: the account's row is corrupt");
+                self.metrics.sign_in(Outcome::Corrupt);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if stored.account().lock_at(now).is_some() {
+            return Ok(None);
+        }
+        match self.key_of(&stored).await {
+            Ok(key) => Ok(Some((stored.account().clone(), key))),
+            Err(Error::Keys(KeysError::Erased(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Trades a refresh token for the next pair of tokens.
@@ -83,16 +123,15 @@ impl App {
         refresh: &Handle,
     ) -> Result<SignedIn, Error> {
         let hash = &self.handles.refresh_hash(refresh);
-        // Rubbish never gets as far as the writer.
-        let find = |tx| async move { Ok::<_, Error>(sessions::find_by_refresh(&tx, hash).await?) };
-        let known = self.database.read("find_refresh_token", find).await?.is_some();
-        let refreshed = if known {
-            let now = self.now();
-            self.database
-                .run_tx("refresh_session", |tx| async move { self.rotate(&tx, refresh, now).await })
-                .await?
-        } else {
-            Refreshed::Refused
+        // Rubbish never gets as far as the writer, and the key is at hand before the token is spent.
+        let find = |tx| async move { self.account_of_refresh(&tx, hash).await };
+        let refreshed = match self.database.read("find_refresh_token", find).await? {
+            Some(stored) => {
+                let (now, key) = (self.now(), &*self.key_of(&stored).await?);
+                let rotate = |tx| async move { self.rotate(&tx, refresh, key, now).await };
+                self.database.run_tx("refresh_session", rotate).await?
+            }
+            None => Refreshed::Refused,
         };
         let (outcome, result) = match refreshed {
             Refreshed::Granted(signed_in) => (Outcome::Granted, Ok(signed_in)),
@@ -108,39 +147,65 @@ impl App {
         result
     }
 
-    async fn rotate(&self, tx: &Tx, refresh: &Handle, now: Timestamp) -> Result<Refreshed, Error> {
+    /// Whose session a refresh token is of.
+    async fn account_of_refresh(
+        &self,
+        tx: &ReadTx,
+        hash: &HandleHash,
+    ) -> Result<Option<StoredAccount>, Error> {
+        let Some(tokens) = self.pairs.find_by_refresh(tx, hash).await? else { return Ok(None) };
+        let Some(session) = self.sessions.find(tx, tokens.pair().session).await? else { return Ok(None) };
+        Ok(self.accounts.find(tx, session.session().account).await?)
+    }
+
+    async fn rotate(
+        &self,
+        tx: &Tx,
+        refresh: &Handle,
+        key: &SubjectKey,
+        now: Timestamp,
+    ) -> Result<Refreshed, Error> {
         let hash = self.handles.refresh_hash(refresh);
-        let Some(pair) = sessions::find_by_refresh(tx, &hash).await? else { return Ok(Refreshed::Refused) };
-        let session = sessions::find(tx, pair.session).await?.ok_or(Error::SessionNotFound)?;
-        let account = accounts::find(tx, session.account).await?.ok_or(Error::AccountNotFound)?;
-        if !session.is_live(now) || account.lock_at(now).is_some() {
+        let Some(stored) = self.pairs.find_by_refresh(tx, &hash).await? else {
+            return Ok(Refreshed::Refused);
+        };
+        let pair = stored.pair().clone();
+        let session = self.sessions.find(tx, pair.session).await?.ok_or(Error::SessionNotFound)?;
+        let account =
+            self.accounts.find(tx, session.session().account).await?.ok_or(Error::AccountNotFound)?;
+        let account = account.account().clone();
+        if !session.session().is_live(now) || account.lock_at(now).is_some() {
             return Ok(Refreshed::Refused);
         }
         let tokens = self.handles.successor(refresh);
+        let named = self.sessions.open(&session, Some(key))?;
         match pair.refresh_use(now) {
             RefreshUse::Expired => Ok(Refreshed::Refused),
             RefreshUse::First => {
-                sessions::spend(tx, &hash, now).await?;
-                let session = session.renewed(now);
-                sessions::update(tx, &session).await?;
-                self.give(tx, &session, &tokens).await?;
-                Ok(Refreshed::Granted(SignedIn { session, account, tokens }))
+                self.pairs.spend(tx, stored, now).await?;
+                let named = NamedSession { session: named.session.renewed(now), ..named };
+                self.sessions.update(tx, session, &named.session).await?;
+                self.give(tx, &named.session, &tokens).await?;
+                Ok(Refreshed::Granted(SignedIn { session: named, account, tokens }))
             }
             RefreshUse::Retry => {
-                let given =
-                    sessions::find_by_refresh(tx, &self.handles.refresh_hash(tokens.refresh())).await?;
-                let Some(given) = given else { return Ok(Refreshed::Refused) };
-                let session = Session {
-                    access_expires_at: given.access_expires_at,
-                    refresh_expires_at: given.refresh_expires_at,
-                    ..session
+                let successor = self.handles.refresh_hash(tokens.refresh());
+                let Some(given) = self.pairs.find_by_refresh(tx, &successor).await? else {
+                    return Ok(Refreshed::Refused);
                 };
-                Ok(Refreshed::Repeated(SignedIn { session, account, tokens }))
+                let session = Session {
+                    access_expires_at: given.pair().access_expires_at,
+                    refresh_expires_at: given.pair().refresh_expires_at,
+                    ..named.session
+                };
+                let named = NamedSession { session, ..named };
+                Ok(Refreshed::Repeated(SignedIn { session: named, account, tokens }))
             }
             RefreshUse::Replay => {
-                sessions::revoke(tx, &[session.id], now).await?;
-                revocations::append(tx, &[Target::Session(session.id)], now).await?;
-                Ok(Refreshed::Replayed(session.id))
+                let id = pair.session;
+                self.sessions.revoke(tx, &[id], now).await?;
+                revocations::append(tx, &[Target::Session(id)], now).await?;
+                Ok(Refreshed::Replayed(id))
             }
         }
     }
@@ -148,25 +213,30 @@ impl App {
     async fn give(&self, tx: &Tx, session: &Session, tokens: &TokenPair) -> Result<(), Error> {
         let access = self.handles.access_hash(tokens.access());
         let refresh = self.handles.refresh_hash(tokens.refresh());
-        Ok(sessions::insert_pair(tx, session, &access, &refresh).await?)
+        Ok(self.pairs.insert(tx, session, &access, &refresh).await?)
     }
 
-    /// Up to `limit` live sessions of an account, last used first.
+    /// `size` live sessions of an account at most, last used first.
     pub(crate) async fn list_sessions(
         &self,
         permit: &Permit<ListSessions>,
         account: AccountId,
-        after: Option<(Timestamp, SessionId)>,
-        limit: u64,
-    ) -> Result<Vec<Session>, Error> {
+        after: Option<Place>,
+        size: usize,
+    ) -> Result<Listed<NamedSession, Place>, Error> {
         check_reach(permit, account)?;
         let now = self.now();
-        self.database
-            .read("list_sessions", |tx| async move {
-                accounts::find(&tx, account).await?.ok_or(Error::AccountNotFound)?;
-                Ok(sessions::list(&tx, account, after, limit, now).await?)
-            })
-            .await
+        let list = |tx| async move {
+            let stored = self.accounts.find(&tx, account).await?.ok_or(Error::AccountNotFound)?;
+            Ok::<_, Error>((stored, self.sessions.list(&tx, account, (after, size), now).await?))
+        };
+        let (stored, listed) = self.database.read("list_sessions", list).await?;
+        let key = if listed.rows.iter().any(StoredSession::is_sealed) {
+            Some(self.keys.subject(stored.account().subject()).await?)
+        } else {
+            None
+        };
+        Ok(listed.opened(|session| self.sessions.open(&session, key.as_deref()))?)
     }
 
     /// Ends a session, and says when it was ended.
@@ -177,27 +247,27 @@ impl App {
         change: &Change<Timestamp>,
     ) -> Result<Reply<Timestamp>, Error> {
         let (only, now) = (only_account(permit)?, change.now);
-        let reply = self
+        let outcome = self
             .database
             .run_tx("revoke_session", |tx| async move {
                 let revoke = async {
-                    let session = sessions::find(&tx, id).await?;
-                    if only.is_some_and(|own| session.as_ref().is_none_or(|session| session.account != own)) {
+                    let stored = self.sessions.find(&tx, id).await?;
+                    let session = stored.as_ref().map(StoredSession::session);
+                    if only.is_some_and(|own| session.is_none_or(|session| session.account != own)) {
                         return Err(Error::NotYourData);
                     }
-                    let session = session.ok_or(Error::SessionNotFound)?;
-                    if let Some(revoked_at) = session.revoked_at {
+                    if let Some(revoked_at) = session.ok_or(Error::SessionNotFound)?.revoked_at {
                         return Ok(revoked_at);
                     }
-                    sessions::revoke(&tx, &[id], now).await?;
+                    self.sessions.revoke(&tx, &[id], now).await?;
                     revocations::append(&tx, &[Target::Session(id)], now).await?;
                     Ok(now)
                 };
-                change.once(&tx, revoke).await
+                self.once(&tx, change, None, revoke).await
             })
             .await;
         self.feed.nudge();
-        reply
+        self.reply(change, outcome?).await
     }
 
     /// Ends the sessions of an account, all but `keep`, and says how many.
@@ -210,22 +280,22 @@ impl App {
     ) -> Result<Reply<usize>, Error> {
         check_reach(permit, account)?;
         let now = change.now;
-        let reply = self
+        let outcome = self
             .database
             .run_tx("revoke_all_sessions", |tx| async move {
                 let revoke = async {
-                    accounts::find(&tx, account).await?.ok_or(Error::AccountNotFound)?;
-                    let mut ids = sessions::live_ids(&tx, account, now).await?;
+                    self.accounts.find(&tx, account).await?.ok_or(Error::AccountNotFound)?;
+                    let mut ids = self.sessions.live_ids(&tx, account, now).await?;
                     ids.retain(|id| Some(*id) != keep);
-                    sessions::revoke(&tx, &ids, now).await?;
+                    self.sessions.revoke(&tx, &ids, now).await?;
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     revocations::append(&tx, &targets, now).await?;
                     Ok(ids.len())
                 };
-                change.once(&tx, revoke).await
+                self.once(&tx, change, None, revoke).await
             })
             .await;
         self.feed.nudge();
-        reply
+        self.reply(change, outcome?).await
     }
 }

@@ -11,7 +11,6 @@ use crate::domain::session::{RefreshUse, StoredPair};
 use crate::domain::{Account, Handle, Session};
 use crate::error::Error;
 use crate::service::policy::{ExchangeToken, IntrospectToken};
-use crate::store::{accounts, sessions};
 
 /// What RFC 9068 calls the client of a first-party sign-in.
 const FIRST_PARTY: &str = "portal";
@@ -100,8 +99,9 @@ impl App {
     }
 
     async fn live_access(&self, tx: &ReadTx, access: &Handle, now: Timestamp) -> Result<Option<Live>, Error> {
-        let pair = sessions::find_by_access(tx, &self.handles.access_hash(access)).await?;
-        live(tx, pair.filter(|pair| now < pair.access_expires_at), now).await
+        let stored = self.pairs.find_by_access(tx, &self.handles.access_hash(access)).await?;
+        let pair = stored.map(|stored| stored.pair().clone());
+        self.live(tx, pair.filter(|pair| now < pair.access_expires_at), now).await
     }
 
     async fn live_refresh(
@@ -110,16 +110,24 @@ impl App {
         refresh: &Handle,
         now: Timestamp,
     ) -> Result<Option<Live>, Error> {
-        let pair = sessions::find_by_refresh(tx, &self.handles.refresh_hash(refresh)).await?;
-        live(tx, pair.filter(|pair| pair.refresh_use(now) == RefreshUse::First), now).await
+        let stored = self.pairs.find_by_refresh(tx, &self.handles.refresh_hash(refresh)).await?;
+        let pair = stored.map(|stored| stored.pair().clone());
+        self.live(tx, pair.filter(|pair| pair.refresh_use(now) == RefreshUse::First), now).await
     }
-}
 
-/// The session and account of `pair`, if both are in order.
-async fn live(tx: &ReadTx, pair: Option<StoredPair>, now: Timestamp) -> Result<Option<Live>, Error> {
-    let Some(pair) = pair else { return Ok(None) };
-    let Some(session) = sessions::find(tx, pair.session).await? else { return Ok(None) };
-    let Some(account) = accounts::find(tx, session.account).await? else { return Ok(None) };
-    let in_order = session.is_live(now) && account.lock_at(now).is_none();
-    Ok(in_order.then_some(Live { pair, session, account }))
+    /// The session and account of `pair`, if both are in order. Nothing personal is opened, so no key is needed.
+    async fn live(
+        &self,
+        tx: &ReadTx,
+        pair: Option<StoredPair>,
+        now: Timestamp,
+    ) -> Result<Option<Live>, Error> {
+        let Some(pair) = pair else { return Ok(None) };
+        let Some(session) = self.sessions.find(tx, pair.session).await? else { return Ok(None) };
+        let session = session.session().clone();
+        let Some(account) = self.accounts.find(tx, session.account).await? else { return Ok(None) };
+        let account = account.account().clone();
+        let in_order = session.is_live(now) && account.lock_at(now).is_none();
+        Ok(in_order.then_some(Live { pair, session, account }))
+    }
 }

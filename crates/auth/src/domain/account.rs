@@ -1,5 +1,8 @@
 //! A person or a member of staff who can sign in.
 //!
+//! What decides ([`Account`]: roles, lock) is apart from what is personal ([`Profile`]): most calls need no personal data,
+//! and so no key to open it with.
+//!
 //! Invariants: every account has the role `subject`, none has `service`; each change makes a new revision, whose number
 //! is the etag.
 
@@ -66,6 +69,12 @@ impl DisplayName {
     }
 }
 
+impl From<Sensitive<String>> for DisplayName {
+    fn from(name: Sensitive<String>) -> Self {
+        Self(name)
+    }
+}
+
 impl fmt::Debug for DisplayName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[name]")
@@ -90,13 +99,29 @@ pub struct Etag(pub String);
 #[error("the account was changed since it was read")]
 pub struct EtagMismatch;
 
-/// An account.
+/// What is personal about an account.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// What the person signs in with.
+    pub email: Email,
+    /// The name shown to people.
+    pub display_name: DisplayName,
+}
+
+/// An account with what is personal about it.
+#[derive(Clone, Debug)]
+pub struct Profiled {
+    /// What decides.
+    pub account: Account,
+    /// What is personal.
+    pub profile: Profile,
+}
+
+/// An account, without anything personal.
 #[derive(Clone, Debug)]
 pub struct Account {
     id: AccountId,
     subject: SubjectId,
-    email: Email,
-    display_name: DisplayName,
     roles: Roles,
     lock: Option<Lock>,
     revision: i64,
@@ -111,10 +136,6 @@ pub struct Parts {
     pub id: AccountId,
     /// The person it belongs to.
     pub subject: SubjectId,
-    /// What the person signs in with.
-    pub email: Email,
-    /// The name shown to people.
-    pub display_name: DisplayName,
     /// What it may do.
     pub roles: Roles,
     /// Whether it is locked, and how long.
@@ -130,32 +151,16 @@ pub struct Parts {
 impl Account {
     /// A new account.
     #[must_use]
-    pub fn create(
-        ids: (AccountId, SubjectId),
-        email: Email,
-        display_name: DisplayName,
-        roles: Roles,
-        now: Timestamp,
-    ) -> Self {
+    pub fn create(ids: (AccountId, SubjectId), roles: Roles, now: Timestamp) -> Self {
         let (id, subject) = ids;
-        Self {
-            id,
-            subject,
-            email,
-            display_name,
-            roles,
-            lock: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
-        }
+        Self { id, subject, roles, lock: None, revision: 1, created_at: now, updated_at: now }
     }
 
     /// An account as it was stored.
     #[must_use]
     pub fn from_parts(parts: Parts) -> Self {
-        let Parts { id, subject, email, display_name, roles, lock, revision, created_at, updated_at } = parts;
-        Self { id, subject, email, display_name, roles, lock, revision, created_at, updated_at }
+        let Parts { id, subject, roles, lock, revision, created_at, updated_at } = parts;
+        Self { id, subject, roles, lock, revision, created_at, updated_at }
     }
 
     /// Its id.
@@ -168,18 +173,6 @@ impl Account {
     #[must_use]
     pub const fn subject(&self) -> SubjectId {
         self.subject
-    }
-
-    /// What the person signs in with.
-    #[must_use]
-    pub const fn email(&self) -> &Email {
-        &self.email
-    }
-
-    /// The name shown to people.
-    #[must_use]
-    pub const fn display_name(&self) -> &DisplayName {
-        &self.display_name
     }
 
     /// What it may do.
@@ -269,8 +262,7 @@ mod tests {
     fn account(now: Timestamp) -> Account {
         let entropy = SeededEntropy::new(1);
         let ids = (AccountId::generate(now, &entropy), SubjectId::generate(now, &entropy));
-        let email = Email::parse("anna@example.org").unwrap();
-        Account::create(ids, email, DisplayName::new("Anna".to_owned()), Roles::subject(), now)
+        Account::create(ids, Roles::subject(), now)
     }
 
     #[test]
@@ -298,7 +290,12 @@ mod tests {
 
     #[test]
     fn debug_shows_no_personal_data() {
-        let text = format!("{:?}", account(Timestamp::from_seconds(1)));
+        let profile = Profile {
+            email: Email::parse("anna@example.org").unwrap(),
+            display_name: DisplayName::new("Anna".to_owned()),
+        };
+        let account = account(Timestamp::from_seconds(1));
+        let text = format!("{:?}", Profiled { account, profile });
         assert!(!text.to_lowercase().contains("anna"), "{text}");
     }
 }

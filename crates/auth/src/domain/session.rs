@@ -35,21 +35,34 @@ impl DeviceName {
     }
 }
 
+impl From<Sensitive<String>> for DeviceName {
+    fn from(name: Sensitive<String>) -> Self {
+        Self(name)
+    }
+}
+
 impl fmt::Debug for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[device]")
     }
 }
 
-/// A session.
+/// A session with what is personal about it.
+#[derive(Clone, Debug)]
+pub struct NamedSession {
+    /// What decides.
+    pub session: Session,
+    /// What the device calls itself.
+    pub device_name: DeviceName,
+}
+
+/// A session, without anything personal.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
     /// Who is signed in.
     pub account: AccountId,
-    /// What the device calls itself.
-    pub device_name: DeviceName,
     /// Whether it outlives seven days without use.
     pub remember_me: bool,
     /// When the person signed in.
@@ -67,17 +80,10 @@ pub struct Session {
 impl Session {
     /// A session that begins.
     #[must_use]
-    pub fn start(
-        id: SessionId,
-        account: AccountId,
-        device_name: DeviceName,
-        remember_me: bool,
-        now: Timestamp,
-    ) -> Self {
+    pub fn start(id: SessionId, account: AccountId, remember_me: bool, now: Timestamp) -> Self {
         let session = Self {
             id,
             account,
-            device_name,
             remember_me,
             created_at: now,
             last_used_at: now,
@@ -161,7 +167,7 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         for (remember_me, days) in [(false, 7), (true, 30)] {
             let (id, account) = (SessionId::generate(start, &entropy), AccountId::generate(start, &entropy));
-            let session = Session::start(id, account, DeviceName::new(String::new()), remember_me, start);
+            let session = Session::start(id, account, remember_me, start);
             let life = Duration::from_secs(days * 86_400);
             assert_eq!(session.refresh_expires_at, start.plus(life));
             let later = start.plus(Duration::from_secs(3_600));

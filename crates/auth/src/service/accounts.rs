@@ -4,17 +4,18 @@ use portal_core::id::{AccountId, Id};
 use portal_mesh::Caller;
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::account_service_server::AccountService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::policy::{CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount};
-use super::{Api, answer, convert, cut, invalid};
-use crate::domain::Account;
+use super::{Api, answer, convert, invalid};
+use crate::domain::Profiled;
 use crate::store::accounts::Filter;
 
-fn encode(account: &Account, now: portal_core::Timestamp) -> Vec<u8> {
-    convert::account(account, now).encode_to_vec()
+fn encode(profiled: &Profiled, now: portal_core::Timestamp) -> Vec<u8> {
+    convert::account(profiled, now).encode_to_vec()
 }
 
 #[async_trait]
@@ -55,18 +56,17 @@ impl AccountService for Api {
         let scope = Self::page_scope::<ListAccounts>(&caller, &filters);
         let after = self.open_page(&scope, &page_token)?;
         let after = after.and_then(|id| Some(AccountId::from_uuid(Uuid::from_slice(&id).ok()?)));
-        let email = list.email.as_ref().map(|email| self.app.email_index(email));
+        let email = self.app.indexes(list.email.as_ref()).await?;
         let filter = Filter { email, role: list.role, locked: list.locked };
-        let size = list.page_size.get();
-        let mut accounts = self.app.list_accounts(permit, &filter, after, u64::from(size) + 1).await?;
-        let more = cut(&mut accounts, size as usize);
-        let next = accounts.last().filter(|_| more);
-        let next = next.map(|last| self.page_tokens.seal(&scope, last.id().uuid().as_bytes()));
+        let size = list.page_size.get() as usize;
+        let listed = self.app.list_accounts(permit, &filter, after, size).await?;
+        let next = listed.next.map(|last| self.page_tokens.seal(&scope, last.uuid().as_bytes()));
         let now = self.app.now();
-        Ok(Response::new(pb::ListAccountsResponse {
-            accounts: accounts.iter().map(|account| convert::account(account, now)).collect(),
+        let message = pb::ListAccountsResponse {
+            accounts: listed.rows.iter().map(|account| convert::account(account, now)).collect(),
             next_page_token: next.unwrap_or_default(),
-        }))
+        };
+        Ok(withheld(Response::new(message), listed.withheld))
     }
 
     async fn lock_account(

@@ -10,7 +10,8 @@ use portal_proto::auth::v1 as pb;
 use crate::app::accounts::{AccountChange, NewAccount};
 use crate::app::sessions::{SignIn, SignedIn};
 use crate::domain::{
-    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NewPassword, OfferedPassword, Roles, Session,
+    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword, OfferedPassword,
+    Profiled, Roles,
 };
 
 /// How a first-party sign-in by password alone is called in `acr`.
@@ -171,14 +172,15 @@ pub(super) fn exchange(request: &pb::ExchangeTokenRequest) -> Result<(Workload, 
     Ok((invalid.finish(audience)?, Handle::parse(&request.access_token)))
 }
 
-pub(super) fn account(account: &Account, now: Timestamp) -> pb::Account {
+pub(super) fn account(profiled: &Profiled, now: Timestamp) -> pb::Account {
+    let Profiled { account, profile } = profiled;
     let lock = account.lock_at(now);
     let state = if lock.is_some() { pb::account::State::Locked } else { pb::account::State::Active };
     pb::Account {
         account_id: account.id().to_string(),
         subject_id: account.subject().to_string(),
-        email: account.email().expose().to_owned(),
-        display_name: account.display_name().expose().to_owned(),
+        email: profile.email.expose().to_owned(),
+        display_name: profile.display_name.expose().to_owned(),
         roles: role_names(account),
         state: state.into(),
         etag: account.etag().0,
@@ -197,13 +199,14 @@ pub(super) fn role_names(account: &Account) -> Vec<String> {
 }
 
 /// A session without its tokens.
-pub(super) fn session(session: &Session) -> pb::Session {
+pub(super) fn session(named: &NamedSession) -> pb::Session {
+    let NamedSession { session, device_name } = named;
     pb::Session {
         session_id: session.id.to_string(),
         account_id: session.account.to_string(),
         access_expire_time: Some(timestamp(session.access_expires_at)),
         refresh_expire_time: Some(timestamp(session.refresh_expires_at)),
-        device_name: session.device_name.expose().to_owned(),
+        device_name: device_name.expose().to_owned(),
         create_time: Some(timestamp(session.created_at)),
         last_use_time: Some(timestamp(session.last_used_at)),
         remember_me: session.remember_me,

@@ -7,14 +7,16 @@ use portal_mesh::convert::timestamp;
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::create_session_response::Result as SignInResult;
 use portal_proto::auth::v1::session_service_server::SessionService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
-use super::{Api, answer, convert, cut, invalid};
-use crate::domain::{Handle, Session};
+use super::{Api, answer, convert, invalid};
+use crate::domain::{Handle, NamedSession};
 use crate::error::Error;
+use crate::store::sessions::Place;
 
 #[async_trait]
 impl SessionService for Api {
@@ -51,20 +53,19 @@ impl SessionService for Api {
         let filters = pb::ListSessionsRequest { page_size: 0, page_token: String::new(), ..request };
         let scope = Self::page_scope::<ListSessions>(&caller, &filters);
         let after = self.open_page(&scope, &page_token)?.and_then(|bytes| place(&bytes));
-        let limit = u64::from(size.get()) + 1;
-        let mut sessions = self.app.list_sessions(&permit, account, after, limit).await?;
-        let more = cut(&mut sessions, size.get() as usize);
-        let next =
-            sessions.last().filter(|_| more).map(|last| self.page_tokens.seal(&scope, &place_of(last)));
+        let size = size.get() as usize;
+        let listed = self.app.list_sessions(&permit, account, after, size).await?;
+        let next = listed.next.as_ref().map(|place| self.page_tokens.seal(&scope, &place_bytes(place)));
         let current = caller.user().map(|user| user.session);
-        let message = |session: &Session| pb::Session {
-            current: Some(session.id) == current,
-            ..convert::session(session)
+        let message = |named: &NamedSession| pb::Session {
+            current: Some(named.session.id) == current,
+            ..convert::session(named)
         };
-        Ok(Response::new(pb::ListSessionsResponse {
-            sessions: sessions.iter().map(message).collect(),
+        let message = pb::ListSessionsResponse {
+            sessions: listed.rows.iter().map(message).collect(),
             next_page_token: next.unwrap_or_default(),
-        }))
+        };
+        Ok(withheld(Response::new(message), listed.withheld))
     }
 
     async fn revoke_session(
@@ -105,11 +106,12 @@ fn revoked_all(count: usize, now: Timestamp) -> pb::RevokeAllSessionsResponse {
 }
 
 /// Where a page ends: the last use and id of its last session.
-fn place_of(session: &Session) -> Vec<u8> {
-    [session.last_used_at.as_micros().to_be_bytes().as_slice(), session.id.uuid().as_bytes()].concat()
+fn place_bytes(place: &Place) -> Vec<u8> {
+    let (last_used, id) = place;
+    [last_used.as_micros().to_be_bytes().as_slice(), id.uuid().as_bytes()].concat()
 }
 
-fn place(bytes: &[u8]) -> Option<(Timestamp, SessionId)> {
+fn place(bytes: &[u8]) -> Option<Place> {
     let (last_used, id) = bytes.split_first_chunk()?;
     let id = SessionId::from_uuid(Uuid::from_slice(id).ok()?);
     Some((Timestamp::from_micros(i64::from_be_bytes(*last_used)), id))

@@ -3,8 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use portal_core::Invalid;
 use portal_mesh::status::{self, Reason, reason};
+use portal_upkeep::reasons::REQUEST_ID_REUSED;
+use portal_upkeep::status::{keys, store};
 use tonic::{Code, Status};
 
 use crate::error::Error;
@@ -15,11 +16,6 @@ const CREDENTIALS_REJECTED: Reason = Reason::new(
     Code::Unauthenticated,
     "CREDENTIALS_REJECTED",
     "e-mail address or password are wrong, or the account may not sign in at present",
-);
-const DATABASE_UNAVAILABLE: Reason = Reason::new(
-    Code::Unavailable,
-    "DATABASE_UNAVAILABLE",
-    "the service can't reach its data at the moment; try again shortly",
 );
 const EMAIL_TAKEN: Reason = Reason::new(
     Code::AlreadyExists,
@@ -41,11 +37,10 @@ const RESUME_UNKNOWN: Reason = Reason::new(
 const SESSION_NOT_FOUND: Reason =
     Reason::new(Code::NotFound, "SESSION_NOT_FOUND", "there is no session with this id");
 
-/// Every reason that auth gives beside the mesh's own.
+/// Every reason that auth gives beside the mesh's own and those that all services have in common.
 pub const REASONS: &[Reason] = &[
     ACCOUNT_NOT_FOUND,
     CREDENTIALS_REJECTED,
-    DATABASE_UNAVAILABLE,
     EMAIL_TAKEN,
     ETAG_MISMATCH,
     LAST_OPERATOR,
@@ -53,7 +48,7 @@ pub const REASONS: &[Reason] = &[
     SESSION_NOT_FOUND,
 ];
 
-/// When to come back while the service is busy or cut off.
+/// When to come back while the service is busy.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl From<Error> for Status {
@@ -63,17 +58,16 @@ impl From<Error> for Status {
             Error::CredentialsRejected => CREDENTIALS_REJECTED.status(),
             Error::EmailTaken => EMAIL_TAKEN.status(),
             Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
+            Error::Keys(error) => keys(error),
             Error::LastOperator => LAST_OPERATOR.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
-            Error::RequestIdReused => status::invalid(&Invalid::field("request_id", &error)),
+            Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
-            Error::Store(store) if store.is_retryable() => {
-                status::retry_after(DATABASE_UNAVAILABLE, RETRY_AFTER)
-            }
+            Error::Store(error) => store(error),
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
-            Error::HashingStopped(_) | Error::Password(_) | Error::Store(_) | Error::TokenNotIssued(_) => {
+            Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {
                 tracing::error!(%error, cause = error.source(), "internal error");
                 reason::INTERNAL.status()
             }

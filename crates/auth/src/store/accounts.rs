@@ -1,108 +1,299 @@
-//! Accounts.
+//! Accounts: rows as they are found, opened and written.
 
 use portal_core::id::{AccountId, Id};
-use portal_core::{Role, Timestamp};
+use portal_core::{Role, Sensitive, Timestamp};
+use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::password::PasswordHash;
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::sealed::{DigestedRow, SealedColumn};
+use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use portal_upkeep::migration::Mode;
 use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::account::{self, Column};
-use super::rows;
-use crate::domain::Account;
+use super::email_index::{EmailIndexes, KeyedIndex};
+use super::{Listed, Seals, rows};
+use crate::domain::{Account, DisplayName, Email, Profile, Profiled};
 
-/// The keyed hash of an e-mail address.
-pub type EmailIndex = [u8; 32];
+const EMAIL: SealedColumn<Sensitive<String>> = SealedColumn::new("account", "sealed_email", Padding::To64);
+const DISPLAY_NAME: SealedColumn<Sensitive<String>> =
+    SealedColumn::new("account", "sealed_display_name", Padding::To64);
 
 /// Which accounts a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Only the one with this e-mail address.
-    pub email: Option<EmailIndex>,
+    pub email: Option<EmailIndexes>,
     /// Only those that hold this role.
     pub role: Option<Role>,
     /// Only those that are locked, or are not.
     pub locked: Option<bool>,
 }
 
-/// The account with this id.
-pub async fn find(tx: &ReadTx, id: AccountId) -> Result<Option<Account>, StoreError> {
-    let row = account::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
-    row.map(rows::to_account).transpose()
+/// An account as it is stored, checked and not opened.
+pub struct StoredAccount {
+    model: account::Model,
+    account: Account,
 }
 
-/// The account with this e-mail address, and its password's hash.
-pub async fn find_by_email(
-    tx: &ReadTx,
-    email: &EmailIndex,
-) -> Result<Option<(Account, PasswordHash)>, StoreError> {
-    let by_index = Column::EmailIndex.eq(email.as_slice());
-    let Some(row) = account::Entity::find().filter(by_index).one(tx.conn()).await? else { return Ok(None) };
-    let hash = rows::to_password_hash(row.id, &row.password_hash)?;
-    Ok(Some((rows::to_account(row)?, hash)))
-}
-
-/// Adds an account.
-///
-/// # Errors
-/// [`StoreError::Duplicate`] if the e-mail address is taken.
-pub async fn insert(
-    tx: &Tx,
-    account: &Account,
-    email: &EmailIndex,
-    password: &PasswordHash,
-) -> Result<(), StoreError> {
-    let row = rows::from_account(account, email, password);
-    account::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-    Ok(())
-}
-
-/// Stores the next revision of an account.
-pub async fn update(tx: &Tx, account: &Account) -> Result<(), StoreError> {
-    let done = account::Entity::update_many()
-        .col_expr(Column::Roles, Expr::value(rows::role_bits(account.roles())))
-        .col_expr(Column::LockedUntil, Expr::value(rows::locked_until(account.lock_set())))
-        .col_expr(Column::Revision, Expr::value(account.revision()))
-        .col_expr(Column::UpdatedAt, Expr::value(account.updated_at().as_micros()))
-        .filter(Column::Id.eq(account.id().uuid()))
-        .filter(Column::Revision.eq(account.revision() - 1))
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(1, done.rows_affected)
-}
-
-/// How many accounts other than `id` are operators that can sign in at `now`.
-pub async fn other_operators(tx: &ReadTx, id: AccountId, now: Timestamp) -> Result<u64, StoreError> {
-    let others = account::Entity::find()
-        .filter(Column::Id.ne(id.uuid()))
-        .filter(has_role(Role::Operator))
-        .filter(not_locked(now));
-    Ok(others.count(tx.conn()).await?)
-}
-
-/// Up to `limit` accounts that `filter` shows, newest first, after `after`.
-pub async fn list(
-    tx: &ReadTx,
-    filter: &Filter,
-    after: Option<AccountId>,
-    limit: u64,
-    now: Timestamp,
-) -> Result<Vec<Account>, StoreError> {
-    let mut shown = Condition::all();
-    if let Some(email) = &filter.email {
-        shown = shown.add(Column::EmailIndex.eq(email.as_slice()));
+impl StoredAccount {
+    /// What decides.
+    #[must_use]
+    pub const fn account(&self) -> &Account {
+        &self.account
     }
-    if let Some(role) = filter.role {
-        shown = shown.add(has_role(role));
+
+    /// Whether it takes the key of its person to open it.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        self.model.email.is_empty()
     }
-    if let Some(locked) = filter.locked {
-        shown = shown.add(if locked { not_locked(now).not() } else { not_locked(now) });
+}
+
+/// What an e-mail address has led to, before anybody has proven anything. Nothing of it is checked yet.
+pub struct Candidate {
+    model: account::Model,
+    mode: Mode,
+}
+
+impl Candidate {
+    /// The hash of its password; `None` if that can't be read, which no password is right for.
+    #[must_use]
+    pub fn password_hash(&self) -> Option<PasswordHash> {
+        rows::to_password_hash(&self.model).ok()
     }
-    if let Some(after) = after {
-        shown = shown.add(Column::Id.lt(after.uuid()));
+}
+
+/// The table.
+pub struct Accounts {
+    seals: Seals,
+}
+
+impl Accounts {
+    /// The table, sealed and checked with `seals`.
+    #[must_use]
+    pub const fn new(seals: Seals) -> Self {
+        Self { seals }
     }
-    let list = account::Entity::find().filter(shown).order_by_desc(Column::Id).limit(limit);
-    list.all(tx.conn()).await?.into_iter().map(rows::to_account).collect()
+
+    /// The account with this id.
+    pub async fn find(&self, tx: &ReadTx, id: AccountId) -> Result<Option<StoredAccount>, StoreError> {
+        let Some(model) = account::Entity::find_by_id(id.uuid()).one(tx.conn()).await? else {
+            return Ok(None);
+        };
+        let mode = self.seals.mode(tx).await?;
+        self.checked(model, mode).map(Some)
+    }
+
+    /// The account with this e-mail address, for somebody who has not proven yet to be its owner.
+    pub async fn candidate(
+        &self,
+        tx: &ReadTx,
+        email: &EmailIndexes,
+    ) -> Result<Option<Candidate>, StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let found = account::Entity::find().filter(email.found()).one(tx.conn()).await?;
+        Ok(found.map(|model| Candidate { model, mode }))
+    }
+
+    /// Checks what is stored about somebody who has proven to know the password.
+    pub fn admit(&self, candidate: Candidate) -> Result<StoredAccount, StoreError> {
+        self.checked(candidate.model, candidate.mode)
+    }
+
+    /// Whether there is an account with this e-mail address.
+    pub async fn is_taken(&self, tx: &ReadTx, email: &EmailIndexes) -> Result<bool, StoreError> {
+        Ok(self.candidate(tx, email).await?.is_some())
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] if the e-mail address is taken.
+    pub async fn insert(
+        &self,
+        tx: &Tx,
+        new: &Profiled,
+        credentials: (&EmailIndexes, &PasswordHash),
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let (email, password) = credentials;
+        let mut model = rows::from_account(&new.account, email.written(mode), password);
+        self.write(&mut model, &new.profile, mode, key)?;
+        account::Entity::insert(model.into_active_model().reset_all())
+            .exec_without_returning(tx.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Stores `changed` as the next revision of `stored`.
+    pub async fn update(
+        &self,
+        tx: &Tx,
+        stored: StoredAccount,
+        changed: Account,
+        key: &SubjectKey,
+    ) -> Result<Profiled, StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let profile = self.open(&stored, Some(key))?;
+        let mut model = rows::changed(stored.model, &changed);
+        self.write(&mut model, &profile, mode, key)?;
+        let done = account::Entity::update_many()
+            .set(model.into_active_model().reset_all())
+            .filter(Column::Id.eq(changed.id().uuid()))
+            .filter(Column::Revision.eq(changed.revision() - 1))
+            .exec(tx.conn())
+            .await?;
+        StoreError::check_rows(1, done.rows_affected)?;
+        Ok(Profiled { account: changed, profile })
+    }
+
+    /// What is personal about an account. One that [`StoredAccount::is_sealed`] takes the key of its person.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn open(&self, stored: &StoredAccount, key: Option<&SubjectKey>) -> Result<Profile, StoreError> {
+        let model = &stored.model;
+        if !stored.is_sealed() {
+            return Self::plain(model);
+        }
+        let missing = || rows::corrupt("account", "sealed_email", &model.id, Corruption::KeyMissing);
+        self.cells(model, key.ok_or_else(missing)?)
+    }
+
+    /// An account with what is personal about it; see [`Self::open`].
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn profiled(&self, stored: &StoredAccount, key: Option<&SubjectKey>) -> Result<Profiled, StoreError> {
+        Ok(Profiled { account: stored.account.clone(), profile: self.open(stored, key)? })
+    }
+
+    /// How many accounts other than `id` are operators that can sign in at `now`. One whose row is corrupt can't.
+    pub async fn other_operators(
+        &self,
+        tx: &ReadTx,
+        id: AccountId,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let others = account::Entity::find()
+            .filter(Column::Id.ne(id.uuid()))
+            .filter(has_role(Role::Operator))
+            .filter(not_locked(now));
+        let mode = self.seals.mode(tx).await?;
+        let others = others.all(tx.conn()).await?.into_iter();
+        Ok(others.filter_map(|model| self.checked(model, mode).ok()).count())
+    }
+
+    /// `size` accounts at most that `filter` shows, newest first, after `after`.
+    pub async fn list(
+        &self,
+        tx: &ReadTx,
+        filter: &Filter,
+        page: (Option<AccountId>, usize),
+        now: Timestamp,
+    ) -> Result<Listed<StoredAccount, AccountId>, StoreError> {
+        let (after, size) = page;
+        let mut shown = Condition::all();
+        if let Some(email) = &filter.email {
+            shown = shown.add(email.found());
+        }
+        if let Some(role) = filter.role {
+            shown = shown.add(has_role(role));
+        }
+        if let Some(locked) = filter.locked {
+            shown = shown.add(if locked { not_locked(now).not() } else { not_locked(now) });
+        }
+        if let Some(after) = after {
+            shown = shown.add(Column::Id.lt(after.uuid()));
+        }
+        let mode = self.seals.mode(tx).await?;
+        let list = account::Entity::find().filter(shown).order_by_desc(Column::Id).limit(size as u64 + 1);
+        let place = |model: &account::Model| AccountId::from_uuid(model.id);
+        Listed::new(list.all(tx.conn()).await?, size, place, |model| self.checked(model, mode))
+    }
+
+    /// The account in `model`, checked against its digest once nobody writes rows without one.
+    pub(crate) fn checked(&self, model: account::Model, mode: Mode) -> Result<StoredAccount, StoreError> {
+        match mode {
+            Mode::Old | Mode::Both => {}
+            Mode::New => self.seals.digests.check(&model)?,
+        }
+        Ok(StoredAccount { account: rows::to_account(&model)?, model })
+    }
+
+    /// What stands in `model` in the clear.
+    pub(crate) fn plain(model: &account::Model) -> Result<Profile, StoreError> {
+        rows::to_profile(model)
+    }
+
+    /// What stands in `model` sealed; checks its digest.
+    pub(crate) fn sealed(&self, model: &account::Model, key: &SubjectKey) -> Result<Profile, StoreError> {
+        self.seals.digests.check(model)?;
+        self.cells(model, key)
+    }
+
+    /// Opens the cells of `model`.
+    fn cells(&self, model: &account::Model, key: &SubjectKey) -> Result<Profile, StoreError> {
+        let corrupt = |column, cause| rows::corrupt("account", column, &model.id, cause);
+        if key.owner().subject.uuid() != model.subject_id {
+            return Err(corrupt("sealed_email", Corruption::KeyMissing));
+        }
+        let (row, sealing) = (model.row(), &self.seals.sealing);
+        let absent = |column| corrupt(column, Corruption::ValueInvalid);
+        let email = model.sealed_email.as_ref().ok_or_else(|| absent("sealed_email"))?;
+        let name = model.sealed_display_name.as_ref().ok_or_else(|| absent("sealed_display_name"))?;
+        let email = EMAIL.open(sealing, key, row, email)?;
+        let name = DISPLAY_NAME.open(sealing, key, row, name)?;
+        let email = Email::parse(email.expose()).map_err(|_| absent("sealed_email"))?;
+        Ok(Profile { email, display_name: DisplayName::from(name) })
+    }
+
+    /// Checks that a password can be compared with what is stored.
+    pub(crate) fn password_is_readable(stored: &StoredAccount) -> Result<(), StoreError> {
+        rows::to_password_hash(&stored.model).map(drop)
+    }
+
+    /// Puts `profile` into `model` in the form of `mode`, and stamps it.
+    pub(crate) fn write(
+        &self,
+        model: &mut account::Model,
+        profile: &Profile,
+        mode: Mode,
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
+        let plain = |text: &str| if mode == Mode::New { String::new() } else { text.to_owned() };
+        let (email, name) = (profile.email.expose(), profile.display_name.expose());
+        (model.email, model.display_name) = (plain(email), plain(name));
+        if mode == Mode::Old {
+            (model.sealed_email, model.sealed_display_name, model.row_digest) = (None, None, None);
+            return Ok(());
+        }
+        rows::check_owner(key, model.subject_id, "account", "sealed_email")?;
+        let (row, sealing) = (model.row(), &self.seals.sealing);
+        model.sealed_email = Some(EMAIL.seal(sealing, key, row, &Sensitive::new(email.to_owned()))?);
+        let name = Sensitive::new(name.to_owned());
+        model.sealed_display_name = Some(DISPLAY_NAME.seal(sealing, key, row, &name)?);
+        self.seals.digests.stamp(model)
+    }
+
+    /// Takes what is in the clear out of `model`, whose cells hold the same, gives it the index it has from then on, and
+    /// stamps it.
+    pub(crate) fn clear(&self, model: &mut account::Model, email: KeyedIndex) -> Result<(), StoreError> {
+        (model.email, model.display_name) = (String::new(), String::new());
+        self.index(model, email)
+    }
+
+    /// Gives `model` another index, and stamps it.
+    pub(crate) fn index(&self, model: &mut account::Model, email: KeyedIndex) -> Result<(), StoreError> {
+        model.email_index = email.index;
+        model.email_index_generation = email.generation.map(i64::from);
+        self.seals.digests.stamp(model)
+    }
 }
 
 fn has_role(role: Role) -> SimpleExpr {

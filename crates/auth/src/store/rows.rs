@@ -2,15 +2,17 @@
 
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Role, Timestamp};
+use portal_crypto::envelope::{SealError, SubjectKey};
 use portal_crypto::password::PasswordHash;
 use portal_store::{Corruption, StoreError};
 use sea_orm::ActiveValue::Set;
 use sea_orm::prelude::Uuid;
 
+use super::email_index::KeyedIndex;
 use super::{account, revocation, session, token_pair};
 use crate::domain::account::Parts;
 use crate::domain::session::StoredPair;
-use crate::domain::{Account, DeviceName, DisplayName, Email, Lock, Revocation, Roles, Session, Target};
+use crate::domain::{Account, DisplayName, Email, Lock, Profile, Revocation, Roles, Session, Target};
 
 const FOREVER: i64 = i64::MAX;
 
@@ -51,18 +53,38 @@ const fn lock(locked_until: Option<i64>) -> Option<Lock> {
     }
 }
 
-fn corrupt(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
-    StoreError::Corrupt { table, column, row: row.to_string(), cause: Corruption::ValueInvalid }
+/// A row that does not hold what it must.
+pub fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    row: &impl ToString,
+    cause: Corruption,
+) -> StoreError {
+    StoreError::Corrupt { table, column, row: row.to_string(), cause }
 }
 
-pub fn to_account(row: account::Model) -> Result<Account, StoreError> {
-    let email = Email::parse(&row.email).map_err(|_| corrupt("account", "email", &row.id))?;
-    let roles = roles(row.roles).ok_or_else(|| corrupt("account", "roles", &row.id))?;
+fn invalid(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
+    corrupt(table, column, row, Corruption::ValueInvalid)
+}
+
+/// Checks that `key` is the one of the person that a row is about: under another one nobody could open it.
+pub fn check_owner(
+    key: &SubjectKey,
+    subject: Uuid,
+    table: &'static str,
+    column: &'static str,
+) -> Result<(), StoreError> {
+    if key.owner().subject.uuid() == subject {
+        return Ok(());
+    }
+    Err(StoreError::Sealing { table, column, source: SealError::Owner })
+}
+
+pub fn to_account(row: &account::Model) -> Result<Account, StoreError> {
+    let roles = roles(row.roles).ok_or_else(|| invalid("account", "roles", &row.id))?;
     Ok(Account::from_parts(Parts {
         id: AccountId::from_uuid(row.id),
         subject: SubjectId::from_uuid(row.subject_id),
-        email,
-        display_name: DisplayName::new(row.display_name),
         roles,
         lock: lock(row.locked_until),
         revision: row.revision,
@@ -71,35 +93,52 @@ pub fn to_account(row: account::Model) -> Result<Account, StoreError> {
     }))
 }
 
-pub fn to_password_hash(id: Uuid, text: &str) -> Result<PasswordHash, StoreError> {
-    PasswordHash::parse(text).map_err(|_| corrupt("account", "password_hash", &id))
+pub fn to_password_hash(row: &account::Model) -> Result<PasswordHash, StoreError> {
+    PasswordHash::parse(&row.password_hash).map_err(|_| invalid("account", "password_hash", &row.id))
 }
 
-pub fn from_account(
-    account: &Account,
-    email_index: &[u8; 32],
-    password: &PasswordHash,
-) -> account::ActiveModel {
-    account::ActiveModel {
-        id: Set(account.id().uuid()),
-        subject_id: Set(account.subject().uuid()),
-        email_index: Set(email_index.to_vec()),
-        email: Set(account.email().expose().to_owned()),
-        display_name: Set(account.display_name().expose().to_owned()),
-        password_hash: Set(password.as_str().to_owned()),
-        roles: Set(role_bits(account.roles())),
-        locked_until: Set(locked_until(account.lock_set())),
-        revision: Set(account.revision()),
-        created_at: Set(account.created_at().as_micros()),
-        updated_at: Set(account.updated_at().as_micros()),
+/// What stands in the clear.
+pub fn to_profile(row: &account::Model) -> Result<Profile, StoreError> {
+    let email = Email::parse(&row.email).map_err(|_| invalid("account", "email", &row.id))?;
+    Ok(Profile { email, display_name: DisplayName::new(row.display_name.clone()) })
+}
+
+/// A new row without anything personal, not stamped.
+pub fn from_account(account: &Account, email: KeyedIndex, password: &PasswordHash) -> account::Model {
+    account::Model {
+        id: account.id().uuid(),
+        subject_id: account.subject().uuid(),
+        email_index: email.index,
+        email: String::new(),
+        display_name: String::new(),
+        password_hash: password.as_str().to_owned(),
+        roles: role_bits(account.roles()),
+        locked_until: locked_until(account.lock_set()),
+        revision: account.revision(),
+        created_at: account.created_at().as_micros(),
+        updated_at: account.updated_at().as_micros(),
+        sealed_email: None,
+        sealed_display_name: None,
+        email_index_generation: email.generation.map(i64::from),
+        row_digest: None,
     }
 }
 
-pub fn to_session(row: session::Model) -> Session {
+/// The row of the next revision, not stamped.
+pub fn changed(row: account::Model, account: &Account) -> account::Model {
+    account::Model {
+        roles: role_bits(account.roles()),
+        locked_until: locked_until(account.lock_set()),
+        revision: account.revision(),
+        updated_at: account.updated_at().as_micros(),
+        ..row
+    }
+}
+
+pub fn to_session(row: &session::Model) -> Session {
     Session {
         id: SessionId::from_uuid(row.id),
         account: AccountId::from_uuid(row.account_id),
-        device_name: DeviceName::new(row.device_name),
         remember_me: row.remember_me,
         created_at: Timestamp::from_micros(row.created_at),
         last_used_at: Timestamp::from_micros(row.last_used_at),
@@ -109,17 +148,31 @@ pub fn to_session(row: session::Model) -> Session {
     }
 }
 
-pub fn from_session(session: &Session) -> session::ActiveModel {
-    session::ActiveModel {
-        id: Set(session.id.uuid()),
-        account_id: Set(session.account.uuid()),
-        device_name: Set(session.device_name.expose().to_owned()),
-        remember_me: Set(session.remember_me),
-        created_at: Set(session.created_at.as_micros()),
-        last_used_at: Set(session.last_used_at.as_micros()),
-        access_expires_at: Set(session.access_expires_at.as_micros()),
-        refresh_expires_at: Set(session.refresh_expires_at.as_micros()),
-        revoked_at: Set(session.revoked_at.map(Timestamp::as_micros)),
+/// A new row without anything personal, not stamped.
+pub fn from_session(session: &Session, subject: SubjectId) -> session::Model {
+    session::Model {
+        id: session.id.uuid(),
+        account_id: session.account.uuid(),
+        device_name: String::new(),
+        remember_me: session.remember_me,
+        created_at: session.created_at.as_micros(),
+        last_used_at: session.last_used_at.as_micros(),
+        access_expires_at: session.access_expires_at.as_micros(),
+        refresh_expires_at: session.refresh_expires_at.as_micros(),
+        revoked_at: session.revoked_at.map(Timestamp::as_micros),
+        subject_id: Some(subject.uuid()),
+        sealed_device_name: None,
+        row_digest: None,
+    }
+}
+
+/// The row with the times that `session` has now, not stamped.
+pub fn renewed(row: session::Model, session: &Session) -> session::Model {
+    session::Model {
+        last_used_at: session.last_used_at.as_micros(),
+        access_expires_at: session.access_expires_at.as_micros(),
+        refresh_expires_at: session.refresh_expires_at.as_micros(),
+        ..row
     }
 }
 
@@ -137,7 +190,7 @@ pub fn to_revocation(row: &revocation::Model) -> Result<Revocation, StoreError> 
     let target = match row.kind.as_str() {
         "account" => Target::Account(AccountId::from_uuid(row.target_id)),
         "session" => Target::Session(SessionId::from_uuid(row.target_id)),
-        _ => return Err(corrupt("revocation", "kind", &row.position)),
+        _ => return Err(invalid("revocation", "kind", &row.position)),
     };
     Ok(Revocation { position: row.position, at: Timestamp::from_micros(row.revoked_at), target })
 }

@@ -1,133 +1,236 @@
-//! Sessions and their tokens.
+//! Sessions: rows as they are found, opened and written.
 
-use portal_core::Timestamp;
 use portal_core::id::{AccountId, Id, SessionId};
-use portal_store::{ReadTx, StoreError, Tx};
-use sea_orm::ActiveValue::Set;
+use portal_core::{Sensitive, Timestamp};
+use portal_crypto::envelope::{Padding, SubjectKey};
+use portal_store::sealed::{DigestedRow, SealedColumn};
+use portal_store::{Corruption, ReadTx, StoreError, Tx, bulk};
+use portal_upkeep::migration::Mode;
 use sea_orm::prelude::Uuid;
-use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::session::{self, Column};
-use super::{rows, token_pair};
-use crate::domain::session::StoredPair;
-use crate::domain::{HandleHash, Session};
+use super::{Listed, Seals, rows};
+use crate::domain::{DeviceName, NamedSession, Session};
 
-/// The session with this id.
-pub async fn find(tx: &ReadTx, id: SessionId) -> Result<Option<Session>, StoreError> {
-    let row = session::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
-    Ok(row.map(rows::to_session))
+const DEVICE_NAME: SealedColumn<Sensitive<String>> =
+    SealedColumn::new("session", "sealed_device_name", Padding::To64);
+
+/// A session as it is stored, checked and not opened.
+pub struct StoredSession {
+    model: session::Model,
+    session: Session,
 }
 
-/// Adds a session.
-pub async fn insert(tx: &Tx, session: &Session) -> Result<(), StoreError> {
-    session::Entity::insert(rows::from_session(session)).exec_without_returning(tx.conn()).await?;
-    Ok(())
-}
-
-/// Stores the times of a session.
-pub async fn update(tx: &Tx, session: &Session) -> Result<(), StoreError> {
-    let done = session::Entity::update_many()
-        .col_expr(Column::LastUsedAt, Expr::value(session.last_used_at.as_micros()))
-        .col_expr(Column::AccessExpiresAt, Expr::value(session.access_expires_at.as_micros()))
-        .col_expr(Column::RefreshExpiresAt, Expr::value(session.refresh_expires_at.as_micros()))
-        .filter(Column::Id.eq(session.id.uuid()))
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(1, done.rows_affected)
-}
-
-/// Ends these sessions.
-pub async fn revoke(tx: &Tx, ids: &[SessionId], now: Timestamp) -> Result<(), StoreError> {
-    let done = session::Entity::update_many()
-        .col_expr(Column::RevokedAt, Expr::value(Some(now.as_micros())))
-        .filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())))
-        .filter(Column::RevokedAt.is_null())
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(ids.len() as u64, done.rows_affected)
-}
-
-/// The ids of an account's live sessions.
-pub async fn live_ids(tx: &ReadTx, account: AccountId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-    let ids = session::Entity::find().select_only().column(Column::Id).filter(live(account, now));
-    let ids: Vec<Uuid> = ids.into_tuple().all(tx.conn()).await?;
-    Ok(ids.into_iter().map(SessionId::from_uuid).collect())
-}
-
-/// Up to `limit` of an account's live sessions, last used first, after `after`.
-pub async fn list(
-    tx: &ReadTx,
-    account: AccountId,
-    after: Option<(Timestamp, SessionId)>,
-    limit: u64,
-    now: Timestamp,
-) -> Result<Vec<Session>, StoreError> {
-    let mut shown = live(account, now);
-    if let Some((last_used, id)) = after {
-        let same =
-            Condition::all().add(Column::LastUsedAt.eq(last_used.as_micros())).add(Column::Id.lt(id.uuid()));
-        shown = shown.add(Condition::any().add(Column::LastUsedAt.lt(last_used.as_micros())).add(same));
+impl StoredSession {
+    /// What decides.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
     }
-    let list = session::Entity::find()
-        .filter(shown)
-        .order_by_desc(Column::LastUsedAt)
-        .order_by_desc(Column::Id)
-        .limit(limit);
-    Ok(list.all(tx.conn()).await?.into_iter().map(rows::to_session).collect())
+
+    /// Whether it takes the key of its person to open it.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.model.device_name.is_empty() && self.model.sealed_device_name.is_some()
+    }
 }
 
-/// Adds the tokens that `session` gives out now.
-pub async fn insert_pair(
-    tx: &Tx,
-    session: &Session,
-    access: &HandleHash,
-    refresh: &HandleHash,
-) -> Result<(), StoreError> {
-    let row = token_pair::ActiveModel {
-        refresh_hash: Set(refresh.as_bytes().to_vec()),
-        access_hash: Set(access.as_bytes().to_vec()),
-        session_id: Set(session.id.uuid()),
-        issued_at: Set(session.last_used_at.as_micros()),
-        access_expires_at: Set(session.access_expires_at.as_micros()),
-        refresh_expires_at: Set(session.refresh_expires_at.as_micros()),
-        spent_at: Set(None),
-    };
-    token_pair::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-    Ok(())
+/// Where a list of sessions goes on: the last use and the id of a session.
+pub type Place = (Timestamp, SessionId);
+
+/// The table.
+pub struct Sessions {
+    seals: Seals,
 }
 
-/// The pair with this refresh token.
-pub async fn find_by_refresh(tx: &ReadTx, refresh: &HandleHash) -> Result<Option<StoredPair>, StoreError> {
-    let row = token_pair::Entity::find_by_id(refresh.as_bytes().to_vec()).one(tx.conn()).await?;
-    Ok(row.as_ref().map(rows::to_pair))
-}
+impl Sessions {
+    /// The table, sealed and checked with `seals`.
+    #[must_use]
+    pub const fn new(seals: Seals) -> Self {
+        Self { seals }
+    }
 
-/// The pair with this access token.
-pub async fn find_by_access(tx: &ReadTx, access: &HandleHash) -> Result<Option<StoredPair>, StoreError> {
-    let by_hash = token_pair::Column::AccessHash.eq(access.as_bytes().as_slice());
-    let row = token_pair::Entity::find().filter(by_hash).one(tx.conn()).await?;
-    Ok(row.as_ref().map(rows::to_pair))
-}
+    /// The session with this id.
+    pub async fn find(&self, tx: &ReadTx, id: SessionId) -> Result<Option<StoredSession>, StoreError> {
+        let Some(model) = session::Entity::find_by_id(id.uuid()).one(tx.conn()).await? else {
+            return Ok(None);
+        };
+        let mode = self.seals.mode(tx).await?;
+        self.checked(model, mode).map(Some)
+    }
 
-/// Spends a refresh token, once: of two who try, the other's transaction is run again and finds it spent.
-pub async fn spend(tx: &Tx, refresh: &HandleHash, now: Timestamp) -> Result<(), StoreError> {
-    let done = token_pair::Entity::update_many()
-        .col_expr(token_pair::Column::SpentAt, Expr::value(Some(now.as_micros())))
-        .filter(token_pair::Column::RefreshHash.eq(refresh.as_bytes().as_slice()))
-        .filter(token_pair::Column::SpentAt.is_null())
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(1, done.rows_affected)
-}
+    /// Adds a session.
+    pub async fn insert(&self, tx: &Tx, new: &NamedSession, key: &SubjectKey) -> Result<(), StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let mut model = rows::from_session(&new.session, key.owner().subject);
+        self.write(&mut model, &new.device_name, mode, key)?;
+        session::Entity::insert(model.into_active_model().reset_all())
+            .exec_without_returning(tx.conn())
+            .await?;
+        Ok(())
+    }
 
-/// Forgets tokens and sessions that have expired, and says how many rows went.
-pub async fn purge(tx: &Tx, now: Timestamp) -> Result<u64, StoreError> {
-    let expired = token_pair::Column::RefreshExpiresAt.lte(now.as_micros());
-    let pairs = token_pair::Entity::delete_many().filter(expired).exec(tx.conn()).await?;
-    let expired = Column::RefreshExpiresAt.lte(now.as_micros());
-    let sessions = session::Entity::delete_many().filter(expired).exec(tx.conn()).await?;
-    Ok(pairs.rows_affected + sessions.rows_affected)
+    /// Stores the times that `session` has now.
+    pub async fn update(&self, tx: &Tx, stored: StoredSession, session: &Session) -> Result<(), StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let mut model = rows::renewed(stored.model, session);
+        self.stamp(&mut model, mode)?;
+        let done = session::Entity::update_many()
+            .set(model.into_active_model().reset_all())
+            .filter(Column::Id.eq(session.id.uuid()))
+            .exec(tx.conn())
+            .await?;
+        StoreError::check_rows(1, done.rows_affected)
+    }
+
+    /// Ends these sessions, one that is corrupt as well: that stays so.
+    pub async fn revoke(&self, tx: &Tx, ids: &[SessionId], now: Timestamp) -> Result<(), StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let mut revoked = Vec::with_capacity(ids.len());
+        // A database takes only so many values in one statement.
+        for ids in ids.chunks(500) {
+            let live = session::Entity::find()
+                .filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())))
+                .filter(Column::RevokedAt.is_null());
+            for mut model in live.all(tx.conn()).await? {
+                let sound = mode != Mode::New || self.seals.digests.check(&model).is_ok();
+                model.revoked_at = Some(now.as_micros());
+                if sound {
+                    self.stamp(&mut model, mode)?;
+                }
+                revoked.push(vec![model.id.into(), model.revoked_at.into(), model.row_digest.into()]);
+            }
+        }
+        let set = [Column::RevokedAt, Column::RowDigest];
+        let done = bulk::update::<session::Entity>(tx, &[Column::Id], &set, revoked).await?;
+        StoreError::check_rows(ids.len() as u64, done)
+    }
+
+    /// The ids of an account's live sessions.
+    pub async fn live_ids(
+        &self,
+        tx: &ReadTx,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ids = session::Entity::find().select_only().column(Column::Id).filter(live(account, now));
+        let ids: Vec<Uuid> = ids.into_tuple().all(tx.conn()).await?;
+        Ok(ids.into_iter().map(SessionId::from_uuid).collect())
+    }
+
+    /// `size` of an account's live sessions at most, last used first, after `after`.
+    pub async fn list(
+        &self,
+        tx: &ReadTx,
+        account: AccountId,
+        page: (Option<Place>, usize),
+        now: Timestamp,
+    ) -> Result<Listed<StoredSession, Place>, StoreError> {
+        let (after, size) = page;
+        let mut shown = live(account, now);
+        if let Some((last_used, id)) = after {
+            let same = Condition::all()
+                .add(Column::LastUsedAt.eq(last_used.as_micros()))
+                .add(Column::Id.lt(id.uuid()));
+            shown = shown.add(Condition::any().add(Column::LastUsedAt.lt(last_used.as_micros())).add(same));
+        }
+        let mode = self.seals.mode(tx).await?;
+        let list = session::Entity::find()
+            .filter(shown)
+            .order_by_desc(Column::LastUsedAt)
+            .order_by_desc(Column::Id)
+            .limit(size as u64 + 1);
+        let place = |model: &session::Model| {
+            (Timestamp::from_micros(model.last_used_at), SessionId::from_uuid(model.id))
+        };
+        Listed::new(list.all(tx.conn()).await?, size, place, |model| self.checked(model, mode))
+    }
+
+    /// The session with its device's name. One that [`StoredSession::is_sealed`] takes the key of its person.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn open(&self, stored: &StoredSession, key: Option<&SubjectKey>) -> Result<NamedSession, StoreError> {
+        let model = &stored.model;
+        let device_name = if stored.is_sealed() {
+            let missing =
+                || rows::corrupt("session", "sealed_device_name", &model.id, Corruption::KeyMissing);
+            self.cell(model, key.ok_or_else(missing)?)?
+        } else {
+            DeviceName::new(model.device_name.clone())
+        };
+        Ok(NamedSession { session: stored.session.clone(), device_name })
+    }
+
+    /// Forgets sessions that have expired, and says how many.
+    pub async fn purge(&self, tx: &Tx, now: Timestamp) -> Result<u64, StoreError> {
+        let expired = Column::RefreshExpiresAt.lte(now.as_micros());
+        Ok(session::Entity::delete_many().filter(expired).exec(tx.conn()).await?.rows_affected)
+    }
+
+    /// The session in `model`, checked against its digest once nobody writes rows without one.
+    pub(crate) fn checked(&self, model: session::Model, mode: Mode) -> Result<StoredSession, StoreError> {
+        match mode {
+            Mode::Old | Mode::Both => {}
+            Mode::New => self.seals.digests.check(&model)?,
+        }
+        Ok(StoredSession { session: rows::to_session(&model), model })
+    }
+
+    /// What the device of `model` calls itself, sealed; checks the digest.
+    pub(crate) fn sealed(&self, model: &session::Model, key: &SubjectKey) -> Result<DeviceName, StoreError> {
+        self.seals.digests.check(model)?;
+        self.cell(model, key)
+    }
+
+    /// Opens the cell of `model`.
+    fn cell(&self, model: &session::Model, key: &SubjectKey) -> Result<DeviceName, StoreError> {
+        let corrupt = |cause| rows::corrupt("session", "sealed_device_name", &model.id, cause);
+        if Some(key.owner().subject.uuid()) != model.subject_id {
+            return Err(corrupt(Corruption::KeyMissing));
+        }
+        let sealed = model.sealed_device_name.as_ref().ok_or_else(|| corrupt(Corruption::ValueInvalid))?;
+        Ok(DeviceName::from(DEVICE_NAME.open(&self.seals.sealing, key, model.row(), sealed)?))
+    }
+
+    /// Puts `name` into `model` in the form of `mode`, and stamps it.
+    pub(crate) fn write(
+        &self,
+        model: &mut session::Model,
+        name: &DeviceName,
+        mode: Mode,
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
+        let name = name.expose();
+        model.device_name = if mode == Mode::New { String::new() } else { name.to_owned() };
+        model.sealed_device_name = None;
+        if mode != Mode::Old {
+            rows::check_owner(key, model.subject_id.unwrap_or_default(), "session", "sealed_device_name")?;
+            let name = Sensitive::new(name.to_owned());
+            let sealed = DEVICE_NAME.seal(&self.seals.sealing, key, model.row(), &name)?;
+            model.sealed_device_name = Some(sealed);
+        }
+        self.stamp(model, mode)
+    }
+
+    /// Takes what is in the clear out of `model`, whose cell holds the same, and stamps it.
+    pub(crate) fn clear(&self, model: &mut session::Model) -> Result<(), StoreError> {
+        model.device_name = String::new();
+        self.seals.digests.stamp(model)
+    }
+
+    fn stamp(&self, model: &mut session::Model, mode: Mode) -> Result<(), StoreError> {
+        if mode == Mode::Old || model.sealed_device_name.is_none() {
+            // Not sealed yet: the migration stamps it when it does.
+            model.row_digest = None;
+            return Ok(());
+        }
+        self.seals.digests.stamp(model)
+    }
 }
 
 fn live(account: AccountId, now: Timestamp) -> Condition {

@@ -42,7 +42,7 @@ each_database! {
         let again = auth.accounts().create_account(request.clone()).await.unwrap().into_inner();
         assert_eq!(again, account, "the same request again answers with the first reply");
         request.display_name = "Somebody else".to_owned();
-        refused(auth.accounts().create_account(request).await, Code::InvalidArgument, "INVALID_FIELD");
+        refused(auth.accounts().create_account(request).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
         let taken = auth.accounts().create_account(new_account("ANNA@example.org", "another password")).await;
         refused(taken, Code::AlreadyExists, "EMAIL_TAKEN");
 
@@ -226,7 +226,7 @@ each_database! {
     /// Two replicas that start at once on an empty database make one operator, and a later start leaves it alone.
     async fn the_first_operator(database) {
         let mesh = portal_testkit::TestMesh::start().await;
-        let config = config(&mesh, database);
+        let config = config(&mesh, database).await;
         let (one, two) = tokio::join!(
             Service::start(config.clone(), mesh.host()),
             Service::start(config.clone(), mesh.host()),

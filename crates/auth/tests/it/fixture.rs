@@ -13,6 +13,7 @@ use portal_proto::auth::v1::create_session_response::Result as SignIn;
 use portal_proto::auth::v1::session_service_client::SessionServiceClient;
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
 use portal_testkit::{TestDatabase, TestMesh};
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use tonic::{Code, Request, Status};
 
 pub const OPERATOR: &str = "operator@portal.test";
@@ -29,7 +30,7 @@ pub struct Auth {
 impl Auth {
     pub async fn start(database: &TestDatabase) -> Self {
         let mesh = TestMesh::start().await;
-        let config = config(&mesh, database);
+        let config = config(&mesh, database).await;
         let running = Service::start(config.clone(), mesh.host()).await.unwrap();
         let channel = mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
         Self { mesh, config, running, channel }
@@ -112,14 +113,16 @@ impl Auth {
     }
 }
 
-pub fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
+pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
     let password_file = mesh.path("operator-password");
     std::fs::write(&password_file, format!("{OPERATOR_PASSWORD}\n")).unwrap();
     Config {
         server: mesh.server(),
         identity: mesh.identity(Workload::Auth),
         database: database.config(),
-        secrets: mesh.secrets("auth"),
+        keys: database.keys("auth").await,
+        integrity: IntegrityConfig::on_demand(),
+        migrations: MigrationConfig::alone(),
         telemetry: TelemetryConfig::default(),
         operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
         upstreams: UpstreamsConfig::default(),

@@ -1,5 +1,11 @@
 //! Accounts. The `Debug` of a row shows its id only: the rest is personal data.
+//!
+//! A row has its personal values twice while they are being sealed: in the clear, for versions that know nothing else,
+//! and sealed. Its digest covers every column, and its version is `revision`: each change seals the cells anew.
 
+use portal_core::Sensitive;
+use portal_store::Sealed;
+use portal_store::sealed::{DigestedRow, Row};
 use sea_orm::entity::prelude::*;
 
 /// A row.
@@ -13,9 +19,9 @@ pub struct Model {
     pub subject_id: Uuid,
     /// Keyed hash of the e-mail address; unique.
     pub email_index: Vec<u8>,
-    /// The e-mail address.
+    /// The e-mail address in the clear; empty once it is sealed only.
     pub email: String,
-    /// The name shown to people.
+    /// The name shown to people in the clear; empty once it is sealed only.
     pub display_name: String,
     /// PHC string.
     pub password_hash: String,
@@ -29,6 +35,14 @@ pub struct Model {
     pub created_at: i64,
     /// When it last changed.
     pub updated_at: i64,
+    /// The e-mail address.
+    pub sealed_email: Option<Sealed<Sensitive<String>>>,
+    /// The name shown to people.
+    pub sealed_display_name: Option<Sealed<Sensitive<String>>>,
+    /// Under which key `email_index` was made; NULL for the one of before there were several.
+    pub email_index_generation: Option<i64>,
+    /// The digest of all other columns.
+    pub row_digest: Option<Vec<u8>>,
 }
 
 /// None: rows are joined by hand.
@@ -36,6 +50,22 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl DigestedRow for Model {
+    const DIGEST: &'static str = "row_digest";
+
+    fn row(&self) -> Row {
+        Row { id: self.id.into_bytes(), version: self.revision.unsigned_abs() }
+    }
+
+    fn digest(&self) -> Option<&[u8]> {
+        self.row_digest.as_deref()
+    }
+
+    fn set_digest(&mut self, digest: [u8; 32]) {
+        self.row_digest = Some(digest.to_vec());
+    }
+}
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,251 @@
+//! Data migrations of auth: rows that were written in the clear get sealed cells and digests.
+//!
+//! A row with the new form beside the old one is sound if its digest is right and every cell opens to the text in the
+//! clear. An earlier version of the service that changes such a row leaves it unsound: it is then moved again from the
+//! text in the clear, which is the truth until the commit. The commit looks once more before it drops any text.
+
+mod accounts;
+mod reindex;
+mod sessions;
+mod token_pairs;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portal_keys::Keys;
+use portal_store::sealed::DigestedRow;
+use portal_store::{ReadTx, StoreError, Tx, bulk};
+use portal_upkeep::Page;
+use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Value,
+};
+
+use crate::store::Seals;
+use crate::store::accounts::Accounts;
+use crate::store::email_index::EmailIndexer;
+use crate::store::sessions::Sessions;
+use crate::store::token_pairs::TokenPairs;
+
+pub use reindex::REINDEX;
+
+/// The name of the migration that seals what is personal.
+pub const SEAL: &str = "d0001_seal_personal_data";
+
+/// All of them, in the order in which they apply.
+#[must_use]
+pub fn migrations(keys: &Keys, seals: &Seals, emails: &EmailIndexer) -> Vec<Arc<dyn DataMigration>> {
+    let accounts = accounts::SealAccounts {
+        accounts: Accounts::new(seals.clone()),
+        emails: emails.clone(),
+        keys: keys.clone(),
+    };
+    let sessions = sessions::SealSessions { sessions: Sessions::new(seals.clone()), keys: keys.clone() };
+    let pairs = token_pairs::StampTokenPairs { pairs: TokenPairs::new(seals.clone()) };
+    let parts: Vec<Box<dyn Part>> =
+        vec![Box::new(Rows(accounts)), Box::new(Rows(sessions)), Box::new(Rows(pairs))];
+    let reindex = reindex::Reindex {
+        accounts: Accounts::new(seals.clone()),
+        emails: emails.clone(),
+        keys: keys.clone(),
+    };
+    vec![Arc::new(Seal { parts }), Arc::new(reindex)]
+}
+
+/// Table after table, as one migration: an operator commits all of it or nothing, and all rows are written in the same
+/// form.
+struct Seal {
+    parts: Vec<Box<dyn Part>>,
+}
+
+/// One table of the migration: the methods of [`DataMigration`].
+#[async_trait]
+trait Part: Send + Sync {
+    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError>;
+    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError>;
+}
+
+impl Seal {
+    /// A batch of the table that `page` is in: its first byte says which, and what follows is the key in there.
+    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
+        let (at, key) = match page.after.as_deref().and_then(<[u8]>::split_first) {
+            Some((at, key)) => (*at, key),
+            None => (0, &[][..]),
+        };
+        let Some(part) = self.parts.get(usize::from(at)) else { return Ok(Batch { rows: 0, next: None }) };
+        let after = (!key.is_empty()).then(|| key.to_vec());
+        let Batch { rows, next } = part.batch(tx, step, &Page { after, limit: page.limit }).await?;
+        let next = match next {
+            Some(key) => Some([&[at], key.as_slice()].concat()),
+            None => (usize::from(at) + 1 < self.parts.len()).then(|| vec![at + 1]),
+        };
+        Ok(Batch { rows, next })
+    }
+}
+
+#[async_trait]
+impl DataMigration for Seal {
+    fn name(&self) -> &'static str {
+        SEAL
+    }
+
+    fn description(&self) -> &'static str {
+        "Seals e-mail addresses, names of accounts and names of devices, and gives the rows digests"
+    }
+
+    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
+        let mut sum = 0;
+        for part in &self.parts {
+            sum += part.count(tx, step).await?;
+        }
+        Ok(sum)
+    }
+
+    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.batch(tx, Step::Move, page).await
+    }
+
+    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.batch(tx, Step::Verify, page).await
+    }
+
+    async fn undo_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.batch(tx, Step::Undo, page).await
+    }
+
+    async fn commit_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.batch(tx, Step::Commit, page).await
+    }
+}
+
+/// The model of a table.
+type Model<T> = <<T as Table>::Entity as EntityTrait>::Model;
+/// A column of a table.
+type Column<T> = <<T as Table>::Entity as EntityTrait>::Column;
+
+/// A table whose rows get a new form.
+#[async_trait]
+trait Table: Send + Sync + Sized + 'static {
+    /// The table.
+    type Entity: EntityTrait<Model: DigestedRow + Send + Sync, Column: Send + Sync>;
+
+    /// The primary key.
+    fn key() -> Column<Self>;
+
+    /// The column of the digest: a row has the new form if it is there.
+    fn digest() -> Column<Self>;
+
+    /// The other columns that change.
+    fn columns() -> Vec<Column<Self>>;
+
+    /// Rows with something of the old form that goes with the commit.
+    fn old() -> Condition;
+
+    /// The value of a key whose bytes the engine has kept.
+    fn key_value(bytes: &[u8]) -> Value;
+
+    /// Gives rows the new form beside the old one, from the old one.
+    async fn seal(&self, tx: &ReadTx, rows: &mut [Model<Self>]) -> Result<(), MigrationError>;
+
+    /// Which of the rows are sound.
+    ///
+    /// # Errors
+    /// [`MigrationError::Mismatch`] if one has the right digest, and its forms differ all the same.
+    async fn sound(&self, rows: &[Model<Self>]) -> Result<Vec<bool>, MigrationError>;
+
+    /// Takes the new form from a row.
+    fn unseal(row: &mut Model<Self>);
+
+    /// Takes the old form from rows that are sound, and stamps them.
+    async fn finish(&self, rows: &mut [Model<Self>]) -> Result<(), MigrationError>;
+}
+
+/// The rows of a table, on their way to the new form and back.
+struct Rows<T>(T);
+
+impl<T: Table> Rows<T> {
+    /// The rows of a page, in the order of their keys.
+    async fn page(tx: &ReadTx, of: Condition, page: &Page) -> Result<Vec<Model<T>>, StoreError> {
+        let mut query = T::Entity::find().filter(of);
+        if let Some(after) = &page.after {
+            query = query.filter(T::key().gt(T::key_value(after)));
+        }
+        Ok(query.order_by_asc(T::key()).limit(u64::from(page.limit)).all(tx.conn()).await?)
+    }
+
+    /// What the engine is told about `rows`, all of which are done.
+    fn of(page: &Page, rows: &[Model<T>]) -> Batch {
+        let last = rows.last().and_then(|row| match row.get(T::key()) {
+            Value::Bytes(Some(bytes)) => Some(bytes),
+            Value::Uuid(Some(id)) => Some(id.as_bytes().to_vec()),
+            _ => None,
+        });
+        Batch::of(page, rows.len(), last)
+    }
+
+    async fn write(tx: &Tx, rows: Vec<Model<T>>) -> Result<(), StoreError> {
+        let columns: Vec<_> = T::columns().into_iter().chain([T::digest()]).collect();
+        let values = |row: Model<T>| {
+            std::iter::once(T::key()).chain(columns.iter().copied()).map(|column| row.get(column)).collect()
+        };
+        let (expected, rows) = (rows.len() as u64, rows.into_iter().map(values).collect());
+        let written = bulk::update::<T::Entity>(tx, &[T::key()], &columns, rows).await?;
+        StoreError::check_rows(expected, written)
+    }
+
+    /// Seals those of the rows again that are not sound, and says which those were.
+    async fn repair(
+        &self,
+        tx: &Tx,
+        rows: Vec<Model<T>>,
+    ) -> Result<(Vec<Model<T>>, Vec<Model<T>>), MigrationError> {
+        let sound = self.0.sound(&rows).await?;
+        let (sound, unsound): (Vec<_>, Vec<_>) = rows.into_iter().zip(sound).partition(|(_, sound)| *sound);
+        let rows = |rows: Vec<(Model<T>, bool)>| rows.into_iter().map(|(row, _)| row).collect::<Vec<_>>();
+        let mut repaired = rows(unsound);
+        self.0.seal(tx, &mut repaired).await?;
+        Ok((rows(sound), repaired))
+    }
+}
+
+#[async_trait]
+impl<T: Table> Part for Rows<T> {
+    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
+        Ok(T::Entity::find().filter(concerned::<T>(step)).count(tx.conn()).await.map_err(StoreError::from)?)
+    }
+
+    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
+        let mut rows = Self::page(tx, concerned::<T>(step), page).await?;
+        let batch = Self::of(page, &rows);
+        let written = match step {
+            Step::Move => {
+                self.0.seal(tx, &mut rows).await?;
+                rows
+            }
+            Step::Verify => self.repair(tx, rows).await?.1,
+            Step::Undo => {
+                rows.iter_mut().for_each(T::unseal);
+                rows
+            }
+            Step::Commit => {
+                let (mut rows, repaired) = self.repair(tx, rows).await?;
+                rows.extend(repaired);
+                self.0.finish(&mut rows).await?;
+                rows
+            }
+        };
+        Self::write(tx, written).await?;
+        Ok(batch)
+    }
+}
+
+/// The rows that a step has something to do with.
+fn concerned<T: Table>(step: Step) -> Condition {
+    match step {
+        Step::Commit => Condition::any().add(T::old()).add(T::digest().is_null()),
+        Step::Move => Condition::all().add(T::digest().is_null()),
+        Step::Undo => Condition::all().add(T::digest().is_not_null()),
+        Step::Verify => Condition::all(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Accounts are indexed anew when their index has got another key. Until then they are found by the older keys.
+//!
+//! Both forms are the same to whoever looks up, so nothing changes with a commit and there is nothing to put back.
+
+use async_trait::async_trait;
+use portal_core::id::{Id, SubjectId};
+use portal_keys::{Keys, KeysError};
+use portal_store::{ReadTx, StoreError, Tx, bulk};
+use portal_upkeep::Page;
+use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Mode, Step};
+use sea_orm::prelude::Uuid;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::store::account::{Column, Entity, Model};
+use crate::store::accounts::Accounts;
+use crate::store::email_index::EmailIndexer;
+
+/// The name of the migration.
+pub const REINDEX: &str = "d0002_reindex_accounts";
+
+/// The migration.
+pub struct Reindex {
+    /// Reads and writes rows.
+    pub accounts: Accounts,
+    /// Indexes e-mail addresses.
+    pub emails: EmailIndexer,
+    /// The keys of persons.
+    pub keys: Keys,
+}
+
+impl Reindex {
+    /// Rows whose index is of another key than the active one. Those of before there were several get it when they are
+    /// sealed.
+    async fn concerned(&self, step: Step) -> Result<Condition, MigrationError> {
+        let active = i64::from(self.emails.column_keys().await?.active().generation());
+        let sealed = Condition::all().add(Column::EmailIndexGeneration.is_not_null());
+        Ok(match step {
+            Step::Move => sealed.add(Column::EmailIndexGeneration.ne(active)),
+            Step::Verify => sealed,
+            // There is no row that is null and is not.
+            Step::Commit | Step::Undo => sealed.add(Column::EmailIndexGeneration.is_null()),
+        })
+    }
+
+    /// The rows of a page that can be read, with their e-mail addresses indexed under the active key; those of erased
+    /// persons are left as they are.
+    async fn indexed(&self, rows: Vec<Model>) -> Result<Vec<(Model, Model)>, MigrationError> {
+        let subjects: Vec<_> = rows.iter().map(|row| SubjectId::from_uuid(row.subject_id)).collect();
+        let keys = self.keys.subjects(&subjects).await?;
+        let column_keys = self.emails.column_keys().await?;
+        let mut indexed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = match keys.get(SubjectId::from_uuid(row.subject_id)) {
+                Ok(key) => key,
+                Err(KeysError::Erased(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let profile = self.accounts.sealed(&row, key)?;
+            let mut new = row.clone();
+            let index = self.emails.with(&column_keys, &profile.email).written(Mode::New);
+            self.accounts.index(&mut new, index)?;
+            indexed.push((row, new));
+        }
+        Ok(indexed)
+    }
+
+    async fn page(&self, tx: &ReadTx, step: Step, page: &Page) -> Result<Vec<Model>, MigrationError> {
+        let mut query = Entity::find().filter(self.concerned(step).await?);
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(Uuid::from_slice(after).unwrap_or_default()));
+        }
+        let query = query.order_by_asc(Column::Id).limit(u64::from(page.limit));
+        Ok(query.all(tx.conn()).await.map_err(StoreError::from)?)
+    }
+}
+
+fn batch(page: &Page, rows: &[Model]) -> Batch {
+    Batch::of(page, rows.len(), rows.last().map(|row| row.id.as_bytes().to_vec()))
+}
+
+const DONE: Batch = Batch { rows: 0, next: None };
+
+#[async_trait]
+impl DataMigration for Reindex {
+    fn name(&self) -> &'static str {
+        REINDEX
+    }
+
+    fn description(&self) -> &'static str {
+        "Indexes e-mail addresses of accounts under the active key of their index"
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
+        let rows = Entity::find().filter(self.concerned(step).await?);
+        Ok(rows.count(tx.conn()).await.map_err(StoreError::from)?)
+    }
+
+    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        let rows = self.page(tx, Step::Move, page).await?;
+        let batch = batch(page, &rows);
+        let values = |(_, new): (Model, Model)| {
+            vec![
+                new.id.into(),
+                new.email_index.into(),
+                new.email_index_generation.into(),
+                new.row_digest.into(),
+            ]
+        };
+        let values: Vec<_> = self.indexed(rows).await?.into_iter().map(values).collect();
+        let columns = [Column::EmailIndex, Column::EmailIndexGeneration, Column::RowDigest];
+        let expected = values.len() as u64;
+        StoreError::check_rows(expected, bulk::update::<Entity>(tx, &[Column::Id], &columns, values).await?)?;
+        Ok(batch)
+    }
+
+    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        let rows = self.page(tx, Step::Verify, page).await?;
+        let batch = batch(page, &rows);
+        for (row, new) in self.indexed(rows).await? {
+            // A key that was made since has its own turn.
+            let same_key = row.email_index_generation == new.email_index_generation;
+            if same_key && row.email_index != new.email_index {
+                let (table, column, row) = ("account", "email_index", row.id.to_string());
+                return Err(MigrationError::Mismatch { table, column, row });
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn undo_batch(&self, _: &Tx, _: &Page) -> Result<Batch, MigrationError> {
+        Ok(DONE)
+    }
+
+    async fn commit_batch(&self, _: &Tx, _: &Page) -> Result<Batch, MigrationError> {
+        Ok(DONE)
+    }
+}

@@ -1,0 +1,211 @@
+//! What an integrity scan checks of each table: digests, sealed cells, and values that no version of the service writes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portal_core::id::{Id, SubjectId};
+use portal_keys::{Keys, KeysError, SubjectKeys};
+use portal_store::{Corruption, ReadTx, StoreError};
+use portal_upkeep::Page;
+use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
+use sea_orm::prelude::Uuid;
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Value};
+
+use super::accounts::Accounts;
+use super::sessions::Sessions;
+use super::token_pairs::TokenPairs;
+use super::{Seals, account, revocation, rows, session, token_pair};
+
+/// The tables, with rows that are sealed and checked with `seals`.
+#[must_use]
+pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
+    vec![
+        Arc::new(ScanAccounts {
+            keys: keys.clone(),
+            accounts: Accounts::new(seals.clone()),
+            seals: seals.clone(),
+        }),
+        Arc::new(ScanSessions {
+            keys: keys.clone(),
+            sessions: Sessions::new(seals.clone()),
+            seals: seals.clone(),
+        }),
+        Arc::new(ScanTokenPairs { pairs: TokenPairs::new(seals.clone()), seals: seals.clone() }),
+        Arc::new(ScanRevocations),
+    ]
+}
+
+struct ScanAccounts {
+    keys: Keys,
+    accounts: Accounts,
+    seals: Seals,
+}
+
+struct ScanSessions {
+    keys: Keys,
+    sessions: Sessions,
+    seals: Seals,
+}
+
+struct ScanTokenPairs {
+    pairs: TokenPairs,
+    seals: Seals,
+}
+
+struct ScanRevocations;
+
+async fn count<E: EntityTrait<Model: Send + Sync>>(tx: &ReadTx) -> Result<u64, ScanError> {
+    Ok(E::find().count(tx.conn()).await.map_err(StoreError::from)?)
+}
+
+/// The rows of a page in the order of `key`.
+async fn read<E: EntityTrait>(
+    tx: &ReadTx,
+    page: &Page,
+    key: E::Column,
+    value: impl Fn(&[u8]) -> Value,
+) -> Result<Vec<E::Model>, ScanError> {
+    let mut query = E::find();
+    if let Some(after) = &page.after {
+        query = query.filter(key.gt(value(after)));
+    }
+    let query = query.order_by_asc(key).limit(u64::from(page.limit));
+    Ok(query.all(tx.conn()).await.map_err(StoreError::from)?)
+}
+
+fn uuid(bytes: &[u8]) -> Value {
+    Uuid::from_slice(bytes).unwrap_or_default().into()
+}
+
+/// What is left to be checked of a row whose person's key is `key`: nothing if they were erased.
+fn with_key(
+    keys: &SubjectKeys,
+    subject: Uuid,
+    missing: impl Fn() -> StoreError,
+    open: impl Fn(&portal_crypto::envelope::SubjectKey) -> Result<(), StoreError>,
+) -> Result<Result<(), StoreError>, ScanError> {
+    match keys.get(SubjectId::from_uuid(subject)) {
+        Ok(key) => Ok(open(key)),
+        Err(KeysError::Erased(_)) => Ok(Ok(())),
+        Err(KeysError::Missing(_) | KeysError::Corrupt { .. }) => Ok(Err(missing())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanAccounts {
+    fn table(&self) -> &'static str {
+        "account"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<account::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let mode = self.seals.mode(tx).await?;
+        let models = read::<account::Entity>(tx, page, account::Column::Id, uuid).await?;
+        let last = models.last().map(|model| model.id.as_bytes().to_vec());
+        let mut checked = Checked::of(page, models.len(), last);
+        let sealed = models.iter().filter(|model| model.email.is_empty());
+        let subjects: Vec<_> = sealed.map(|model| SubjectId::from_uuid(model.subject_id)).collect();
+        let keys = self.keys.subjects(&subjects).await?;
+        for model in models {
+            let (id, subject) = (model.id, model.subject_id);
+            let read = self.accounts.checked(model, mode);
+            let read = read.and_then(|stored| Accounts::password_is_readable(&stored).map(|()| stored));
+            let opened = match read {
+                Ok(stored) if stored.is_sealed() => {
+                    let missing = || rows::corrupt("account", "sealed_email", &id, Corruption::KeyMissing);
+                    let open = |key: &_| self.accounts.open(&stored, Some(key)).map(drop);
+                    with_key(&keys, subject, missing, open)?
+                }
+                Ok(stored) => self.accounts.open(&stored, None).map(drop),
+                Err(error) => Err(error),
+            };
+            checked.note(opened)?;
+        }
+        Ok(checked)
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanSessions {
+    fn table(&self) -> &'static str {
+        "session"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<session::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let mode = self.seals.mode(tx).await?;
+        let models = read::<session::Entity>(tx, page, session::Column::Id, uuid).await?;
+        let last = models.last().map(|model| model.id.as_bytes().to_vec());
+        let mut checked = Checked::of(page, models.len(), last);
+        let subjects: Vec<_> =
+            models.iter().filter_map(|model| model.subject_id).map(SubjectId::from_uuid).collect();
+        let keys = self.keys.subjects(&subjects).await?;
+        for model in models {
+            let (id, subject) = (model.id, model.subject_id.unwrap_or_default());
+            let opened = match self.sessions.checked(model, mode) {
+                Ok(stored) if stored.is_sealed() => {
+                    let missing =
+                        || rows::corrupt("session", "sealed_device_name", &id, Corruption::KeyMissing);
+                    let open = |key: &_| self.sessions.open(&stored, Some(key)).map(drop);
+                    with_key(&keys, subject, missing, open)?
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            checked.note(opened)?;
+        }
+        Ok(checked)
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanTokenPairs {
+    fn table(&self) -> &'static str {
+        "token_pair"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<token_pair::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let mode = self.seals.mode(tx).await?;
+        let bytes = |bytes: &[u8]| bytes.to_vec().into();
+        let models = read::<token_pair::Entity>(tx, page, token_pair::Column::RefreshHash, bytes).await?;
+        let last = models.last().map(|model| model.refresh_hash.clone());
+        let mut checked = Checked::of(page, models.len(), last);
+        for model in models {
+            checked.note(self.pairs.checked(model, mode))?;
+        }
+        Ok(checked)
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanRevocations {
+    fn table(&self) -> &'static str {
+        "revocation"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<revocation::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let position = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().unwrap_or_default()).into();
+        let models = read::<revocation::Entity>(tx, page, revocation::Column::Position, position).await?;
+        let last = models.last().map(|model| model.position.to_be_bytes().to_vec());
+        let mut checked = Checked::of(page, models.len(), last);
+        for model in &models {
+            checked.note(rows::to_revocation(model))?;
+        }
+        Ok(checked)
+    }
+}

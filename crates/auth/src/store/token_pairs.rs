@@ -1,0 +1,138 @@
+//! The tokens of sessions: rows as they are found and written.
+
+use portal_core::Timestamp;
+use portal_core::id::Id;
+use portal_store::{ReadTx, StoreError, Tx};
+use portal_upkeep::migration::Mode;
+use sea_orm::sea_query::{Expr, SimpleExpr};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+
+use super::token_pair::{self, Column};
+use super::{Seals, rows};
+use crate::domain::session::StoredPair;
+use crate::domain::{HandleHash, Session};
+
+/// A pair as it is stored, and checked.
+pub struct StoredTokens {
+    model: token_pair::Model,
+    pair: StoredPair,
+}
+
+impl StoredTokens {
+    /// The pair.
+    #[must_use]
+    pub const fn pair(&self) -> &StoredPair {
+        &self.pair
+    }
+}
+
+/// The table.
+pub struct TokenPairs {
+    seals: Seals,
+}
+
+impl TokenPairs {
+    /// The table, checked with `seals`.
+    #[must_use]
+    pub const fn new(seals: Seals) -> Self {
+        Self { seals }
+    }
+
+    /// Adds the tokens that `session` gives out now.
+    pub async fn insert(
+        &self,
+        tx: &Tx,
+        session: &Session,
+        access: &HandleHash,
+        refresh: &HandleHash,
+    ) -> Result<(), StoreError> {
+        let mut model = token_pair::Model {
+            refresh_hash: refresh.as_bytes().to_vec(),
+            access_hash: access.as_bytes().to_vec(),
+            session_id: session.id.uuid(),
+            issued_at: session.last_used_at.as_micros(),
+            access_expires_at: session.access_expires_at.as_micros(),
+            refresh_expires_at: session.refresh_expires_at.as_micros(),
+            spent_at: None,
+            row_digest: None,
+        };
+        self.stamp(tx, &mut model).await?;
+        let row = model.into_active_model().reset_all();
+        token_pair::Entity::insert(row).exec_without_returning(tx.conn()).await?;
+        Ok(())
+    }
+
+    /// The pair with this refresh token.
+    pub async fn find_by_refresh(
+        &self,
+        tx: &ReadTx,
+        refresh: &HandleHash,
+    ) -> Result<Option<StoredTokens>, StoreError> {
+        self.find(tx, Column::RefreshHash.eq(refresh.as_bytes().as_slice())).await
+    }
+
+    /// The pair with this access token.
+    pub async fn find_by_access(
+        &self,
+        tx: &ReadTx,
+        access: &HandleHash,
+    ) -> Result<Option<StoredTokens>, StoreError> {
+        self.find(tx, Column::AccessHash.eq(access.as_bytes().as_slice())).await
+    }
+
+    /// Spends the refresh token of a pair, once: of two who try, the other's transaction is run again and finds it spent.
+    pub async fn spend(&self, tx: &Tx, tokens: StoredTokens, now: Timestamp) -> Result<(), StoreError> {
+        let mut model = tokens.model;
+        model.spent_at = Some(now.as_micros());
+        self.stamp(tx, &mut model).await?;
+        let done = token_pair::Entity::update_many()
+            .col_expr(Column::SpentAt, Expr::value(model.spent_at))
+            .col_expr(Column::RowDigest, Expr::value(model.row_digest))
+            .filter(Column::RefreshHash.eq(model.refresh_hash))
+            .filter(Column::SpentAt.is_null())
+            .exec(tx.conn())
+            .await?;
+        StoreError::check_rows(1, done.rows_affected)
+    }
+
+    /// Forgets tokens that have expired, and says how many pairs.
+    pub async fn purge(&self, tx: &Tx, now: Timestamp) -> Result<u64, StoreError> {
+        let expired = Column::RefreshExpiresAt.lte(now.as_micros());
+        Ok(token_pair::Entity::delete_many().filter(expired).exec(tx.conn()).await?.rows_affected)
+    }
+
+    /// A pair, checked against its digest once nobody writes rows without one.
+    async fn find(&self, tx: &ReadTx, by_hash: SimpleExpr) -> Result<Option<StoredTokens>, StoreError> {
+        let Some(model) = token_pair::Entity::find().filter(by_hash).one(tx.conn()).await? else {
+            return Ok(None);
+        };
+        let mode = self.seals.mode(tx).await?;
+        self.checked(model, mode).map(Some)
+    }
+
+    pub(crate) fn checked(&self, model: token_pair::Model, mode: Mode) -> Result<StoredTokens, StoreError> {
+        match mode {
+            Mode::Old | Mode::Both => {}
+            Mode::New => self.seals.digests.check(&model)?,
+        }
+        Ok(StoredTokens { pair: rows::to_pair(&model), model })
+    }
+
+    /// Gives `model` its digest.
+    pub(crate) fn seal(&self, model: &mut token_pair::Model) -> Result<(), StoreError> {
+        self.seals.digests.stamp(model)
+    }
+
+    /// Checks the digest of `model`.
+    pub(crate) fn check(&self, model: &token_pair::Model) -> Result<(), StoreError> {
+        self.seals.digests.check(model)
+    }
+
+    async fn stamp(&self, tx: &Tx, model: &mut token_pair::Model) -> Result<(), StoreError> {
+        match self.seals.mode(tx).await? {
+            Mode::Old => model.row_digest = None,
+            Mode::Both | Mode::New => self.seals.digests.stamp(model)?,
+        }
+        Ok(())
+    }
+}
