@@ -257,7 +257,11 @@ impl Inner {
 
 /// What a start begins with: one that repeats begins anew when it is done.
 fn startable(migration: &dyn DataMigration, record: Record, now: Timestamp) -> Record {
-    if migration.repeats() && record.state == State::Done { Record::pending(&record.name, now) } else { record }
+    if migration.repeats() && record.state == State::Done {
+        Record::pending(&record.name, now)
+    } else {
+        record
+    }
 }
 
 async fn view(tx: &ReadTx, migration: &dyn DataMigration) -> Result<Migration, StoreError> {
