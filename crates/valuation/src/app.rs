@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use portal_core::id::AccountId;
 use portal_core::{Clock, Entropy};
+use portal_keys::{Keys, Replies};
 use portal_mesh::policy::{Action, Permit};
 use portal_store::Database;
 use tokio::sync::{Notify, mpsc, watch};
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::domain::id::AppendId;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::store::Seals;
 use consent::Consent;
 
 /// What use cases and workers share.
@@ -25,6 +27,9 @@ pub struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) consent: Consent,
+    pub(crate) keys: Keys,
+    pub(crate) seals: Seals,
+    pub(crate) replies: Replies,
     pub(crate) metrics: Metrics,
     pub(crate) signals: Signals,
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use portal_mesh::config::{IdentityConfig, SecretsConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_keys::KeysConfig;
+use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use portal_store::DatabaseConfig;
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
 
 /// Everything the valuation service is configured by.
@@ -16,8 +18,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Its database.
     pub database: DatabaseConfig,
-    /// Its service secret.
-    pub secrets: SecretsConfig,
+    /// Its keys, and who holds the root of them.
+    pub keys: KeysConfig,
     /// Addresses of auth and consent.
     pub upstreams: UpstreamsConfig,
     /// What is logged.
@@ -26,6 +28,12 @@ pub struct Config {
     /// How valuations are run.
     #[serde(default)]
     pub jobs: JobsConfig,
+    /// When its rows are checked.
+    #[serde(default)]
+    pub integrity: IntegrityConfig,
+    /// How fast data migrations run.
+    #[serde(default)]
+    pub migrations: MigrationConfig,
 }
 
 /// `[jobs]`: how valuations are run.
@@ -67,8 +75,10 @@ mod tests {
         trust_bundle_file = "ca.crt"
         [database]
         url = "sqlite:valuation.db"
-        [secrets]
-        service_secret_file = "service-secret"
+        [keys]
+        provider = "file"
+        root_key_file = "root-keys"
+        database_url = "sqlite:valuation-keys.db"
         [upstreams]
         auth = "portal-auth:3001"
         consent = "portal-consent:3000"

@@ -7,6 +7,10 @@
 //! - A valuation survives the death of its worker, ends within a second when cancelled, and publishes all of its values
 //!   at once or none.
 //! - A controller sees its own datasets and valuations, a subject its own value.
+//! - The numbers of a record and what it is worth are sealed under the key of the person they are about, each bound to
+//!   its place; of somebody who was erased nothing opens, and everybody else is valued as before.
+//! - A row that is not what was written answers DATA_LOSS where it alone is asked for, is left out of lists and counted,
+//!   and fails the valuation that needs it; the rest keeps working.
 //!
 //! | module | holds |
 //! |---|---|
@@ -15,7 +19,7 @@
 //! | `service` | the gRPC edge, [`policy`], [`REASONS`] |
 //! | `app` | use cases, one transaction each; the port to consent |
 //! | `worker` | runs jobs on leases; sweeps |
-//! | `store`, `migration` | the database |
+//! | `store`, `migration` | the database: sealed cells, digests, the data migration to them and what a scan checks |
 #![forbid(unsafe_code)]
 
 #[expect(clippy::too_many_arguments, reason = "a run is five things and the engine itself")]

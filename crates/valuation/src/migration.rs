@@ -1,6 +1,7 @@
 //! The schema. Migrations are only ever appended.
 
 mod m0001_initial;
+mod m0002_sealed_records;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -10,6 +11,6 @@ pub struct Migrations;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Initial)]
+        vec![Box::new(m0001_initial::Initial), Box::new(m0002_sealed_records::SealedRecords)]
     }
 }

@@ -10,10 +10,12 @@ mod valuations;
 
 use std::sync::Arc;
 
-use portal_core::id::{Id, OperationId};
+use portal_core::id::{Id, OperationId, TenantId};
 use portal_core::{Invalid, Workload};
+use portal_crypto::envelope::Scope;
 use portal_crypto::hash::sha256;
 use portal_crypto::page_token::PageTokenKey;
+use portal_keys::{Ambient, Keys, KeysError, Replies};
 use portal_mesh::policy::Action;
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::google::longrunning::operations_server::OperationsServer;
@@ -28,6 +30,7 @@ use portal_proto::valuation::v1::migration_service_server::{MigrationService, Mi
 use portal_proto::valuation::v1::payout_service_server::{PayoutService, PayoutServiceServer};
 use portal_proto::valuation::v1::valuation_service_server::ValuationServiceServer;
 use portal_store::idempotency::Key;
+use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
 use prost::Message;
 use tonic::Status;
@@ -40,6 +43,8 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics::Metrics;
 use crate::migration::Migrations;
+use crate::store::moving::{self, Crypto};
+use crate::store::{Listed, Seals, scanned};
 use crate::worker;
 use pages::Pages;
 
@@ -60,21 +65,31 @@ impl Service {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Valuation, &host)?;
-        let pages = Arc::new(Pages(PageTokenKey::new(&config.secrets.load()?)));
+        let keys = open_keys(&config, &host).await?;
+        let pages = Arc::new(Pages(PageTokenKey::new(keys.service_secret())));
         let channel = |to| -> Result<MeshChannel, StartError> {
             Ok(MeshChannel::new(Arc::clone(&identity), to, config.upstreams.address(to)?, &host))
         };
         let (auth, consent) = (channel(Workload::Auth)?, channel(Workload::Consent)?);
         let entropy = Arc::clone(&host.entropy);
         let store_metrics = host.metrics.shared(portal_store::Metrics::register);
+        let sealing = Sealing::new(Arc::clone(&entropy), &store_metrics);
+        let seals = Seals::new(sealing.clone(), RowDigests::new(keys.digest_key().clone(), &store_metrics));
         let database = Database::connect(&config.database, entropy, store_metrics).await?;
         migrate::up::<Migrations>(&database).await?;
+        let upkeep =
+            Upkeep::new(&config, &host, &database, &Crypto { seals: seals.clone(), keys: keys.clone() });
+        // Before anything is written: in a new installation nothing ever stands in the clear.
+        upkeep.migrations.settle().await?;
         let (signals, abandoned) = Signals::new();
         let app = Arc::new(App {
             database,
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             consent: Consent::new(&consent),
+            replies: Replies::new(&keys, sealing, Arc::clone(&host.entropy)),
+            keys,
+            seals,
             metrics: host.metrics.register(Metrics::register),
             signals,
         });
@@ -87,8 +102,54 @@ impl Service {
         running.own(task::spawn("valuation-worker", work));
         let sweep = worker::sweep(app, abandoned, running.drain());
         running.own(task::spawn("valuation-sweeper", sweep));
+        upkeep.run(&mut running);
         Ok(running)
     }
+}
+
+/// What goes on beside the calls: data migrations and integrity scans.
+struct Upkeep {
+    migrations: portal_upkeep::migration::Migrations,
+    scans: portal_upkeep::scan::Scans,
+}
+
+impl Upkeep {
+    fn new(config: &Config, host: &Host, database: &Database, crypto: &Crypto) -> Self {
+        let metrics = host.metrics.shared(portal_upkeep::Metrics::register);
+        let host = portal_upkeep::Host {
+            service: Workload::Valuation,
+            database: database.clone(),
+            clock: Arc::clone(&host.clock),
+            entropy: Arc::clone(&host.entropy),
+            metrics,
+        };
+        let (migrations, tables) = (moving::migrations(crypto), scanned::tables(crypto));
+        Self {
+            migrations: portal_upkeep::migration::Migrations::new(
+                &host,
+                config.migrations.clone(),
+                migrations,
+            ),
+            scans: portal_upkeep::scan::Scans::new(&host, config.integrity.clone(), tables),
+        }
+    }
+
+    fn run(self, running: &mut Running) {
+        let Self { migrations, scans } = self;
+        let (stop_migrations, stop_scans) = (running.drain(), running.drain());
+        let migrate = async move { migrations.run(stop_migrations.started()).await };
+        running.own(task::spawn("valuation-migrations", migrate));
+        let scan = async move { scans.run(stop_scans.started()).await };
+        running.own(task::spawn("valuation-scans", scan));
+    }
+}
+
+async fn open_keys(config: &Config, host: &Host) -> Result<Keys, KeysError> {
+    let store_metrics = host.metrics.shared(portal_store::Metrics::register);
+    let metrics = host.metrics.shared(|registry| portal_keys::Metrics::register(registry, store_metrics));
+    let scope = Scope { service: Workload::Valuation, tenant: TenantId::DEFAULT };
+    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+    Keys::open(&config.keys, scope, Ambient { clock, entropy, metrics }).await
 }
 
 fn routes(edge: &Edge) -> Routes {
@@ -136,6 +197,13 @@ fn reply<T: Message + Default>(kept: &[u8]) -> Result<tonic::Response<T>, Status
         portal_mesh::status::reason::INTERNAL.status()
     })?;
     Ok(tonic::Response::new(message))
+}
+
+/// What a list shows, and how many rows of it are left out.
+fn shown<P, T, M>(found: &[Listed<P, T>], write: impl Fn(&T) -> M) -> (Vec<M>, usize) {
+    let shown: Vec<M> = found.iter().filter_map(|(_, row)| row.as_ref()).map(write).collect();
+    let left_out = found.len() - shown.len();
+    (shown, left_out)
 }
 
 /// What is wrong with a request, as a status.

@@ -79,7 +79,8 @@ async fn claim(app: &App, worker: WorkerId) -> Result<Option<Valuation>, Error> 
     let claimed = app
         .database
         .run_tx("claim_valuation", |tx| async move {
-            Ok::<_, Error>(valuations::claim(&tx, worker, now.plus(LEASE), now).await?)
+            let writing = app.seals.writing(&tx).await?;
+            Ok::<_, Error>(valuations::claim(&writing, worker, now.plus(LEASE), now).await?)
         })
         .await?;
     match claimed {
@@ -95,10 +96,10 @@ async fn claim(app: &App, worker: WorkerId) -> Result<Option<Valuation>, Error> 
 async fn fail(app: &App, worker: WorkerId, job: &Valuation, failure: Failure) -> Result<bool, Error> {
     let (id, now) = (job.id, app.clock.now());
     app.database
-        .run_tx(
-            "fail_valuation",
-            |tx| async move { Ok(valuations::fail(&tx, id, worker, failure, now).await?) },
-        )
+        .run_tx("fail_valuation", |tx| async move {
+            let writing = app.seals.writing(&tx).await?;
+            Ok(valuations::fail(&writing, id, worker, failure, now).await?)
+        })
         .await
 }
 

@@ -11,7 +11,6 @@ use portal_core::Timestamp;
 use portal_core::id::{AccountId, DatasetId, Id};
 use portal_mesh::Permit;
 use portal_mesh::policy::Action;
-use portal_store::Tx;
 
 use super::once::Once;
 use super::{App, account};
@@ -20,7 +19,8 @@ use crate::domain::dataset::{Counts, Dataset};
 use crate::domain::id::AppendId;
 use crate::error::Error;
 use crate::service::policy::{AppendRecordBatch, AppendRecords};
-use crate::store::{appends, datasets};
+use crate::store::appends::SealedBatch;
+use crate::store::{Writing, appends, datasets};
 
 /// How long an append may stand still.
 const LIFE: Duration = Duration::from_secs(15 * 60);
@@ -61,16 +61,18 @@ impl App {
         let dataset = self.appendable(permit, dataset).await?;
         let batch = &Batch::parse(parts, &dataset.description.shape, None)?;
         let append = AppendId::generate(now, self.entropy.as_ref());
+        let sealed = &self.sealed((append, 0), batch).await?;
         let (id, owner, once) = (dataset.id, dataset.owner, &once);
         let reply = self
             .database
             .run_tx("append_record_batch", |tx| async move {
+                let writing = &self.seals.writing(&tx).await?;
                 let change = async {
                     appends::begin(&tx, append, id, now.plus(LIFE)).await?;
-                    appends::stage(&tx, append, 0, batch).await?;
-                    publish(&tx, (id, owner), append, batch.counts(), now).await
+                    appends::stage(writing, append, 0, (batch, sealed)).await?;
+                    publish(writing, (id, owner), append, batch.counts(), now).await
                 };
-                once.run(&tx, now, change).await
+                once.run(&self.replies, writing, now, change).await
             })
             .await?;
         self.metrics.appended(batch.counts().total());
@@ -108,9 +110,17 @@ impl App {
         let owner = account(permit)?;
         self.database
             .read("append_dataset", |tx| async move {
-                datasets::find(&tx, id, owner).await?.ok_or(Error::DatasetNotFound)
+                let reading = self.seals.reading(&tx).await?;
+                datasets::find(&reading, id, owner).await?.ok_or(Error::DatasetNotFound)
             })
             .await
+    }
+
+    /// Seals a batch. The keys of its people are fetched at once and before the transaction that stores it: none waits
+    /// for keys while it holds the database.
+    async fn sealed(&self, place: (AppendId, usize), batch: &Batch) -> Result<SealedBatch, Error> {
+        let keys = self.keys.subjects_or_new(batch.subjects()).await?;
+        appends::seal(&self.seals, &keys, place, batch)
     }
 }
 
@@ -128,12 +138,15 @@ impl Append {
         if self.counts.total() > MAX_RECORDS || self.feature_bytes > MAX_FEATURE_BYTES {
             return Err(Error::TooLarge);
         }
+        let sealed = &self.app.sealed((self.id, self.position), batch).await?;
         let (id, position, expires_at) = (self.id, self.position, self.app.clock.now().plus(LIFE));
+        let seals = &self.app.seals;
         self.app
             .database
             .run_tx("stage_records", |tx| async move {
                 appends::renew(&tx, id, expires_at).await?;
-                Ok::<_, Error>(appends::stage(&tx, id, position, batch).await?)
+                let writing = seals.writing(&tx).await?;
+                Ok::<_, Error>(appends::stage(&writing, id, position, (batch, sealed)).await?)
             })
             .await?;
         self.position += 1;
@@ -143,11 +156,13 @@ impl Append {
     /// Makes everything staged the dataset's.
     pub async fn publish(mut self) -> Result<Appended, Error> {
         let (id, counts, now) = (self.id, self.counts, self.app.clock.now());
-        let dataset = (self.dataset.id, self.dataset.owner);
+        let (dataset, seals) = ((self.dataset.id, self.dataset.owner), &self.app.seals);
         let appended = self
             .app
             .database
-            .run_tx("append_records", |tx| async move { publish(&tx, dataset, id, counts, now).await })
+            .run_tx("append_records", |tx| async move {
+                publish(&seals.writing(&tx).await?, dataset, id, counts, now).await
+            })
             .await?;
         self.published = true;
         self.app.metrics.appended(appended.count);
@@ -166,18 +181,18 @@ impl Drop for Append {
 
 /// The dataset's row is changed first: of two appends to one dataset the second waits, and then sees the first's records.
 async fn publish(
-    tx: &Tx,
+    writing: &Writing<'_>,
     (dataset, owner): (DatasetId, AccountId),
     append: AppendId,
     counts: Counts,
     now: Timestamp,
 ) -> Result<Appended, Error> {
-    let dataset = datasets::find(tx, dataset, owner).await?.ok_or(Error::DatasetNotFound)?;
+    let dataset = datasets::find(writing, dataset, owner).await?.ok_or(Error::DatasetNotFound)?;
     let dataset = dataset.appended(counts, now);
-    datasets::advance(tx, &dataset).await?;
-    if let Some(place) = appends::first_duplicate(tx, append, dataset.id).await? {
+    datasets::advance(writing, &dataset).await?;
+    if let Some(place) = appends::first_duplicate(writing.tx(), append, dataset.id).await? {
         return Err(Error::DuplicateRecord { batch: place.batch, row: place.row });
     }
-    appends::publish(tx, append, dataset.id, dataset.revision).await?;
+    appends::publish(writing, append, dataset.id, dataset.revision).await?;
     Ok(Appended { count: counts.total(), revision: dataset.revision })
 }

@@ -8,7 +8,7 @@ use super::{App, account};
 use crate::domain::dataset::{Dataset, Description};
 use crate::error::Error;
 use crate::service::policy::{CreateDataset, GetDataset, ListDatasets};
-use crate::store::datasets;
+use crate::store::{Listed, datasets};
 
 impl App {
     /// Creates an empty dataset of the caller's.
@@ -24,11 +24,12 @@ impl App {
         let once = &once;
         self.database
             .run_tx("create_dataset", |tx| async move {
+                let writing = &self.seals.writing(&tx).await?;
                 let create = async {
-                    datasets::insert(&tx, dataset).await?;
+                    datasets::insert(writing, dataset).await?;
                     Ok(dataset.clone())
                 };
-                once.run(&tx, now, create).await
+                once.run(&self.replies, writing, now, create).await
             })
             .await
     }
@@ -38,7 +39,8 @@ impl App {
         let owner = account(permit)?;
         self.database
             .read("get_dataset", |tx| async move {
-                datasets::find(&tx, id, owner).await?.ok_or(Error::DatasetNotFound)
+                let reading = self.seals.reading(&tx).await?;
+                datasets::find(&reading, id, owner).await?.ok_or(Error::DatasetNotFound)
             })
             .await
     }
@@ -49,13 +51,13 @@ impl App {
         permit: &Permit<ListDatasets>,
         purpose: Option<PurposeId>,
         (after, limit): (Option<DatasetId>, u32),
-    ) -> Result<Vec<Dataset>, Error> {
+    ) -> Result<Vec<Listed<DatasetId, Dataset>>, Error> {
         let filter = &datasets::Filter { owner: account(permit)?, purpose };
         self.database
-            .read(
-                "list_datasets",
-                |tx| async move { Ok(datasets::list(&tx, filter, after, limit.into()).await?) },
-            )
+            .read("list_datasets", |tx| async move {
+                let reading = self.seals.reading(&tx).await?;
+                Ok(datasets::list(&reading, filter, after, limit.into()).await?)
+            })
             .await
     }
 }

@@ -1,10 +1,13 @@
 //! Runs a change once per `request_id`: asked again, it gives the first reply.
+//!
+//! Replies are kept sealed under a key of the service: none of this service is about one person.
 
 use portal_core::Timestamp;
-use portal_store::Tx;
-use portal_store::idempotency::{Key, remember, replay};
+use portal_keys::Replies;
+use portal_store::idempotency::{Key, keep, recall};
 
 use crate::error::Error;
+use crate::store::Writing;
 
 /// How often a request may take effect, and what its reply looks like.
 pub struct Once<T> {
@@ -18,16 +21,19 @@ impl<T> Once<T> {
     /// The first reply, or the reply of `change`, which is then the first.
     pub async fn run(
         &self,
-        tx: &Tx,
+        replies: &Replies,
+        writing: &Writing<'_>,
         now: Timestamp,
         change: impl Future<Output = Result<T, Error>>,
     ) -> Result<Vec<u8>, Error> {
         let Some((key, hash)) = &self.key else { return Ok((self.encode)(&change.await?)) };
-        if let Some(reply) = replay(tx, key, hash, now).await? {
-            return Ok(reply);
+        if let Some(kept) = recall(writing.tx(), key, hash, now).await? {
+            // Boxed: it is seldom run, and would make the future of every change as large as its own.
+            return Ok(Box::pin(replies.open((key, hash), kept)).await?);
         }
         let reply = (self.encode)(&change.await?);
-        remember(tx, key, hash, &reply, now).await?;
+        let kept = replies.seal((key, hash), None, &reply, writing.forms())?;
+        keep(writing.tx(), key, hash, &kept, now).await?;
         Ok(reply)
     }
 }

@@ -6,7 +6,6 @@ use portal_core::id::{AccountId, DatasetId, Id, SubjectId, ValuationId};
 use portal_core::{Invalid, Timestamp};
 use portal_mesh::Permit;
 use portal_mesh::policy::Action;
-use portal_store::ReadTx;
 
 use super::once::Once;
 use super::{App, account};
@@ -15,8 +14,8 @@ use crate::domain::outcome::{RecordValue, SubjectValue};
 use crate::domain::valuation::{Method, Progress, State, Valuation};
 use crate::error::Error;
 use crate::service::policy::{GetSubjectValue, ListRecordValues, ListSubjectValues, StartValuation};
-use crate::store::results::Window;
-use crate::store::{datasets, results, valuations};
+use crate::store::results::{Found, Valued, Window};
+use crate::store::{Listed, Reading, datasets, results, valuations};
 
 /// Neighbours if the caller does not say.
 const DEFAULT_K: u32 = 5;
@@ -35,13 +34,14 @@ impl App {
         let reply = self
             .database
             .run_tx("start_valuation", |tx| async move {
+                let writing = &self.seals.writing(&tx).await?;
                 let start = async {
-                    let dataset = datasets::find(&tx, dataset, owner).await?.ok_or(Error::DatasetNotFound)?;
-                    let valuation = valuation_of(&dataset, id, k, now)?;
-                    valuations::insert(&tx, &valuation).await?;
+                    let dataset = datasets::find(writing, dataset, owner).await?;
+                    let valuation = valuation_of(&dataset.ok_or(Error::DatasetNotFound)?, id, k, now)?;
+                    valuations::insert(writing, &valuation).await?;
                     Ok(valuation)
                 };
-                once.run(&tx, now, start).await
+                once.run(&self.replies, writing, now, start).await
             })
             .await?;
         self.signals.changed.send_replace(());
@@ -55,7 +55,10 @@ impl App {
         id: ValuationId,
     ) -> Result<Valuation, Error> {
         let owner = account(permit)?;
-        self.database.read("get_valuation", |tx| async move { owned(&tx, id, owner).await }).await
+        let read = self.database.read("get_valuation", |tx| async move {
+            owned(&self.seals.reading(&tx).await?, id, owner).await
+        });
+        read.await
     }
 
     /// The caller's valuations, newest first.
@@ -64,11 +67,12 @@ impl App {
         permit: &Permit<A>,
         (dataset, state): (Option<DatasetId>, Option<State>),
         (after, limit): (Option<ValuationId>, u32),
-    ) -> Result<Vec<Valuation>, Error> {
+    ) -> Result<Vec<Listed<ValuationId, Valuation>>, Error> {
         let filter = &valuations::Filter { owner: account(permit)?, dataset, state };
         self.database
             .read("list_valuations", |tx| async move {
-                Ok(valuations::list(&tx, filter, after, limit.into()).await?)
+                let reading = self.seals.reading(&tx).await?;
+                Ok(valuations::list(&reading, filter, after, limit.into()).await?)
             })
             .await
     }
@@ -84,12 +88,13 @@ impl App {
         let reply = self
             .database
             .run_tx("cancel_valuation", |tx| async move {
+                let writing = &self.seals.writing(&tx).await?;
                 let cancel = async {
-                    owned(&tx, id, owner).await?;
-                    valuations::cancel(&tx, id, now).await?;
-                    owned(&tx, id, owner).await
+                    owned(writing, id, owner).await?;
+                    valuations::cancel(writing, id, now).await?;
+                    owned(writing, id, owner).await
                 };
-                once.run(&tx, now, cancel).await
+                once.run(&self.replies, writing, now, cancel).await
             })
             .await?;
         self.signals.cancelled.notify_waiters();
@@ -103,14 +108,17 @@ impl App {
         permit: &Permit<ListRecordValues>,
         id: ValuationId,
         window: Window,
-    ) -> Result<Vec<(i64, RecordValue)>, Error> {
+    ) -> Result<Vec<Listed<i64, RecordValue>>, Error> {
         let (owner, window) = (account(permit)?, &window);
-        self.database
+        let found: Found<_> = self
+            .database
             .read("list_record_values", |tx| async move {
-                succeeded(&owned(&tx, id, owner).await?)?;
-                Ok(results::records(&tx, id, window).await?)
+                let reading = self.seals.reading(&tx).await?;
+                succeeded(&owned(&reading, id, owner).await?)?;
+                Ok::<_, Error>(results::records(&reading, id, window).await?)
             })
-            .await
+            .await?;
+        seen(self.opened(found).await?)
     }
 
     /// Values of subjects, with their positions: everybody's for the owner of the valuation, else the caller's own.
@@ -119,22 +127,40 @@ impl App {
         permit: &Permit<ListSubjectValues>,
         id: ValuationId,
         window: Window,
-    ) -> Result<Vec<(i64, SubjectValue)>, Error> {
+    ) -> Result<Vec<Listed<i64, SubjectValue>>, Error> {
         let Some(own) = permit.only() else {
-            let (owner, window) = (account(permit)?, &window);
-            return self
-                .database
-                .read("list_subject_values", |tx| async move {
-                    succeeded(&owned(&tx, id, owner).await?)?;
-                    Ok(results::subjects(&tx, id, window).await?)
-                })
-                .await;
+            let owner = account(permit)?;
+            return seen(self.subject_values_of(id, Some(owner), &window).await?);
         };
         // A subject can't tell a valuation it is not part of from one that does not exist: both have nothing of it.
-        let window = &Window { subject: Some(own), ..window };
-        self.database
-            .read("list_own_values", |tx| async move { Ok(results::subjects(&tx, id, window).await?) })
-            .await
+        let window = Window { subject: Some(own), ..window };
+        seen(self.subject_values_of(id, None, &window).await?)
+    }
+
+    /// Values of subjects; of an owner's valuation only if one is given.
+    async fn subject_values_of(
+        &self,
+        id: ValuationId,
+        owner: Option<AccountId>,
+        window: &Window,
+    ) -> Result<Opened<SubjectValue>, Error> {
+        let found: Found<_> = self
+            .database
+            .read("list_subject_values", |tx| async move {
+                let reading = self.seals.reading(&tx).await?;
+                if let Some(owner) = owner {
+                    succeeded(&owned(&reading, id, owner).await?)?;
+                }
+                Ok::<_, Error>(results::subjects(&reading, id, window).await?)
+            })
+            .await?;
+        self.opened(found).await
+    }
+
+    /// Values, opened with the keys of their people.
+    async fn opened<V: Valued>(&self, found: Found<V>) -> Result<Opened<V>, Error> {
+        let keys = self.keys.subjects(&found.people()).await?;
+        Ok(found.open(&self.seals, &keys))
     }
 
     /// The value of one subject, for itself or for the owner of the valuation.
@@ -147,20 +173,20 @@ impl App {
         let user = permit.caller().user().ok_or(Error::NoAccount)?;
         let (owner, own) = (user.account, user.subject == subject);
         let window = &Window { lowest_first: false, after: None, subject: Some(subject), limit: 1 };
-        self.database
-            .read("get_subject_value", |tx| async move {
-                if !own {
-                    succeeded(&owned(&tx, id, owner).await?)?;
-                }
-                let found = results::subjects(&tx, id, window).await?.pop();
-                found.map(|(_, value)| value).ok_or(Error::ValuationNotFound)
-            })
-            .await
+        let found = self.subject_values_of(id, (!own).then_some(owner), window).await?.pop();
+        found.ok_or(Error::ValuationNotFound)?.1
     }
 }
 
-async fn owned(tx: &ReadTx, id: ValuationId, owner: AccountId) -> Result<Valuation, Error> {
-    valuations::find(tx, id, owner).await?.ok_or(Error::ValuationNotFound)
+type Opened<V> = Vec<(i64, Result<V, Error>)>;
+
+/// A list for a page: what is corrupt or erased is left out.
+fn seen<V>(opened: Opened<V>) -> Result<Vec<Listed<i64, V>>, Error> {
+    opened.into_iter().map(|(position, value)| Ok((position, results::seen(value)?))).collect()
+}
+
+async fn owned(reading: &Reading<'_>, id: ValuationId, owner: AccountId) -> Result<Valuation, Error> {
+    valuations::find(reading, id, owner).await?.ok_or(Error::ValuationNotFound)
 }
 
 fn succeeded(valuation: &Valuation) -> Result<(), Error> {

@@ -43,6 +43,8 @@ pub enum Failure {
     ConsentUnavailable,
     /// A fault of ours; the log tells.
     Internal,
+    /// The keys of records could not be had.
+    KeysUnavailable,
     /// No record of this split may be used.
     NothingToValue(Split),
     /// A stored record can't be read.
@@ -88,6 +90,8 @@ impl Progress {
 /// Why records are left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Cause {
+    /// Their person was erased, so nobody can open them.
+    Erased,
     /// Consent does not permit the purpose.
     NotPermitted,
     /// Consent ended while the valuation ran.

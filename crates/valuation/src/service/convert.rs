@@ -256,6 +256,7 @@ fn summary(summary: Summary) -> pb::ValuationSummary {
 
 fn exclusion(exclusion: &Exclusion) -> pb::Exclusion {
     let cause = match exclusion.cause {
+        Cause::Erased => pb::exclusion::Cause::Unreadable,
         Cause::NotPermitted => pb::exclusion::Cause::NotPermitted,
         Cause::Withdrawn => pb::exclusion::Cause::Withdrawn,
     };

@@ -6,11 +6,12 @@ use portal_mesh::Caller;
 use portal_proto::valuation::v1 as pb;
 use portal_proto::valuation::v1::append_records_request::Payload;
 use portal_proto::valuation::v1::dataset_service_server::DatasetService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::policy::{AppendRecordBatch, AppendRecords, CreateDataset, GetDataset, ListDatasets};
-use super::{Edge, convert, once, refused, reply};
+use super::{Edge, convert, once, refused, reply, shown};
 use crate::app::append::Append;
 
 #[tonic::async_trait]
@@ -53,9 +54,9 @@ impl DatasetService for Edge {
             convert::optional_id("purpose_id", &filters.purpose_id).map_err(refused)?;
         let after = page.after_id();
         let mut found = self.app.datasets(&permit, purpose, (after, page.limit())).await?;
-        let next_page_token = self.pages.cut(&page, &mut found, |dataset| *dataset.id.uuid().as_bytes());
-        let datasets = found.iter().map(convert::dataset).collect();
-        Ok(Response::new(pb::ListDatasetsResponse { datasets, next_page_token }))
+        let next_page_token = self.pages.cut(&page, &mut found, |(id, _)| *id.uuid().as_bytes());
+        let (datasets, left_out) = shown(&found, convert::dataset);
+        Ok(withheld(Response::new(pb::ListDatasetsResponse { datasets, next_page_token }), left_out))
     }
 
     async fn append_records(

@@ -12,12 +12,13 @@ use portal_proto::google::longrunning::{
     CancelOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
     WaitOperationRequest,
 };
+use portal_upkeep::status::withheld;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::policy::{CancelOperation, GetOperation, ListOperations, WaitOperation};
 use super::valuations::Watch;
-use super::{Edge, convert, refused};
+use super::{Edge, convert, refused, shown};
 use crate::app::once::Once;
 
 /// WaitOperation answers this long before the caller would stop waiting.
@@ -54,9 +55,10 @@ impl Operations for Edge {
         let page =
             self.pages.parse::<ListOperations, 16>(&caller, &filters, (size, &token)).map_err(refused)?;
         let mut found = self.app.valuations(&permit, (None, None), (page.after_id(), page.limit())).await?;
-        let next_page_token = self.pages.cut(&page, &mut found, |found| *found.id.uuid().as_bytes());
-        let operations = found.iter().map(convert::operation).collect();
-        Ok(Response::new(ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() }))
+        let next_page_token = self.pages.cut(&page, &mut found, |(id, _)| *id.uuid().as_bytes());
+        let (operations, left_out) = shown(&found, convert::operation);
+        let reply = ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() };
+        Ok(withheld(Response::new(reply), left_out))
     }
 
     async fn cancel_operation(

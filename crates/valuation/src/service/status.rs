@@ -2,6 +2,8 @@
 
 use portal_mesh::status::{Reason, reason};
 use portal_proto::google::rpc;
+use portal_upkeep::reasons::{KEYS_UNAVAILABLE, SUBJECT_ERASED};
+use portal_upkeep::status as upkeep;
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -18,12 +20,6 @@ pub const DUPLICATE_RECORD: Reason = Reason::new(
     "DUPLICATE_RECORD",
     "the dataset has a record with this id; nothing was stored",
 );
-/// The database is not there, or too busy.
-pub const DATABASE_UNAVAILABLE: Reason = Reason::new(
-    Code::Unavailable,
-    "DATABASE_UNAVAILABLE",
-    "the service can't reach its data at the moment; try again shortly",
-);
 /// Consent could not be asked.
 pub const CONSENT_UNAVAILABLE: Reason = Reason::new(
     Code::Unavailable,
@@ -36,7 +32,7 @@ pub const NOTHING_TO_VALUE: Reason = Reason::new(
     "NOTHING_TO_VALUE",
     "a valuation needs training and validation records of people who permit the dataset's purpose",
 );
-/// A stored record can't be read.
+/// A stored record can't be read: why a valuation failed.
 pub const RECORD_UNREADABLE: Reason = Reason::new(
     Code::DataLoss,
     "RECORD_UNREADABLE",
@@ -67,7 +63,6 @@ pub const VALUATION_NOT_SUCCEEDED: Reason = Reason::new(
 /// All reasons of this service, for documentation tests.
 pub const REASONS: &[Reason] = &[
     CONSENT_UNAVAILABLE,
-    DATABASE_UNAVAILABLE,
     DATASET_NOT_FOUND,
     DUPLICATE_RECORD,
     NOTHING_TO_VALUE,
@@ -86,14 +81,13 @@ impl From<Error> for Status {
                 told(DUPLICATE_RECORD, format_args!("batch {batch}, row {row}"))
             }
             Error::Invalid(invalid) => portal_mesh::status::invalid(&invalid),
+            Error::Keys(error) => upkeep::keys(&error),
             Error::NoAccount => reason::ROLE_NOT_ALLOWED.status(),
             Error::NotSucceeded => VALUATION_NOT_SUCCEEDED.status(),
             Error::NothingToValue(split) => nothing_to_value(split),
-            Error::Store(error) if error.is_retryable() => DATABASE_UNAVAILABLE.status(),
-            Error::Store(error) => {
-                let cause = std::error::Error::source(&error);
-                tracing::error!(%error, cause, "a use case failed");
-                reason::INTERNAL.status()
+            Error::Store(error) => upkeep::store(&error),
+            Error::SubjectErased { batch, row } => {
+                told(SUBJECT_ERASED, format_args!("batch {batch}, row {row}"))
             }
             Error::TooLarge => TOO_MANY_RECORDS.status(),
             Error::ValuationNotFound => VALUATION_NOT_FOUND.status(),
@@ -106,6 +100,7 @@ pub fn failure(failure: Failure) -> rpc::Status {
     let status = match failure {
         Failure::ConsentUnavailable => CONSENT_UNAVAILABLE.status(),
         Failure::Internal => reason::INTERNAL.status(),
+        Failure::KeysUnavailable => KEYS_UNAVAILABLE.status(),
         Failure::NothingToValue(split) => nothing_to_value(split),
         Failure::Unreadable => RECORD_UNREADABLE.status(),
     };

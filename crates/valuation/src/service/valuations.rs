@@ -8,6 +8,7 @@ use portal_mesh::policy::{Action, Permit};
 use portal_proto::google::longrunning::Operation;
 use portal_proto::valuation::v1 as pb;
 use portal_proto::valuation::v1::valuation_service_server::ValuationService;
+use portal_upkeep::status::withheld;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ use super::policy::{
     CancelValuation, GetSubjectValue, GetValuation, ListRecordValues, ListSubjectValues, ListValuations,
     StartValuation, WatchValuation,
 };
-use super::{Edge, convert, once, refused, reply};
+use super::{Edge, convert, once, refused, reply, shown};
 use crate::domain::valuation::Valuation;
 use crate::error::Error;
 use crate::store::results::Window;
@@ -66,9 +67,9 @@ impl ValuationService for Edge {
             convert::optional_id("dataset_id", &filters.dataset_id).map_err(refused)?;
         let wanted = (dataset, convert::state_filter(filters.state()));
         let mut found = self.app.valuations(&permit, wanted, (page.after_id(), page.limit())).await?;
-        let next_page_token = self.pages.cut(&page, &mut found, |found| *found.id.uuid().as_bytes());
-        let valuations = found.iter().map(convert::valuation).collect();
-        Ok(Response::new(pb::ListValuationsResponse { valuations, next_page_token }))
+        let next_page_token = self.pages.cut(&page, &mut found, |(id, _)| *id.uuid().as_bytes());
+        let (valuations, left_out) = shown(&found, convert::valuation);
+        Ok(withheld(Response::new(pb::ListValuationsResponse { valuations, next_page_token }), left_out))
     }
 
     async fn cancel_valuation(
@@ -119,8 +120,8 @@ impl ValuationService for Edge {
         };
         let mut found = self.app.record_values(&permit, id, window).await?;
         let next_page_token = self.pages.cut(&page, &mut found, |(position, _)| position.to_be_bytes());
-        let record_values = found.iter().map(|(_, value)| convert::record_value(value)).collect();
-        Ok(Response::new(pb::ListRecordValuesResponse { record_values, next_page_token }))
+        let (record_values, left_out) = shown(&found, convert::record_value);
+        Ok(withheld(Response::new(pb::ListRecordValuesResponse { record_values, next_page_token }), left_out))
     }
 
     async fn list_subject_values(
@@ -143,8 +144,11 @@ impl ValuationService for Edge {
         };
         let mut found = self.app.subject_values(&permit, id, window).await?;
         let next_page_token = self.pages.cut(&page, &mut found, |(position, _)| position.to_be_bytes());
-        let subject_values = found.iter().map(|(_, value)| convert::subject_value(value)).collect();
-        Ok(Response::new(pb::ListSubjectValuesResponse { subject_values, next_page_token }))
+        let (subject_values, left_out) = shown(&found, convert::subject_value);
+        Ok(withheld(
+            Response::new(pb::ListSubjectValuesResponse { subject_values, next_page_token }),
+            left_out,
+        ))
     }
 
     async fn get_subject_value(

@@ -2,18 +2,21 @@
 
 use portal_core::Timestamp;
 use portal_core::id::{DatasetId, Id, SubjectId};
+use portal_keys::{KeysError, SubjectKeys};
 use portal_store::{ReadTx, StoreError, Tx};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, Value,
 };
 
+use super::cells::{Cells, Numbers, RecordPlace};
 use super::entity::{append, batch, record, staged_record};
 use super::rows::{corrupt, floats_from_bytes, floats_to_bytes, split, split_code};
-use super::{ROWS, integer};
+use super::{ROWS, Reading, Seals, Writing, integer};
 use crate::domain::batch::Batch;
 use crate::domain::dataset::Split;
 use crate::domain::id::AppendId;
+use crate::error::Error;
 
 /// Where a record stands in its append.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,6 +39,7 @@ pub async fn begin(
         dataset_id: Set(dataset.uuid()),
         revision: Set(None),
         expires_at: Set(expires_at.as_micros()),
+        row_digest: Set(None),
     };
     append::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
@@ -52,16 +56,53 @@ pub async fn renew(tx: &Tx, id: AppendId, expires_at: Timestamp) -> Result<(), S
     StoreError::check_rows(1, renewed.rows_affected)
 }
 
+/// The records of a batch, sealed.
+pub struct SealedBatch(Vec<u8>);
+
+/// Seals the records of the batch at `position`, each under the key of the person it is about.
+///
+/// # Errors
+/// [`Error::SubjectErased`] with the first row of somebody who was erased; [`Error::Keys`], [`Error::Store`].
+pub fn seal(
+    seals: &Seals,
+    keys: &SubjectKeys,
+    (append, position): (AppendId, usize),
+    batch: &Batch,
+) -> Result<SealedBatch, Error> {
+    let position = integer(position);
+    let width = batch.features().len() / batch.len().max(1);
+    let mut cells = Cells::new(batch.len(), width);
+    let numbers = batch.features().chunks(width.max(1)).zip(batch.labels());
+    let records = batch.record_ids().iter().zip(batch.subjects()).zip(numbers);
+    for (row, ((record_id, subject), (features, label))) in records.enumerate() {
+        let key = keys.get(*subject).map_err(|error| match error {
+            KeysError::Erased(_) => Error::SubjectErased { batch: position, row: integer(row) },
+            error => error.into(),
+        })?;
+        let place = RecordPlace { append, position, row, record_id };
+        cells.seal(seals, &place, key, &Numbers::new(features, *label))?;
+    }
+    Ok(SealedBatch(cells.finish()))
+}
+
 /// Adds a batch.
-pub async fn stage(tx: &Tx, id: AppendId, position: usize, batch: &Batch) -> Result<(), StoreError> {
-    let row = batch::ActiveModel {
-        append_id: Set(id.uuid()),
-        position: Set(integer(position)),
-        split: Set(split_code(batch.split())),
-        features: Set(floats_to_bytes(batch.features())),
-        labels: Set(floats_to_bytes(batch.labels())),
-    };
-    batch::Entity::insert(row).exec_without_returning(tx.conn()).await?;
+pub async fn stage(
+    writing: &Writing<'_>,
+    id: AppendId,
+    position: usize,
+    (batch, SealedBatch(sealed)): (&Batch, &SealedBatch),
+) -> Result<(), StoreError> {
+    let (old, new) = (writing.leaves_old(), writing.leaves_new());
+    let row: batch::ActiveModel = writing.stamped(batch::Model {
+        append_id: id.uuid(),
+        position: integer(position),
+        split: split_code(batch.split()),
+        features: if old { floats_to_bytes(batch.features()) } else { Vec::new() },
+        labels: if old { floats_to_bytes(batch.labels()) } else { Vec::new() },
+        sealed: new.then(|| sealed.clone()),
+        row_digest: None,
+    })?;
+    batch::Entity::insert(row).exec_without_returning(writing.conn()).await?;
     let records: Vec<_> = batch.record_ids().iter().zip(batch.subjects()).enumerate().collect();
     for chunk in records.chunks(ROWS) {
         let rows = chunk.iter().map(|(row, (record_id, subject))| staged_record::ActiveModel {
@@ -71,7 +112,7 @@ pub async fn stage(tx: &Tx, id: AppendId, position: usize, batch: &Batch) -> Res
             record_id: Set((*record_id).clone()),
             subject_id: Set(subject.uuid()),
         });
-        staged_record::Entity::insert_many(rows).exec_without_returning(tx.conn()).await?;
+        staged_record::Entity::insert_many(rows).exec_without_returning(writing.conn()).await?;
     }
     Ok(())
 }
@@ -99,13 +140,24 @@ pub async fn first_duplicate(tx: &Tx, id: AppendId, dataset: DatasetId) -> Resul
 }
 
 /// Makes the staged records the dataset's, as `revision`.
-pub async fn publish(tx: &Tx, id: AppendId, dataset: DatasetId, revision: i64) -> Result<(), StoreError> {
+pub async fn publish(
+    writing: &Writing<'_>,
+    id: AppendId,
+    dataset: DatasetId,
+    revision: i64,
+) -> Result<(), StoreError> {
     const MOVE: &str = "INSERT INTO record \
          (dataset_id, record_id, append_id, position, batch_row, subject_id, revision) \
          SELECT $2, record_id, append_id, position, batch_row, subject_id, $3 \
          FROM staged_record WHERE append_id = $1";
+    let tx = writing.tx();
+    let staged = append::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
+    let staged = staged.filter(|staged| staged.revision.is_none() && staged.dataset_id == dataset.uuid());
+    let Some(staged) = staged else { return StoreError::check_rows(1, 0) };
+    let published: append::ActiveModel =
+        writing.stamped(append::Model { revision: Some(revision), row_digest: None, ..staged })?;
     let published = append::Entity::update_many()
-        .col_expr(append::Column::Revision, revision.into())
+        .set(published)
         .filter(append::Column::Id.eq(id.uuid()))
         .filter(append::Column::Revision.is_null())
         .exec(tx.conn())
@@ -167,26 +219,77 @@ pub async fn subjects(tx: &ReadTx, dataset: DatasetId, revision: i64) -> Result<
 pub struct Stored {
     /// Where its records belong.
     pub split: Split,
-    /// Row by row.
-    pub features: Vec<f32>,
-    /// One per row.
-    pub labels: Vec<f32>,
-    /// Its records in order: row, id, subject.
-    pub records: Vec<(usize, String, SubjectId)>,
+    /// Its records in order.
+    pub records: Vec<StoredRecord>,
+    place: (AppendId, i64),
+    numbers: StoredNumbers,
+}
+
+/// A record of a batch, without its numbers.
+pub struct StoredRecord {
+    /// The controller's id of it.
+    pub record_id: String,
+    /// Whom it is about.
+    pub subject: SubjectId,
+    row: usize,
+}
+
+enum StoredNumbers {
+    Plain { features: Vec<f32>, labels: Vec<f32> },
+    Sealed(Vec<u8>),
+}
+
+impl Stored {
+    /// Whether records open with the keys of their people only.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.numbers, StoredNumbers::Sealed(_))
+    }
+
+    /// Features and label of a record of `width` features.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] if the key of its person can't be had, [`Error::Store`] if it does not open.
+    pub fn open(
+        &self,
+        seals: &Seals,
+        keys: &SubjectKeys,
+        record: &StoredRecord,
+        width: usize,
+    ) -> Result<(Vec<f32>, f32), Error> {
+        let (append, position) = self.place;
+        let place = RecordPlace { append, position, row: record.row, record_id: &record.record_id };
+        let found = match &self.numbers {
+            StoredNumbers::Plain { features, labels } => features
+                .chunks(width)
+                .nth(record.row)
+                .zip(labels.get(record.row))
+                .map(|(features, label)| (features.to_vec(), *label)),
+            StoredNumbers::Sealed(sealed) => {
+                place.open(seals, (sealed, width), record.subject, keys)?.split()
+            }
+        };
+        found.filter(|(features, _)| features.len() == width).ok_or_else(|| place.unfit().into())
+    }
 }
 
 /// Where the batches of a dataset are, in the order of appending, as it was at `revision`.
 pub async fn batches(
-    tx: &ReadTx,
+    reading: &Reading<'_>,
     dataset: DatasetId,
     revision: i64,
 ) -> Result<Vec<(AppendId, i64)>, StoreError> {
     const SQL: &str = "SELECT b.append_id, b.position FROM batch b \
          JOIN append a ON a.id = b.append_id \
          WHERE a.dataset_id = $1 AND a.revision <= $2 ORDER BY a.revision, b.position";
+    let appends = append::Entity::find()
+        .filter(append::Column::DatasetId.eq(dataset.uuid()))
+        .filter(append::Column::Revision.lte(revision));
+    for append in appends.all(reading.conn()).await? {
+        reading.check(&append)?;
+    }
     let values = vec![Value::from(dataset.uuid()), Value::from(revision)];
-    let statement = Statement::from_sql_and_values(tx.conn().get_database_backend(), SQL, values);
-    let rows = tx.conn().query_all_raw(statement).await?;
+    let statement = Statement::from_sql_and_values(reading.conn().get_database_backend(), SQL, values);
+    let rows = reading.conn().query_all_raw(statement).await?;
     let place = |row: &sea_orm::QueryResult| {
         Ok((AppendId::from_uuid(row.try_get_by_index(0)?), row.try_get_by_index(1)?))
     };
@@ -194,10 +297,28 @@ pub async fn batches(
 }
 
 /// One batch with those of its records that still are.
-pub async fn read(tx: &ReadTx, (id, position): (AppendId, i64)) -> Result<Stored, StoreError> {
+pub async fn read(reading: &Reading<'_>, (id, position): (AppendId, i64)) -> Result<Stored, StoreError> {
     let bad = |column| move || corrupt("batch", column, &format_args!("{id}/{position}"));
-    let row = batch::Entity::find_by_id((id.uuid(), position)).one(tx.conn()).await?;
-    let row = row.ok_or_else(bad("append_id"))?;
+    let row = batch::Entity::find_by_id((id.uuid(), position)).one(reading.conn()).await?;
+    let row = reading.checked(row.ok_or_else(bad("append_id"))?)?;
+    let numbers = if reading.finds_old() {
+        StoredNumbers::Plain {
+            features: floats_from_bytes(&row.features).ok_or_else(bad("features"))?,
+            labels: floats_from_bytes(&row.labels).ok_or_else(bad("labels"))?,
+        }
+    } else {
+        StoredNumbers::Sealed(row.sealed.ok_or_else(bad("sealed"))?)
+    };
+    Ok(Stored {
+        split: split(row.split).ok_or_else(bad("split"))?,
+        records: records(reading.tx(), (id, position)).await?,
+        place: (id, position),
+        numbers,
+    })
+}
+
+/// The records of a batch, in the order of its rows.
+async fn records(tx: &ReadTx, (id, position): (AppendId, i64)) -> Result<Vec<StoredRecord>, StoreError> {
     let records: Vec<(i64, String, sea_orm::prelude::Uuid)> = record::Entity::find()
         .select_only()
         .columns([record::Column::BatchRow, record::Column::RecordId, record::Column::SubjectId])
@@ -209,12 +330,7 @@ pub async fn read(tx: &ReadTx, (id, position): (AppendId, i64)) -> Result<Stored
         .await?;
     let record = |(row, record_id, subject): (i64, String, sea_orm::prelude::Uuid)| {
         let row = usize::try_from(row).map_err(|_| corrupt("record", "batch_row", &id))?;
-        Ok((row, record_id, SubjectId::from_uuid(subject)))
+        Ok(StoredRecord { row, record_id, subject: SubjectId::from_uuid(subject) })
     };
-    Ok(Stored {
-        split: split(row.split).ok_or_else(bad("split"))?,
-        features: floats_from_bytes(&row.features).ok_or_else(bad("features"))?,
-        labels: floats_from_bytes(&row.labels).ok_or_else(bad("labels"))?,
-        records: records.into_iter().map(record).collect::<Result<_, StoreError>>()?,
-    })
+    records.into_iter().map(record).collect()
 }

@@ -1,4 +1,7 @@
-//! The tables as sea-orm sees them; their columns are made in `m0001_initial`.
+//! The tables as sea-orm sees them; their columns are made in `m0001_initial` and `m0002_sealed_records`.
+//!
+//! `valuation` is seen three times: as a whole, and as the two parts of it that have a digest. What a worker writes while
+//! it runs (lease, progress) is under none.
 
 macro_rules! entities {
     ($($module:ident, $table:literal { $($(#[$meta:meta])* $field:ident: $type:ty,)+ })+) => {$(
@@ -43,6 +46,7 @@ entities! {
         revision: i64,
         created_at: i64,
         updated_at: i64,
+        row_digest: Option<Vec<u8>>,
     }
     append, "append" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -50,6 +54,7 @@ entities! {
         dataset_id: Uuid,
         revision: Option<i64>,
         expires_at: i64,
+        row_digest: Option<Vec<u8>>,
     }
     batch, "batch" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -59,6 +64,8 @@ entities! {
         split: i64,
         features: Vec<u8>,
         labels: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+        row_digest: Option<Vec<u8>>,
     }
     staged_record, "staged_record" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -108,6 +115,34 @@ entities! {
         created_at: i64,
         started_at: Option<i64>,
         ended_at: Option<i64>,
+        row_digest: Option<Vec<u8>>,
+        result_digest: Option<Vec<u8>>,
+    }
+    valuation_question, "valuation" {
+        #[sea_orm(primary_key, auto_increment = false)]
+        id: Uuid,
+        dataset_id: Uuid,
+        dataset_revision: i64,
+        owner: Uuid,
+        method: i64,
+        k: i64,
+        created_at: i64,
+        row_digest: Option<Vec<u8>>,
+    }
+    valuation_answer, "valuation" {
+        #[sea_orm(primary_key, auto_increment = false)]
+        id: Uuid,
+        state: i64,
+        failure: Option<String>,
+        record_count: Option<i64>,
+        subject_count: Option<i64>,
+        value_sum: Option<f64>,
+        full_utility: Option<f64>,
+        empty_utility: Option<f64>,
+        min_value: Option<f64>,
+        max_value: Option<f64>,
+        ended_at: Option<i64>,
+        result_digest: Option<Vec<u8>>,
     }
     exclusion, "exclusion" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -117,6 +152,7 @@ entities! {
         training_count: i64,
         validation_count: i64,
         subject_count: i64,
+        row_digest: Option<Vec<u8>>,
     }
     record_value, "record_value" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -129,6 +165,8 @@ entities! {
         standard_error: Option<f64>,
         standing: i64,
         percentile: f64,
+        measure: Option<portal_store::Sealed<crate::domain::outcome::Standing>>,
+        row_digest: Option<Vec<u8>>,
     }
     subject_value, "subject_value" {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -141,5 +179,7 @@ entities! {
         standard_error: Option<f64>,
         standing: i64,
         percentile: f64,
+        measure: Option<portal_store::Sealed<crate::domain::outcome::Standing>>,
+        row_digest: Option<Vec<u8>>,
     }
 }

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, DatasetId, Id, PurposeId, SubjectId, ValuationId};
 use portal_store::{Corruption, StoreError};
-use sea_orm::ActiveValue::Set;
 
 use super::entity::{dataset, exclusion, record_value, subject_value, valuation};
 use crate::domain::dataset::{Counts, Dataset, Description, Shape, Split, Task};
@@ -82,9 +81,10 @@ const fn state(code: i64) -> Option<State> {
     }
 }
 
-const FAILURES: [(&str, Failure); 5] = [
+const FAILURES: [(&str, Failure); 6] = [
     ("CONSENT_UNAVAILABLE", Failure::ConsentUnavailable),
     ("INTERNAL", Failure::Internal),
+    ("KEYS_UNAVAILABLE", Failure::KeysUnavailable),
     ("NO_TRAINING_RECORDS", Failure::NothingToValue(Split::Training)),
     ("NO_VALIDATION_RECORDS", Failure::NothingToValue(Split::Validation)),
     ("UNREADABLE", Failure::Unreadable),
@@ -102,6 +102,7 @@ const fn cause_code(cause: Cause) -> i64 {
     match cause {
         Cause::NotPermitted => 1,
         Cause::Withdrawn => 3,
+        Cause::Erased => 4,
     }
 }
 
@@ -109,29 +110,32 @@ const fn cause(code: i64) -> Option<Cause> {
     match code {
         1 => Some(Cause::NotPermitted),
         3 => Some(Cause::Withdrawn),
+        4 => Some(Cause::Erased),
         _ => None,
     }
 }
 
-impl From<&Dataset> for dataset::ActiveModel {
+/// Not stamped.
+impl From<&Dataset> for dataset::Model {
     fn from(dataset: &Dataset) -> Self {
         let description = &dataset.description;
         let separator = SEPARATOR.to_string();
         Self {
-            id: Set(dataset.id.uuid()),
-            owner: Set(dataset.owner.uuid()),
-            display_name: Set(description.display_name.clone()),
-            description: Set(description.text.clone()),
-            task: Set(task_code(description.shape.task)),
-            feature_count: Set(description.shape.feature_count.get().into()),
-            class_count: Set(description.shape.class_count.map_or(0, |count| count.get().into())),
-            feature_names: Set(description.feature_names.join(&separator)),
-            purpose_id: Set(description.purpose.uuid()),
-            training_count: Set(dataset.counts.training),
-            validation_count: Set(dataset.counts.validation),
-            revision: Set(dataset.revision),
-            created_at: Set(dataset.created_at.as_micros()),
-            updated_at: Set(dataset.updated_at.as_micros()),
+            id: dataset.id.uuid(),
+            owner: dataset.owner.uuid(),
+            display_name: description.display_name.clone(),
+            description: description.text.clone(),
+            task: task_code(description.shape.task),
+            feature_count: description.shape.feature_count.get().into(),
+            class_count: description.shape.class_count.map_or(0, |count| count.get().into()),
+            feature_names: description.feature_names.join(&separator),
+            purpose_id: description.purpose.uuid(),
+            training_count: dataset.counts.training,
+            validation_count: dataset.counts.validation,
+            revision: dataset.revision,
+            created_at: dataset.created_at.as_micros(),
+            updated_at: dataset.updated_at.as_micros(),
+            row_digest: None,
         }
     }
 }
@@ -169,36 +173,39 @@ impl TryFrom<dataset::Model> for Dataset {
     }
 }
 
-impl From<&Valuation> for valuation::ActiveModel {
+/// Not stamped.
+impl From<&Valuation> for valuation::Model {
     fn from(valuation: &Valuation) -> Self {
         let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
         let summary = valuation.summary;
         Self {
-            id: Set(valuation.id.uuid()),
-            dataset_id: Set(valuation.dataset.uuid()),
-            dataset_revision: Set(valuation.dataset_revision),
-            owner: Set(valuation.owner.uuid()),
-            method: Set(KNN_SHAPLEY),
-            k: Set(valuation.method.k.get().into()),
-            state: Set(state_code(valuation.state)),
-            failure: Set(valuation.failure.map(|failure| failure_name(failure).to_owned())),
-            attempt: Set(valuation.attempt),
-            lease_owner: Set(None),
-            lease_until: Set(0),
-            done_units: Set(valuation.progress.done),
-            total_units: Set(valuation.progress.total),
-            run_started_at: Set(micros(valuation.progress.started_at)),
-            measured_at: Set(valuation.progress.measured_at.as_micros()),
-            record_count: Set(summary.map(|summary| summary.records)),
-            subject_count: Set(summary.map(|summary| summary.subjects)),
-            value_sum: Set(summary.map(|summary| summary.value_sum)),
-            full_utility: Set(summary.map(|summary| summary.full_utility)),
-            empty_utility: Set(summary.map(|summary| summary.empty_utility)),
-            min_value: Set(summary.map(|summary| summary.min_value)),
-            max_value: Set(summary.map(|summary| summary.max_value)),
-            created_at: Set(valuation.created_at.as_micros()),
-            started_at: Set(micros(valuation.started_at)),
-            ended_at: Set(micros(valuation.ended_at)),
+            id: valuation.id.uuid(),
+            dataset_id: valuation.dataset.uuid(),
+            dataset_revision: valuation.dataset_revision,
+            owner: valuation.owner.uuid(),
+            method: KNN_SHAPLEY,
+            k: valuation.method.k.get().into(),
+            state: state_code(valuation.state),
+            failure: valuation.failure.map(|failure| failure_name(failure).to_owned()),
+            attempt: valuation.attempt,
+            lease_owner: None,
+            lease_until: 0,
+            done_units: valuation.progress.done,
+            total_units: valuation.progress.total,
+            run_started_at: micros(valuation.progress.started_at),
+            measured_at: valuation.progress.measured_at.as_micros(),
+            record_count: summary.map(|summary| summary.records),
+            subject_count: summary.map(|summary| summary.subjects),
+            value_sum: summary.map(|summary| summary.value_sum),
+            full_utility: summary.map(|summary| summary.full_utility),
+            empty_utility: summary.map(|summary| summary.empty_utility),
+            min_value: summary.map(|summary| summary.min_value),
+            max_value: summary.map(|summary| summary.max_value),
+            created_at: valuation.created_at.as_micros(),
+            started_at: micros(valuation.started_at),
+            ended_at: micros(valuation.ended_at),
+            row_digest: None,
+            result_digest: None,
         }
     }
 }
@@ -250,13 +257,14 @@ fn summary(row: &valuation::Model) -> Option<Summary> {
     })
 }
 
-pub(super) fn exclusion_row(valuation: ValuationId, exclusion: &Exclusion) -> exclusion::ActiveModel {
-    exclusion::ActiveModel {
-        valuation_id: Set(valuation.uuid()),
-        cause: Set(cause_code(exclusion.cause)),
-        training_count: Set(exclusion.training),
-        validation_count: Set(exclusion.validation),
-        subject_count: Set(exclusion.subjects),
+pub(super) fn exclusion_row(valuation: ValuationId, exclusion: &Exclusion) -> exclusion::Model {
+    exclusion::Model {
+        valuation_id: valuation.uuid(),
+        cause: cause_code(exclusion.cause),
+        training_count: exclusion.training,
+        validation_count: exclusion.validation,
+        subject_count: exclusion.subjects,
+        row_digest: None,
     }
 }
 
@@ -269,62 +277,108 @@ pub(super) fn exclusion(row: &exclusion::Model) -> Result<Exclusion, StoreError>
     })
 }
 
+/// What a value's row holds in the clear once it is sealed.
+const BLANK: Standing = Standing { value: 0.0, standard_error: None, rank: 0, percentile: 0.0 };
+
+/// A row of a value: who and where in the clear, the standing in the clear or sealed.
+pub(super) trait ValueRow {
+    /// What a list of them is made of.
+    type Value;
+
+    /// Whom it is about.
+    fn subject(&self) -> SubjectId;
+
+    /// The standing in the clear; blank once it is sealed.
+    fn plain(&self) -> Standing;
+
+    /// Blanks the standing in the clear.
+    fn blank(&mut self);
+
+    /// The value with this standing.
+    fn value(self, standing: Standing) -> Self::Value;
+}
+
+macro_rules! value_rows {
+    ($($module:ident => $value:ident |$row:ident, $standing:ident| $made:expr;)+) => {$(
+        impl ValueRow for $module::Model {
+            type Value = $value;
+
+            fn subject(&self) -> SubjectId {
+                SubjectId::from_uuid(self.subject_id)
+            }
+
+            fn plain(&self) -> Standing {
+                Standing {
+                    value: self.value,
+                    standard_error: self.standard_error,
+                    rank: self.standing,
+                    percentile: self.percentile,
+                }
+            }
+
+            fn blank(&mut self) {
+                let Standing { value, standard_error, rank, percentile } = BLANK;
+                (self.value, self.standard_error) = (value, standard_error);
+                (self.standing, self.percentile) = (rank, percentile);
+            }
+
+            fn value(self, $standing: Standing) -> $value {
+                let $row = self;
+                $made
+            }
+        }
+    )+};
+}
+
+value_rows! {
+    record_value => RecordValue |row, standing| RecordValue {
+        member: Member { record_id: row.record_id, subject: SubjectId::from_uuid(row.subject_id) },
+        standing,
+    };
+    subject_value => SubjectValue |row, standing| SubjectValue {
+        subject: SubjectId::from_uuid(row.subject_id),
+        standing,
+        records: row.record_count,
+    };
+}
+
+/// Not sealed, not stamped.
 pub(super) fn record_value_row(
     valuation: ValuationId,
     position: i64,
     value: &RecordValue,
-) -> record_value::ActiveModel {
-    record_value::ActiveModel {
-        valuation_id: Set(valuation.uuid()),
-        position: Set(position),
-        record_id: Set(value.member.record_id.clone()),
-        subject_id: Set(value.member.subject.uuid()),
-        value: Set(value.standing.value),
-        standard_error: Set(value.standing.standard_error),
-        standing: Set(value.standing.rank),
-        percentile: Set(value.standing.percentile),
+) -> record_value::Model {
+    record_value::Model {
+        valuation_id: valuation.uuid(),
+        position,
+        record_id: value.member.record_id.clone(),
+        subject_id: value.member.subject.uuid(),
+        value: value.standing.value,
+        standard_error: value.standing.standard_error,
+        standing: value.standing.rank,
+        percentile: value.standing.percentile,
+        measure: None,
+        row_digest: None,
     }
 }
 
-impl From<record_value::Model> for RecordValue {
-    fn from(row: record_value::Model) -> Self {
-        let standing = Standing {
-            value: row.value,
-            standard_error: row.standard_error,
-            rank: row.standing,
-            percentile: row.percentile,
-        };
-        let member = Member { record_id: row.record_id, subject: SubjectId::from_uuid(row.subject_id) };
-        Self { member, standing }
-    }
-}
-
+/// Not sealed, not stamped.
 pub(super) fn subject_value_row(
     valuation: ValuationId,
     position: i64,
     value: &SubjectValue,
-) -> subject_value::ActiveModel {
-    subject_value::ActiveModel {
-        valuation_id: Set(valuation.uuid()),
-        position: Set(position),
-        subject_id: Set(value.subject.uuid()),
-        record_count: Set(value.records),
-        value: Set(value.standing.value),
-        standard_error: Set(value.standing.standard_error),
-        standing: Set(value.standing.rank),
-        percentile: Set(value.standing.percentile),
-    }
-}
-
-impl From<subject_value::Model> for SubjectValue {
-    fn from(row: subject_value::Model) -> Self {
-        let standing = Standing {
-            value: row.value,
-            standard_error: row.standard_error,
-            rank: row.standing,
-            percentile: row.percentile,
-        };
-        Self { subject: SubjectId::from_uuid(row.subject_id), standing, records: row.record_count }
+) -> subject_value::Model {
+    subject_value::Model {
+        valuation_id: valuation.uuid(),
+        position,
+        subject_id: value.subject.uuid(),
+        record_count: value.records,
+        value: value.standing.value,
+        standard_error: value.standing.standard_error,
+        standing: value.standing.rank,
+        percentile: value.standing.percentile,
+        measure: None,
+        row_digest: None,
     }
 }
 

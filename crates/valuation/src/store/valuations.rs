@@ -1,40 +1,50 @@
 //! Valuations and their leases.
 //!
 //! Invariants: whoever holds a lease is named in `lease_owner`; every change a worker makes asks for its own name and
-//! for RUNNING, so one that lost its lease, or whose job was cancelled, changes nothing.
+//! for RUNNING, so one that lost its lease, or whose job was cancelled, changes nothing. What was asked is under one
+//! digest and what came of it, once it has ended, under another; leases and progress are under none.
 
 use std::collections::HashMap;
 
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, DatasetId, Id, ValuationId};
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::{StoreError, Tx};
 use sea_orm::prelude::{Expr, Uuid};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect, UpdateMany,
 };
 
-use super::entity::exclusion;
 use super::entity::valuation::{ActiveModel, Column, Entity, Model};
+use super::entity::{exclusion, valuation_answer, valuation_question};
 use super::rows::{self, failure_name, state_code};
+use super::{Listed, Reading, Writing, sound};
 use crate::domain::id::WorkerId;
-use crate::domain::valuation::{Exclusion, Failure, Progress, State, Summary, Valuation};
+use crate::domain::valuation::{Failure, Progress, State, Summary, Valuation};
 
 /// Keeps a new valuation.
-pub async fn insert(tx: &Tx, valuation: &Valuation) -> Result<(), StoreError> {
-    Entity::insert(ActiveModel::from(valuation)).exec_without_returning(tx.conn()).await?;
+pub async fn insert(writing: &Writing<'_>, valuation: &Valuation) -> Result<(), StoreError> {
+    let mut row = Model::from(valuation);
+    row.row_digest = writing.stamp(valuation_question::Model::from(&row))?.row_digest;
+    let row: ActiveModel = row.into_active_model().reset_all();
+    Entity::insert(row).exec_without_returning(writing.conn()).await?;
     Ok(())
 }
 
 /// The valuation, whoever's it is: for a subject that asks for its own value, and for workers.
-pub async fn find_any(tx: &ReadTx, id: ValuationId) -> Result<Option<Valuation>, StoreError> {
-    let Some(row) = Entity::find_by_id(id.uuid()).one(tx.conn()).await? else { return Ok(None) };
-    let mut found = with_exclusions(tx, &[row]).await?;
-    Ok(found.pop())
+pub async fn find_any(reading: &Reading<'_>, id: ValuationId) -> Result<Option<Valuation>, StoreError> {
+    let Some(row) = Entity::find_by_id(id.uuid()).one(reading.conn()).await? else { return Ok(None) };
+    let mut found = with_exclusions(reading, &[row]).await?;
+    found.pop().map(|(_, valuation)| valuation).transpose()
 }
 
 /// The valuation, if `owner` has it.
-pub async fn find(tx: &ReadTx, id: ValuationId, owner: AccountId) -> Result<Option<Valuation>, StoreError> {
-    Ok(find_any(tx, id).await?.filter(|valuation| valuation.owner == owner))
+pub async fn find(
+    reading: &Reading<'_>,
+    id: ValuationId,
+    owner: AccountId,
+) -> Result<Option<Valuation>, StoreError> {
+    Ok(find_any(reading, id).await?.filter(|valuation| valuation.owner == owner))
 }
 
 /// Which valuations a list holds.
@@ -49,11 +59,11 @@ pub struct Filter {
 
 /// The owner's valuations, newest first, from the one after `after` on.
 pub async fn list(
-    tx: &ReadTx,
+    reading: &Reading<'_>,
     filter: &Filter,
     after: Option<ValuationId>,
     limit: u64,
-) -> Result<Vec<Valuation>, StoreError> {
+) -> Result<Vec<Listed<ValuationId, Valuation>>, StoreError> {
     let mut query = Entity::find().filter(Column::Owner.eq(filter.owner.uuid()));
     if let Some(dataset) = filter.dataset {
         query = query.filter(Column::DatasetId.eq(dataset.uuid()));
@@ -64,28 +74,52 @@ pub async fn list(
     if let Some(after) = after {
         query = query.filter(Column::Id.lt(after.uuid()));
     }
-    let rows = query.order_by_desc(Column::Id).limit(limit).all(tx.conn()).await?;
-    with_exclusions(tx, &rows).await
+    let rows = query.order_by_desc(Column::Id).limit(limit).all(reading.conn()).await?;
+    let found = with_exclusions(reading, &rows).await?;
+    found.into_iter().map(|(id, valuation)| Ok((id, sound(valuation)?))).collect()
 }
 
-async fn with_exclusions(tx: &ReadTx, found: &[Model]) -> Result<Vec<Valuation>, StoreError> {
+type Found = Vec<(ValuationId, Result<Valuation, StoreError>)>;
+
+async fn with_exclusions(reading: &Reading<'_>, found: &[Model]) -> Result<Found, StoreError> {
     let ended = found.iter().filter(|row| row.ended_at.is_some()).map(|row| row.id);
-    let mut exclusions: HashMap<Uuid, Vec<Exclusion>> = HashMap::new();
+    let mut exclusions: HashMap<Uuid, Vec<exclusion::Model>> = HashMap::new();
     let of_these = exclusion::Column::ValuationId.is_in(ended);
     let query = exclusion::Entity::find().filter(of_these).order_by_asc(exclusion::Column::Cause);
-    for row in query.all(tx.conn()).await? {
-        exclusions.entry(row.valuation_id).or_default().push(rows::exclusion(&row)?);
+    for row in query.all(reading.conn()).await? {
+        exclusions.entry(row.valuation_id).or_default().push(row);
     }
-    found.iter().map(|row| rows::valuation(row, exclusions.remove(&row.id).unwrap_or_default())).collect()
+    let read = |row: &Model| {
+        let exclusions = exclusions.remove(&row.id).unwrap_or_default();
+        (ValuationId::from_uuid(row.id), checked(reading, row, exclusions))
+    };
+    Ok(found.iter().map(read).collect())
 }
 
-/// Gives the oldest job without a valid lease to `worker`, if there is one.
+/// The valuation, if it is what was written.
+pub(super) fn checked(
+    reading: &Reading<'_>,
+    row: &Model,
+    exclusions: Vec<exclusion::Model>,
+) -> Result<Valuation, StoreError> {
+    reading.check(&valuation_question::Model::from(row))?;
+    let exclusion = |row| rows::exclusion(&reading.checked(row)?);
+    let valuation = rows::valuation(row, exclusions.into_iter().map(exclusion).collect::<Result<_, _>>()?)?;
+    if valuation.state.is_final() {
+        reading.check(&valuation_answer::Model::from(row))?;
+    }
+    Ok(valuation)
+}
+
+/// Gives the oldest job without a valid lease to `worker`, if there is one. One that is corrupt is ended, so that it is
+/// not in the way of the others.
 pub async fn claim(
-    tx: &Tx,
+    writing: &Writing<'_>,
     worker: WorkerId,
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Option<Valuation>, StoreError> {
+    let tx = writing.tx();
     let waiting = [State::Pending, State::Running].map(state_code);
     let free =
         Condition::all().add(Column::State.is_in(waiting)).add(Column::LeaseUntil.lte(now.as_micros()));
@@ -110,7 +144,15 @@ pub async fn claim(
     if claimed.rows_affected == 0 {
         return Ok(None);
     }
-    find_any(tx, ValuationId::from_uuid(row.id)).await
+    let id = ValuationId::from_uuid(row.id);
+    match find_any(writing, id).await {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(valuation = %id, %error, "a corrupt job is given up");
+            fail(writing, id, worker, Failure::Unreadable, now).await?;
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// A change of a job by the worker that holds it.
@@ -154,17 +196,19 @@ pub async fn release(tx: &Tx, id: ValuationId, worker: WorkerId) -> Result<(), S
 
 /// Ends the job without values; `false` if it is not this worker's any more.
 pub async fn fail(
-    tx: &Tx,
+    writing: &Writing<'_>,
     id: ValuationId,
     worker: WorkerId,
     failure: Failure,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let answer = ended(writing, id, (State::Failed, Some(failure)), None, now)?;
     let failed = held(id, worker)
-        .col_expr(Column::State, state_code(State::Failed).into())
-        .col_expr(Column::Failure, failure_name(failure).into())
-        .col_expr(Column::EndedAt, now.as_micros().into())
-        .exec(tx.conn())
+        .col_expr(Column::State, answer.state.into())
+        .col_expr(Column::Failure, Expr::val(answer.failure))
+        .col_expr(Column::EndedAt, Expr::val(answer.ended_at))
+        .col_expr(Column::ResultDigest, Expr::val(answer.result_digest))
+        .exec(writing.conn())
         .await?;
     Ok(failed.rows_affected == 1)
 }
@@ -172,38 +216,66 @@ pub async fn fail(
 /// Ends the job with values, which the caller writes in the same transaction; `false` if it is not this worker's any
 /// more.
 pub async fn succeed(
-    tx: &Tx,
+    writing: &Writing<'_>,
     id: ValuationId,
     worker: WorkerId,
     (summary, units): (&Summary, i64),
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let answer = ended(writing, id, (State::Succeeded, None), Some(summary), now)?;
     let succeeded = held(id, worker)
-        .col_expr(Column::State, state_code(State::Succeeded).into())
+        .col_expr(Column::State, answer.state.into())
         .col_expr(Column::DoneUnits, units.into())
         .col_expr(Column::TotalUnits, units.into())
         .col_expr(Column::MeasuredAt, now.as_micros().into())
-        .col_expr(Column::RecordCount, summary.records.into())
-        .col_expr(Column::SubjectCount, summary.subjects.into())
-        .col_expr(Column::ValueSum, summary.value_sum.into())
-        .col_expr(Column::FullUtility, summary.full_utility.into())
-        .col_expr(Column::EmptyUtility, summary.empty_utility.into())
-        .col_expr(Column::MinValue, summary.min_value.into())
-        .col_expr(Column::MaxValue, summary.max_value.into())
-        .col_expr(Column::EndedAt, now.as_micros().into())
-        .exec(tx.conn())
+        .col_expr(Column::RecordCount, Expr::val(answer.record_count))
+        .col_expr(Column::SubjectCount, Expr::val(answer.subject_count))
+        .col_expr(Column::ValueSum, Expr::val(answer.value_sum))
+        .col_expr(Column::FullUtility, Expr::val(answer.full_utility))
+        .col_expr(Column::EmptyUtility, Expr::val(answer.empty_utility))
+        .col_expr(Column::MinValue, Expr::val(answer.min_value))
+        .col_expr(Column::MaxValue, Expr::val(answer.max_value))
+        .col_expr(Column::EndedAt, Expr::val(answer.ended_at))
+        .col_expr(Column::ResultDigest, Expr::val(answer.result_digest))
+        .exec(writing.conn())
         .await?;
     Ok(succeeded.rows_affected == 1)
 }
 
 /// Ends the valuation by its owner's wish; nothing if it has ended.
-pub async fn cancel(tx: &Tx, id: ValuationId, now: Timestamp) -> Result<(), StoreError> {
+pub async fn cancel(writing: &Writing<'_>, id: ValuationId, now: Timestamp) -> Result<(), StoreError> {
+    let answer = ended(writing, id, (State::Cancelled, None), None, now)?;
     Entity::update_many()
-        .col_expr(Column::State, state_code(State::Cancelled).into())
-        .col_expr(Column::EndedAt, now.as_micros().into())
+        .col_expr(Column::State, answer.state.into())
+        .col_expr(Column::EndedAt, Expr::val(answer.ended_at))
+        .col_expr(Column::ResultDigest, Expr::val(answer.result_digest))
         .filter(Column::Id.eq(id.uuid()))
         .filter(Column::State.is_in([State::Pending, State::Running].map(state_code)))
-        .exec(tx.conn())
+        .exec(writing.conn())
         .await?;
     Ok(())
+}
+
+/// What came of a valuation, with its digest.
+fn ended(
+    writing: &Writing<'_>,
+    id: ValuationId,
+    (state, failure): (State, Option<Failure>),
+    summary: Option<&Summary>,
+    now: Timestamp,
+) -> Result<valuation_answer::Model, StoreError> {
+    writing.stamp(valuation_answer::Model {
+        id: id.uuid(),
+        state: state_code(state),
+        failure: failure.map(|failure| failure_name(failure).to_owned()),
+        record_count: summary.map(|summary| summary.records),
+        subject_count: summary.map(|summary| summary.subjects),
+        value_sum: summary.map(|summary| summary.value_sum),
+        full_utility: summary.map(|summary| summary.full_utility),
+        empty_utility: summary.map(|summary| summary.empty_utility),
+        min_value: summary.map(|summary| summary.min_value),
+        max_value: summary.map(|summary| summary.max_value),
+        ended_at: Some(now.as_micros()),
+        result_digest: None,
+    })
 }

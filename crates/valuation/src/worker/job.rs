@@ -2,7 +2,8 @@
 //!
 //! Consent decides twice: before the records are read, and again when the engine is done. Whoever is not permitted at
 //! the first is not read at all; whoever is not permitted any more at the second is taken out and the rest is valued
-//! anew, until nobody is missing. If consent can't be asked, nothing is valued.
+//! anew, until nobody is missing. If consent can't be asked, nothing is valued. Records are opened batch by batch with
+//! the keys of their people; whoever was erased is left out in the same way.
 
 use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -11,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portal_core::id::{DatasetId, PurposeId, SubjectId};
-use portal_store::{Corruption, ReadTx, StoreError};
+use portal_keys::{KeysError, SubjectKeys};
+use portal_store::{ReadTx, StoreError};
 use tokio::time::{Instant, sleep};
 
 use super::keeper::{Gauge, keep};
@@ -23,9 +25,11 @@ use crate::domain::outcome::{Member, Outcome};
 use crate::domain::valuation::{Cause, Exclusion, Failure, Valuation};
 use crate::engine::{self, EngineError, KnnShapley, TrainingSet, ValidationSet, Values};
 use crate::error::Error;
-use crate::store::{appends, datasets, results, valuations};
+use crate::store::appends::Stored;
+use crate::store::results::SealedOutcome;
+use crate::store::{Seals, appends, datasets, results, valuations};
 
-/// Pause before consent is asked again, doubled each time.
+/// Pause before consent or the keys are asked again, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -46,8 +50,12 @@ pub enum End {
 impl From<Error> for End {
     fn from(error: Error) -> Self {
         match error {
-            Error::Store(StoreError::Corrupt { .. }) => {
+            Error::Store(StoreError::Corrupt { .. } | StoreError::Disabled(_)) => {
                 tracing::error!(%error, "a stored record can't be read");
+                Self::Failed(Failure::Unreadable)
+            }
+            Error::Keys(error) if !error.is_retryable() => {
+                tracing::error!(%error, "the key of a stored record can't be had");
                 Self::Failed(Failure::Unreadable)
             }
             error => Self::Stuck(error),
@@ -86,6 +94,36 @@ struct Part {
     labels: Vec<f32>,
 }
 
+/// Whether people without keys get some.
+#[derive(Clone, Copy)]
+enum Absent {
+    Missing,
+    New,
+}
+
+/// How long something is asked for again and again.
+struct Patience {
+    started: Instant,
+    limit: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { started: Instant::now(), limit, pause: FIRST_PAUSE }
+    }
+
+    /// Waits before the next time; `None` if there is none.
+    async fn pause(&mut self) -> Option<()> {
+        if self.started.elapsed() + self.pause > self.limit {
+            return None;
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Some(())
+    }
+}
+
 impl Job {
     pub fn new(app: Arc<App>, worker: WorkerId, valuation: Valuation, patience: Duration) -> Self {
         let gauge = Gauge::new(Arc::clone(&app.clock));
@@ -118,7 +156,7 @@ impl Job {
         let permitted = self.permitted(purpose, &everybody).await?;
         let mut people = People { permitted, withdrawn: HashSet::new() };
         loop {
-            let samples = self.samples(dataset.id, &people).await?;
+            let samples = self.samples(&dataset, &people).await?;
             let Samples { training, validation, members, subjects, excluded } = samples;
             let units = i64::try_from(validation.labels.len()).unwrap_or(i64::MAX);
             let nothing = empty_utility(dataset.description.shape.task, &validation.labels);
@@ -128,7 +166,8 @@ impl Job {
             let gone: Vec<_> = subjects.into_iter().filter(|subject| !still.contains(subject)).collect();
             if gone.is_empty() {
                 let outcome = Outcome::new(members, &values, nothing);
-                return self.publish(&outcome, exclusions(excluded), units).await;
+                let Some(sealed) = self.sealed(&outcome, &still).await? else { continue };
+                return self.publish((&outcome, &sealed), exclusions(excluded), units).await;
             }
             tracing::info!(valuation = %self.valuation.id, subjects = gone.len(), "consents ended meanwhile");
             for subject in gone {
@@ -140,8 +179,10 @@ impl Job {
 
     async fn dataset(&self) -> Result<Dataset, End> {
         let (id, owner) = (self.valuation.dataset, self.valuation.owner);
-        let find =
-            |tx: ReadTx| async move { datasets::find(&tx, id, owner).await?.ok_or(Error::DatasetNotFound) };
+        let find = |tx: ReadTx| async move {
+            let reading = self.app.seals.reading(&tx).await?;
+            datasets::find(&reading, id, owner).await?.ok_or(Error::DatasetNotFound)
+        };
         Ok(self.app.database.read("valued_dataset", find).await?)
     }
 
@@ -154,7 +195,7 @@ impl Job {
 
     /// Asks consent, again and again until patience ends.
     async fn permitted(&self, purpose: PurposeId, subjects: &[SubjectId]) -> Result<HashSet<SubjectId>, End> {
-        let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let mut patience = Patience::new(self.patience);
         loop {
             let error: ConsentUnavailable = match self.app.consent.permitted(purpose, subjects).await {
                 Ok(permitted) => return Ok(permitted),
@@ -167,27 +208,74 @@ impl Job {
                 cause = std::error::Error::source(&error),
                 "consent can't be asked, so nothing is valued"
             );
-            if started.elapsed() + pause > self.patience {
-                return Err(End::Failed(Failure::ConsentUnavailable));
+            patience.pause().await.ok_or(End::Failed(Failure::ConsentUnavailable))?;
+        }
+    }
+
+    /// The keys of `subjects`, asked for again and again until patience ends.
+    async fn keys(&self, subjects: &[SubjectId], absent: Absent) -> Result<SubjectKeys, End> {
+        let mut patience = Patience::new(self.patience);
+        loop {
+            let keys = match absent {
+                Absent::Missing => self.app.keys.subjects(subjects).await,
+                Absent::New => self.app.keys.subjects_or_new(subjects).await,
+            };
+            match keys {
+                Ok(keys) => return Ok(keys),
+                Err(error) if error.is_retryable() => {
+                    let cause = std::error::Error::source(&error);
+                    tracing::warn!(valuation = %self.valuation.id, %error, cause, "keys can't be had");
+                }
+                Err(error) => return Err(Error::Keys(error).into()),
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            patience.pause().await.ok_or(End::Failed(Failure::KeysUnavailable))?;
+        }
+    }
+
+    /// The values, each sealed under the key of its person; `None` if one of `people` was erased meanwhile.
+    async fn sealed(
+        &self,
+        outcome: &Outcome,
+        people: &HashSet<SubjectId>,
+    ) -> Result<Option<SealedOutcome>, End> {
+        let people: Vec<_> = people.iter().copied().collect();
+        let keys = self.keys(&people, Absent::New).await?;
+        match results::seal(&self.app.seals, &keys, self.valuation.id, outcome) {
+            Ok(sealed) => Ok(Some(sealed)),
+            Err(Error::Keys(KeysError::Erased(_))) => {
+                tracing::info!(valuation = %self.valuation.id, "somebody was erased meanwhile");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Reads the records of `people.permitted`, and counts the others.
-    async fn samples(&self, dataset: DatasetId, people: &People) -> Result<Samples, End> {
-        let revision = self.valuation.dataset_revision;
-        let read = |tx: ReadTx| async move {
-            let mut samples = Samples::default();
-            for place in appends::batches(&tx, dataset, revision).await? {
-                let batch = appends::read(&tx, place).await?;
-                samples.add(batch, people).ok_or_else(|| Error::Store(corrupt(place)))?;
-            }
-            Ok(samples)
+    ///
+    /// What is appended never changes, so each batch is read in a transaction of its own: none waits for keys.
+    async fn samples(&self, dataset: &Dataset, people: &People) -> Result<Samples, End> {
+        let (id, revision, seals) = (dataset.id, self.valuation.dataset_revision, &self.app.seals);
+        let places = |tx: ReadTx| async move {
+            Ok::<_, Error>(appends::batches(&seals.reading(&tx).await?, id, revision).await?)
         };
-        let samples: Result<_, Error> = self.app.database.read("valued_records", read).await;
-        Ok(samples?)
+        let places = self.app.database.read("valued_batches", places).await?;
+        let (mut samples, width) = (Samples::default(), dataset.description.shape.width());
+        for place in places {
+            let read = |tx: ReadTx| async move {
+                Ok::<_, Error>(appends::read(&seals.reading(&tx).await?, place).await?)
+            };
+            let batch = self.app.database.read("valued_records", read).await?;
+            let keys = if batch.is_sealed() {
+                let subjects = batch.records.iter().map(|record| record.subject);
+                let wanted =
+                    subjects.filter(|subject| people.permitted.contains(subject)).collect::<Vec<_>>();
+                self.keys(&wanted, Absent::Missing).await?
+            } else {
+                SubjectKeys::default()
+            };
+            samples.add((batch, width), people, (seals, &keys))?;
+        }
+        Ok(samples)
     }
 
     /// Runs the engine on a thread of its own.
@@ -227,13 +315,19 @@ impl Job {
         End::Failed(failure)
     }
 
-    async fn publish(&self, outcome: &Outcome, exclusions: Vec<Exclusion>, units: i64) -> Result<(), End> {
+    async fn publish(
+        &self,
+        (outcome, sealed): (&Outcome, &SealedOutcome),
+        exclusions: Vec<Exclusion>,
+        units: i64,
+    ) -> Result<(), End> {
         let (id, worker, now) = (self.valuation.id, self.worker, self.app.clock.now());
         let exclusions = &exclusions;
         let publish = |tx: portal_store::Tx| async move {
-            let ours = valuations::succeed(&tx, id, worker, (&outcome.summary, units), now).await?;
+            let writing = self.app.seals.writing(&tx).await?;
+            let ours = valuations::succeed(&writing, id, worker, (&outcome.summary, units), now).await?;
             if ours {
-                results::insert(&tx, id, outcome, exclusions).await?;
+                results::insert(&writing, id, sealed, exclusions).await?;
             }
             Ok(ours)
         };
@@ -243,33 +337,43 @@ impl Job {
 }
 
 impl Samples {
-    /// Takes the permitted records of `batch`; `None` if the batch has fewer numbers than records.
-    fn add(&mut self, batch: appends::Stored, people: &People) -> Option<()> {
-        let rows = batch.labels.len();
-        let width = batch.features.len().checked_div(rows)?;
-        for (row, record_id, subject) in batch.records {
+    /// Takes the permitted records of `batch`.
+    fn add(
+        &mut self,
+        (batch, width): (Stored, usize),
+        people: &People,
+        (seals, keys): (&Seals, &SubjectKeys),
+    ) -> Result<(), Error> {
+        for record in &batch.records {
+            let subject = record.subject;
             if !people.permitted.contains(&subject) {
-                self.exclude(batch.split, subject, people.withdrawn.contains(&subject));
+                let withdrawn = people.withdrawn.contains(&subject);
+                let cause = if withdrawn { Cause::Withdrawn } else { Cause::NotPermitted };
+                self.exclude(batch.split, subject, cause);
                 continue;
             }
-            let start = row.checked_mul(width)?;
-            let features = batch.features.get(start..start.checked_add(width)?)?;
+            let (features, label) = match batch.open(seals, keys, record, width) {
+                Err(Error::Keys(KeysError::Erased(_))) => {
+                    self.exclude(batch.split, subject, Cause::Erased);
+                    continue;
+                }
+                opened => opened?,
+            };
             let part = match batch.split {
                 Split::Training => &mut self.training,
                 Split::Validation => &mut self.validation,
             };
-            part.features.extend_from_slice(features);
-            part.labels.push(*batch.labels.get(row)?);
+            part.features.extend_from_slice(&features);
+            part.labels.push(label);
             self.subjects.insert(subject);
             if batch.split == Split::Training {
-                self.members.push(Member { record_id, subject });
+                self.members.push(Member { record_id: record.record_id.clone(), subject });
             }
         }
-        Some(())
+        Ok(())
     }
 
-    fn exclude(&mut self, split: Split, subject: SubjectId, withdrawn: bool) {
-        let cause = if withdrawn { Cause::Withdrawn } else { Cause::NotPermitted };
+    fn exclude(&mut self, split: Split, subject: SubjectId, cause: Cause) {
         let nothing = Exclusion { cause, training: 0, validation: 0, subjects: 0 };
         let (exclusion, subjects) = self.excluded.entry(cause).or_insert((nothing, HashSet::new()));
         match split {
@@ -297,15 +401,6 @@ fn exclusions(excluded: HashMap<Cause, (Exclusion, HashSet<SubjectId>)>) -> Vec<
         ..exclusion
     };
     excluded.into_values().map(counted).collect()
-}
-
-fn corrupt((append, position): (crate::domain::id::AppendId, i64)) -> StoreError {
-    StoreError::Corrupt {
-        table: "batch",
-        column: "features",
-        row: format!("{append}/{position}"),
-        cause: Corruption::ValueInvalid,
-    }
 }
 
 const fn task(task: Task) -> engine::Task {

@@ -7,5 +7,7 @@ mod datasets;
 mod jobs;
 mod real_consent;
 mod schema;
+mod sealed;
+mod upgrade;
 mod values;
 mod world;

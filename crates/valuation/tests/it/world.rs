@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portal_core::id::{AccountId, Id, PurposeId};
+use portal_core::id::{AccountId, Id, PurposeId, TenantId};
 use portal_core::{Role, SystemEntropy, Workload};
+use portal_crypto::envelope::Scope;
+use portal_keys::{Ambient, Keys, KeysConfig};
 use portal_mesh::status::reason_of;
 use portal_mesh::{MeshChannel, Running};
 use portal_proto::google::longrunning::operations_client::OperationsClient;
@@ -17,6 +19,7 @@ use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClien
 use portal_store::DatabaseConfig;
 use portal_testkit::mesh::{START, TestUser, UserChannel};
 use portal_testkit::{TestDatabase, TestMesh};
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use portal_valuation::{Config, JobsConfig, Service};
 use prost::Message;
 use tonic::{Code, Status};
@@ -32,6 +35,7 @@ pub struct World {
     pub channel: MeshChannel,
     pub controller: TestUser,
     pub purpose: PurposeId,
+    keys: KeysConfig,
     database: DatabaseConfig,
 }
 
@@ -66,7 +70,8 @@ impl World {
         database: &TestDatabase,
     ) -> Self {
         let consent_address = consent.local_addr();
-        let config = config(&mesh, database.config(), consent_address);
+        let keys = database.keys("valuation").await;
+        let config = config(&mesh, keys.clone(), database.config(), consent_address);
         let service = Service::start(config, mesh.host()).await.unwrap();
         let channel = mesh.channel(Workload::Gateway, Workload::Valuation, service.local_addr());
         Self {
@@ -78,12 +83,28 @@ impl World {
             channel,
             controller: TestUser::with_roles(&[Role::Controller]),
             purpose,
+            keys,
             database: database.config(),
         }
     }
 
     pub fn config(&self) -> Config {
-        config(&self.mesh, self.database.clone(), self.consent_address)
+        config(&self.mesh, self.keys.clone(), self.database.clone(), self.consent_address)
+    }
+
+    /// The keys of the service, as another process of it has them.
+    pub async fn keys(&self) -> Keys {
+        let host = self.mesh.host();
+        let (clock, entropy, metrics) = (host.clock, host.entropy, portal_keys::Metrics::default());
+        let scope = Scope { service: Workload::Valuation, tenant: TenantId::DEFAULT };
+        Keys::open(&self.keys, scope, Ambient { clock, entropy, metrics }).await.unwrap()
+    }
+
+    /// Stops the service and starts it again.
+    pub async fn restart(&mut self) {
+        self.service.take().unwrap().stop().await;
+        let service = Service::start(self.config(), self.mesh.host()).await.unwrap();
+        self.reach(service);
     }
 
     /// Reaches the service at another address from now on.
@@ -197,15 +218,17 @@ impl World {
     }
 }
 
-fn config(mesh: &TestMesh, database: DatabaseConfig, consent: SocketAddr) -> Config {
+fn config(mesh: &TestMesh, keys: KeysConfig, database: DatabaseConfig, consent: SocketAddr) -> Config {
     Config {
         server: mesh.server(),
         identity: mesh.identity(Workload::Valuation),
         database,
-        secrets: mesh.secrets("valuation"),
+        keys,
         upstreams: mesh.upstreams(&[(Workload::Consent, consent)]),
         telemetry: portal_mesh::config::TelemetryConfig::default(),
         jobs: JobsConfig { consent_patience_seconds: 3 },
+        integrity: IntegrityConfig::on_demand(),
+        migrations: MigrationConfig::alone(),
     }
 }
 
