@@ -40,7 +40,13 @@ TOGGLES: dict[str, dict[str, Any]] = {
     "load-balancer": {"edge": {"serviceType": "LoadBalancer"}},
     "own-secrets": {
         "operator": {"passwordSecret": "1234"},
-        "services": {"auth": {"tlsSecret": "a", "serviceSecret": "b", "databaseSecret": "c"}},
+        "services": {"auth": {"tlsSecret": "a", "keysSecret": "b", "databaseSecret": "c"}},
+    },
+    "sealed-keyring": {"keys": {"file": {"passphrase": True}}},
+    "import": {"keys": {"importServiceSecret": True}},
+    "vault-sqlite": {
+        **EXAMPLES["dev"],
+        "keys": {"provider": "vault", "vault": {"address": "https://[fd00::7]:443"}, "importServiceSecret": True},
     },
     "address-range": {"networkPolicy": {"databaseTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
 }

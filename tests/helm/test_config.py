@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import pytest
 from rendering import ALL, SERVICES, chart, config, manifests, of_kind, pod
@@ -16,7 +17,16 @@ UPSTREAMS = {
 }
 
 
-def expected_keys(service: str, sqlite: bool) -> dict[str, set[str]]:
+# Of every provider, and of each: what config.rs of crates/keys reads.
+KEYS = {"provider", "provider_timeout_seconds", "cache_ttl_seconds", "epoch_days", "disabled_algorithms"}
+PROVIDERS = {
+    "file": {"root_key_file"},
+    "vault": {"vault_address", "vault_token_file", "vault_ca_file", "vault_mount", "vault_key"},
+}
+
+
+def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
+    sqlite, keys = values["database"]["kind"] == "sqlite", values["keys"]
     sections = {
         "server": {"listen", "admin_listen", "drain_seconds"},
         "identity": {"trust_domain", "certificate_file", "private_key_file", "trust_bundle_file"},
@@ -24,7 +34,11 @@ def expected_keys(service: str, sqlite: bool) -> dict[str, set[str]]:
     }
     if service in OWNERS:
         sections["database"] = {"url" if sqlite else "url_file", "max_connections"}
-        sections["secrets"] = {"service_secret_file"}
+        sections["keys"] = KEYS | PROVIDERS[keys["provider"]] | {"database_url" if sqlite else "database_url_file"}
+        if keys["provider"] == "file" and keys["file"]["passphrase"]:
+            sections["keys"].add("passphrase_file")
+        if keys["importServiceSecret"]:
+            sections["keys"].add("import_service_secret_file")
     if UPSTREAMS[service]:
         sections["upstreams"] = UPSTREAMS[service]
     if service == "auth":
@@ -38,8 +52,8 @@ def expected_keys(service: str, sqlite: bool) -> dict[str, set[str]]:
 @pytest.mark.parametrize("name", ALL)
 def test_exactly_the_keys(name, service):
     parsed = config(manifests(ALL[name]), service)
-    kind = chart().merge_values(ALL[name])["database"]["kind"]
-    assert {section: set(keys) for section, keys in parsed.items()} == expected_keys(service, kind == "sqlite")
+    values = chart().merge_values(ALL[name])
+    assert {section: set(keys) for section, keys in parsed.items()} == expected_keys(service, values)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -67,11 +81,25 @@ def test_every_file_is_mounted(name, service):
     assert mounted - {container["command"][-1]} == named
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_keys_and_data_are_in_two_databases(name):
+    documents = manifests(ALL[name])
+    for service in OWNERS:
+        parsed = config(documents, service)
+        data = parsed["database"].get("url") or parsed["database"]["url_file"]
+        keys = parsed["keys"].get("database_url") or parsed["keys"]["database_url_file"]
+        assert data != keys
+
+
 @pytest.mark.parametrize("service", sorted(OWNERS))
 @pytest.mark.parametrize("name", ["dev", "sqlite-persistent"])
-def test_the_embedded_database_is_on_a_writable_volume(name, service):
+def test_the_embedded_databases_are_on_a_writable_volume(name, service):
     documents = manifests(ALL[name])
-    path = pathlib.PurePosixPath(config(documents, service)["database"]["url"].removeprefix("sqlite:"))
+    parsed = config(documents, service)
+    urls = parsed["database"]["url"], parsed["keys"]["database_url"]
+    path, beside = (pathlib.PurePosixPath(url.removeprefix("sqlite:")) for url in urls)
+    assert (path.name, beside.name) == (f"{service}.db", f"{service}.keys.db")
+    assert beside.parent == path.parent
     spec = pod(documents, service)
     (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == str(path.parent))
     assert not mount.get("readOnly", False)
@@ -116,6 +144,12 @@ def test_values_arrive():
         "drainSeconds": 7,
         "telemetry": {"log": "info,portal=debug"},
         "database": {"maxConnections": 33},
+        "keys": {
+            "providerTimeoutSeconds": 3,
+            "cacheTtlSeconds": 30,
+            "epochDays": 3650,
+            "disabledAlgorithms": ["ML-DSA-65+Ed25519", "ML-KEM-768"],
+        },
         "operator": {"email": "o'brien&co@example.org"},
         "edge": {"corsOrigins": ["https://a.example.org", "http://localhost:5173"]},
     }
@@ -125,7 +159,53 @@ def test_values_arrive():
     assert auth["server"]["drain_seconds"] == 7
     assert auth["telemetry"]["log"] == "info,portal=debug"
     assert auth["database"]["max_connections"] == 33
+    assert auth["keys"] == {
+        "provider": "file",
+        "root_key_file": "/etc/portal/keys/root-keys.json",
+        "database_url_file": "/etc/portal/db/keys-url",
+        "provider_timeout_seconds": 3,
+        "cache_ttl_seconds": 30,
+        "epoch_days": 3650,
+        "disabled_algorithms": ["ML-DSA-65+Ed25519", "ML-KEM-768"],
+    }
     assert auth["operator"]["email"] == "o'brien&co@example.org"
     assert gateway["edge"]["cors_origins"] == values["edge"]["corsOrigins"]
     # The process has its drain to itself before the node kills it.
     assert pod(documents, "gateway")["terminationGracePeriodSeconds"] > 7
+
+
+def test_each_service_has_a_transit_key_of_its_own():
+    vault = {"address": "https://vault.example.org:8200"}
+
+    def transit(name, **more):
+        documents = manifests({"keys": {"provider": "vault", "vault": vault | more}}, name=name)
+        sections = {service: config(documents, service, name)["keys"] for service in OWNERS}
+        places = {(keys["vault_address"], keys["vault_mount"]) for keys in sections.values()}
+        return {service: keys["vault_key"] for service, keys in sections.items()}, places
+
+    own = {service: f"other-{service}" for service in OWNERS}
+    assert transit("other") == (own, {(vault["address"], "transit")})
+    shared = dict.fromkeys(OWNERS, "portal_1.a")
+    assert transit("other", key="portal_1.a", mount="teams/privacy") == (shared, {(vault["address"], "teams/privacy")})
+
+
+@pytest.mark.parametrize("service", sorted(OWNERS))
+def test_a_pod_has_its_own_keys_secret_and_no_other(service):
+    def mounted(name):
+        volumes = {volume["name"]: volume for volume in pod(manifests(ALL[name]), service)["volumes"]}
+        secret = volumes["keys"]["secret"]
+        assert all(item["key"] == item["path"] for item in secret["items"])
+        return secret["secretName"], [item["key"] for item in secret["items"]]
+
+    assert mounted("default") == (f"portal-{service}-keys", ["root-keys.json"])
+    assert mounted("sealed-keyring")[1] == ["root-keys.json", "passphrase"]
+    assert mounted("import")[1] == ["root-keys.json", "service-secret"]
+    assert mounted("production")[1] == ["vault-token", "vault-ca.crt"]
+    assert mounted("vault-sqlite")[1] == ["vault-token", "vault-ca.crt", "service-secret"]
+    assert mounted("own-secrets")[0] == ("b" if service == "auth" else f"portal-{service}-keys")
+
+
+def test_the_gateway_has_no_keys():
+    documents = manifests({})
+    assert "keys" not in config(documents, "gateway")
+    assert {volume["name"] for volume in pod(documents, "gateway")["volumes"]} == {"config", "tls"}

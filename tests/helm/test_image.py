@@ -1,7 +1,7 @@
 """The image's root file system: assembled, entered and run as the user it names; built by an engine where one starts.
 
 The binary is PORTAL_BIN, else target/release/portal, else target/debug/portal, else `getent` (dynamically linked, and
-it resolves names as Portal does). PORTAL_REQUIRE_ENGINE=1 turns the skip of the engine's test into a failure.
+it resolves names as Portal does): see image.py. PORTAL_REQUIRE_ENGINE=1 turns the skip of the engine's test into a failure.
 """
 
 from __future__ import annotations
@@ -15,34 +15,13 @@ import tarfile
 import time
 
 import pytest
+from image import DOCKER, USER, assemble, built, enter, run
 from rendering import ROOT
-
-DOCKER = ROOT / "deploy" / "docker"
-USER = "65532:65532"
-
-
-def run(*command: object, **options) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
-
-
-def assemble(binary: object, out: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    return run(DOCKER / "rootfs.sh", binary, out)
-
-
-def enter(root: pathlib.Path, *command: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command with `root` as the root, as the image's user where that may be chosen."""
-    if os.geteuid() == 0:
-        return run("chroot", f"--userspec={USER}", root, *command)
-    return run("unshare", "--map-root-user", "chroot", root, *command)
 
 
 @pytest.fixture(scope="module")
 def binary() -> pathlib.Path:
-    chosen = os.environ.get("PORTAL_BIN")
-    built = [ROOT / "target" / profile / "portal" for profile in ("release", "debug")]
-    candidates = [pathlib.Path(chosen)] if chosen else [*built, pathlib.Path("/usr/bin/getent")]
-    return next(path for path in candidates if path.is_file())
+    return built() or pathlib.Path("/usr/bin/getent")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rendering import EXAMPLES, SERVICES, config, manifests, of_kind, render
+from rendering import ALL, EXAMPLES, SERVICES, config, manifests, of_kind, render
 
 DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
 
@@ -52,7 +52,7 @@ def test_the_edges_are_those_of_the_mesh(name):
         first, *rules = spec["egress"]
         assert first == {"ports": DNS}
         for rule in rules:
-            # The database's rule names no pod of ours.
+            # The rules of the databases and of Vault name no pod of ours.
             for peer in (peer for peer in rule.get("to", []) if "podSelector" in peer):
                 outgoing.add((service, component(peer), tcp(rule)))
     assert incoming == configured
@@ -71,6 +71,21 @@ def test_only_owners_of_a_database_reach_it():
 
     assert reach({}) == {"auth", "consent", "valuation"}
     assert reach(EXAMPLES["dev"]) == set()
+
+
+@pytest.mark.parametrize(("name", "port"), [("production", 8200), ("vault-sqlite", 443)])
+def test_only_owners_of_keys_reach_vault(name, port):
+    def rules(values, service):
+        spec = of_kind(manifests(values), "NetworkPolicy")[f"portal-{service}"]["spec"]
+        return [rule for rule in spec["egress"] if {"protocol": "TCP", "port": port} in rule["ports"]]
+
+    to = ALL[name].get("networkPolicy", {}).get("vaultTo")
+    for service in ("auth", "consent", "valuation"):
+        (rule,) = rules(ALL[name], service)
+        assert rule.get("to") == to
+        assert config(manifests(ALL[name]), service)["keys"]["vault_address"].endswith(f":{port}")
+    assert rules(ALL[name], "gateway") == []
+    assert rules(EXAMPLES["default"], "auth") == []
 
 
 def test_the_gateway_is_open_and_metrics_are_shut_unless_told():

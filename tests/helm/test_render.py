@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 
 import helm_python
 import kubernetes_validate
@@ -151,3 +152,14 @@ def test_notes_name_every_secret_that_is_mounted(name):
             if "secret" in volume:
                 keys = ", ".join(item["key"] for item in volume["secret"]["items"])
                 assert f"{volume['secret']['secretName']}: {keys}" in notes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_readme_makes_every_secret_that_is_mounted(name):
+    text = (CHART / "README.md").read_text()
+    documents = manifests(ALL[name])
+    for service in SERVICES:
+        for volume in pod(documents, service)["volumes"]:
+            for item in volume.get("secret", {}).get("items", []):
+                key = re.escape(item["key"])
+                assert re.search(rf'--from-file="?({key}=|\./\S*/{key}["`\n ])', text), item["key"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import helm_python
 import pytest
-from rendering import ALL, CHART, EXAMPLES, chart, render, values_file, with_value
+from rendering import ALL, CHART, EXAMPLES, ROOT, chart, render, values_file, with_value
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
@@ -28,6 +29,16 @@ OTHER: dict[str, tuple[Any, str]] = {
     "database.sqlite.persistent": (True, "dev"),
     "database.sqlite.size": ("5Gi", "dev"),
     "database.sqlite.storageClass": ("slow", "sqlite-persistent"),
+    "keys.provider": ("file", "production"),
+    "keys.file.passphrase": (True, "default"),
+    "keys.vault.address": ("https://10.0.0.7:8201", "production"),
+    "keys.vault.mount": ("teams/privacy/transit", "production"),
+    "keys.vault.key": ("other", "production"),
+    "keys.providerTimeoutSeconds": (60, "default"),
+    "keys.cacheTtlSeconds": (1, "default"),
+    "keys.epochDays": (3650, "default"),
+    "keys.disabledAlgorithms": (["X-Wing"], "default"),
+    "keys.importServiceSecret": (True, "default"),
     "operator.email": ("someone@example.org", "default"),
     "operator.passwordSecret": ("other", "default"),
     "edge.serviceType": ("NodePort", "default"),
@@ -36,6 +47,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "networkPolicy.enabled": (False, "default"),
     "networkPolicy.gatewayFrom": ([{"podSelector": {}}], "default"),
     "networkPolicy.databaseTo": ([{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "default"),
+    "networkPolicy.vaultTo": ([{"ipBlock": {"cidr": "10.0.0.7/32"}}], "production"),
     "networkPolicy.metricsFrom": ([{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "default"),
 }
 for _service in ("auth", "consent", "gateway", "valuation"):
@@ -43,7 +55,7 @@ for _service in ("auth", "consent", "gateway", "valuation"):
     OTHER[f"services.{_service}.tlsSecret"] = ("other", "default")
     OTHER[f"services.{_service}.resources"] = ({"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}}, "default")
     if _service != "gateway":
-        OTHER[f"services.{_service}.serviceSecret"] = ("other", "default")
+        OTHER[f"services.{_service}.keysSecret"] = ("other", "default")
         OTHER[f"services.{_service}.databaseSecret"] = ("other", "default")
 
 # (path, refused value); the message must name the last key of the path.
@@ -87,6 +99,39 @@ BAD: list[tuple[str, Any]] = [
     ("database.sqlite.size", -1),
     ("database.sqlite.path", "/data"),
     ("database.sqlite.storageClass", "Fast_Disk"),
+    ("keys.provider", "pkcs11"),
+    ("keys.provider", "vault-transit"),
+    ("keys.file.passphrase", "secret"),
+    ("keys.file.path", "/root-keys.json"),
+    ("keys.vault.address", "vault:8200"),
+    ("keys.vault.address", "https://vault"),
+    ("keys.vault.address", "https://vault:8200/"),
+    ("keys.vault.address", "https://vault:0"),
+    ("keys.vault.address", "https://vault:65536"),
+    ("keys.vault.address", "https://user@vault:8200"),
+    # Not of the machine that the service is on: a pod has no other container.
+    ("keys.vault.address", "http://127.0.0.1:8200"),
+    ("keys.vault.token", "secret"),
+    ("keys.vault.mount", ""),
+    ("keys.vault.mount", "/transit"),
+    ("keys.vault.mount", "teams//transit"),
+    ("keys.vault.mount", "../sys"),
+    ("keys.vault.key", "a/b"),
+    ("keys.vault.key", ".."),
+    ("keys.vault.key", "a b"),
+    ("keys.providerTimeoutSeconds", 0),
+    ("keys.providerTimeoutSeconds", 61),
+    ("keys.cacheTtlSeconds", 0),
+    ("keys.cacheTtlSeconds", 61),
+    ("keys.cacheTtlSeconds", "60s"),
+    ("keys.epochDays", 0),
+    ("keys.epochDays", 3651),
+    ("keys.epochDays", 1.5),
+    ("keys.disabledAlgorithms", "X-Wing"),
+    ("keys.disabledAlgorithms", ["x-wing"]),
+    ("keys.disabledAlgorithms", ["X-Wing", "X-Wing"]),
+    ("keys.importServiceSecret", "yes"),
+    ("keys.databaseUrl", "postgres://user:password@host/db"),
     ("operator.email", "operator"),
     ("operator.email", "a b@example.org"),
     ("operator.email", ""),
@@ -108,13 +153,14 @@ BAD: list[tuple[str, Any]] = [
     ("services.auth.port", 3001),
     ("services.auth.tlsSecret", "UPPER"),
     ("services.auth.tlsSecret", "a" * 254),
-    ("services.consent.serviceSecret", "under_score"),
+    ("services.consent.keysSecret", "under_score"),
+    ("services.consent.serviceSecret", "secret"),
     ("services.consent.databaseSecret", 5),
     ("services.consent.resources", {"request": {}}),
     ("services.consent.resources", {"requests": {"cpu": "lots"}}),
     ("services.consent.resources", {"limits": {"memory": "1GB"}}),
     ("services.gateway.databaseSecret", "db"),
-    ("services.gateway.serviceSecret", "secret"),
+    ("services.gateway.keysSecret", "keys"),
     ("podDisruptionBudget.enabled", "true"),
     ("podDisruptionBudget.minAvailable", 1),
     ("networkPolicy.enabled", 1),
@@ -124,6 +170,7 @@ BAD: list[tuple[str, Any]] = [
     ("networkPolicy.gatewayFrom", [{"podSelector": {"labels": {}}}]),
     ("networkPolicy.databaseTo", [{"ipBlock": {"cidr": "10.0.0.0"}}]),
     ("networkPolicy.databaseTo", [{"ipBlock": {"except": []}}]),
+    ("networkPolicy.vaultTo", ["vault"]),
     ("networkPolicy.metricsFrom", [{"namespaceSelector": {"matchLabels": {"a": 1}}}]),
 ]
 
@@ -204,8 +251,9 @@ def test_values_and_schema_name_the_same():
 def test_every_value_is_used(path):
     value, example = OTHER[path]
     changed = with_value(ALL[example], path, value)
-    if path == "database.kind":
-        assert ALL[example]["database"]["kind"] != value
+    for choice in ("database.kind", "keys.provider"):
+        section, key = choice.split(".")
+        assert path != choice or ALL[example][section][key] != value
     assert render(changed) != render(ALL[example])
 
 
@@ -220,6 +268,19 @@ def test_refused(path, value):
 def test_an_embedded_database_has_one_writer(service):
     with pytest.raises(helm_python.HelmValuesError, match="replicas"):
         chart().validate_schema(with_value(EXAMPLES["dev"], f"services.{service}.replicas", 2))
+
+
+def test_vault_has_an_address():
+    with pytest.raises(helm_python.HelmValuesError, match="address"):
+        chart().validate_schema({"keys": {"provider": "vault"}})
+    chart().validate_schema({"keys": {"provider": "vault", "vault": {"address": "https://vault:8200"}}})
+
+
+def test_the_algorithms_are_those_of_the_code():
+    source = (ROOT / "crates" / "crypto" / "src" / "suite.rs").read_text()
+    names = re.search(r"pub const fn name\(self\).*?\n    }\n", source, re.DOTALL).group()
+    items = SCHEMA["properties"]["keys"]["properties"]["disabledAlgorithms"]["items"]
+    assert items["enum"] == re.findall(r'=> "([^"]+)"', names) != []
 
 
 def test_the_gateway_scales_on_embedded_databases():

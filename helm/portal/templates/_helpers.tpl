@@ -2,7 +2,7 @@
 The mesh itself: who listens where and who calls whom. Not values: the edges are facts of the binary, and one
 table draws the configuration, the Services and the NetworkPolicies.
   port       where the service listens
-  database   it owns a database and a service secret
+  database   it owns a database, and another one for its keys
   upstreams  the services it calls
 */}}
 {{- define "portal.mesh" -}}
@@ -49,14 +49,31 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "portal.tlsSecret" -}}
 {{- default (printf "%s-%s-tls" .root.Release.Name .name) (index .root.Values.services .name).tlsSecret -}}
 {{- end -}}
-{{- define "portal.serviceSecret" -}}
-{{- default (printf "%s-%s-secret" .root.Release.Name .name) (index .root.Values.services .name).serviceSecret -}}
+{{- define "portal.keysSecret" -}}
+{{- default (printf "%s-%s-keys" .root.Release.Name .name) (index .root.Values.services .name).keysSecret -}}
 {{- end -}}
 {{- define "portal.databaseSecret" -}}
 {{- default (printf "%s-%s-database" .root.Release.Name .name) (index .root.Values.services .name).databaseSecret -}}
 {{- end -}}
 {{- define "portal.operatorSecret" -}}
 {{- default (printf "%s-operator" .root.Release.Name) .root.Values.operator.passwordSecret -}}
+{{- end -}}
+
+{{/* What a service's keys Secret holds: file names, with spaces between them. */}}
+{{- define "portal.keysFiles" -}}
+{{- $keys := .Values.keys -}}
+{{- if eq $keys.provider "vault" -}}
+vault-token vault-ca.crt
+{{- else -}}
+root-keys.json
+{{- if $keys.file.passphrase }} passphrase{{ end -}}
+{{- end -}}
+{{- if $keys.importServiceSecret }} service-secret{{ end -}}
+{{- end -}}
+
+{{/* The name of a service's key in the Transit engine: {root, name}. */}}
+{{- define "portal.vaultKey" -}}
+{{- default (printf "%s-%s" .root.Release.Name .name) .root.Values.keys.vault.key -}}
 {{- end -}}
 
 {{/* The configuration file of one service: {root, name}. JSON strings are TOML strings. */}}
@@ -84,8 +101,33 @@ url_file = "/etc/portal/db/url"
 {{- end }}
 max_connections = {{ $values.database.maxConnections }}
 
-[secrets]
-service_secret_file = "/etc/portal/secret/service-secret"
+[keys]
+{{- $keys := $values.keys }}
+provider = {{ $keys.provider | toJson }}
+{{- if eq $keys.provider "vault" }}
+vault_address = {{ $keys.vault.address | toJson }}
+vault_token_file = "/etc/portal/keys/vault-token"
+vault_ca_file = "/etc/portal/keys/vault-ca.crt"
+vault_mount = {{ $keys.vault.mount | toJson }}
+vault_key = {{ include "portal.vaultKey" . | toJson }}
+{{- else }}
+root_key_file = "/etc/portal/keys/root-keys.json"
+{{- if $keys.file.passphrase }}
+passphrase_file = "/etc/portal/keys/passphrase"
+{{- end }}
+{{- end }}
+{{- if eq $values.database.kind "sqlite" }}
+database_url = {{ printf "sqlite:/var/lib/portal/%s.keys.db" .name | toJson }}
+{{- else }}
+database_url_file = "/etc/portal/db/keys-url"
+{{- end }}
+provider_timeout_seconds = {{ $keys.providerTimeoutSeconds }}
+cache_ttl_seconds = {{ $keys.cacheTtlSeconds }}
+epoch_days = {{ $keys.epochDays }}
+disabled_algorithms = {{ $keys.disabledAlgorithms | toJson }}
+{{- if $keys.importServiceSecret }}
+import_service_secret_file = "/etc/portal/keys/service-secret"
+{{- end }}
 {{- end }}
 {{- with $service.upstreams }}
 
