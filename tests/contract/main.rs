@@ -9,3 +9,4 @@
 
 mod authz;
 mod bad_input;
+mod canary;

@@ -147,14 +147,14 @@ impl Portal {
     ///
     /// # Errors
     /// If the connection breaks.
-    pub async fn try_http(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, hyper::Error> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        portal_mesh::task::spawn("test-connection", async move { drop(connection.await) });
-        let host = self.address.to_string().parse().unwrap();
-        request.headers_mut().insert(header::HOST, host);
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    pub async fn try_http(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, hyper::Error> {
+        http_at(self.address, request).await
+    }
+
+    /// The body that an address of the process other than the edge answers with, if it speaks HTTP/1.1 at all.
+    pub async fn try_http_at(&self, address: SocketAddr, request: Request<Full<Bytes>>) -> Option<Vec<u8>> {
+        let answer = tokio::time::timeout(Duration::from_secs(5), http_at(address, request)).await;
+        answer.ok()?.ok().map(|answer| answer.into_body().to_vec())
     }
 
     /// Calls the JSON edge. An empty answer is `null`.
@@ -203,6 +203,18 @@ impl Portal {
             })
             .collect()
     }
+}
+
+async fn http_at(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, hyper::Error> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    portal_mesh::task::spawn("test-connection", async move { drop(connection.await) });
+    request.headers_mut().insert(header::HOST, address.to_string().parse().unwrap());
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }
 
 fn spawn(directory: &Path) -> (Process, UnboundedReceiver<String>) {
