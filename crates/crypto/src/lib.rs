@@ -25,6 +25,8 @@
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
 //! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519 |
 //! | [`pair`] | Ed25519 and ML-DSA-65 together, for what is kept |
+//! | [`cose`] | signed objects in CBOR: COSE_Sign1 and COSE_Sign with ML-DSA-65 and Ed25519 |
+//! | [`jws`] | signed objects in JSON: JWS with a signature of Ed25519 and one of ML-DSA-65 |
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
 //! | [`password`] | Argon2id with a pepper, PHC strings |
 //! | [`page_token`] | page tokens bound to their query |
@@ -35,11 +37,13 @@ pub mod aead;
 mod backend;
 pub mod blind_index;
 pub mod bulk;
+pub mod cose;
 pub mod envelope;
 pub mod epoch;
 pub mod hash;
 pub mod hpke;
 pub mod inventory;
+pub mod jws;
 pub mod kdf;
 pub mod kem;
 pub mod key;
@@ -59,3 +63,4 @@ mod base64url;
 mod hex;
 mod seed;
 mod short_bytes;
+mod strict_json;

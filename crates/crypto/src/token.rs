@@ -6,7 +6,6 @@
 //! not known are ignored, as RFC 7519 wants.
 
 mod claims;
-mod json;
 mod keys;
 
 use std::time::Duration;
@@ -18,7 +17,7 @@ pub use keys::{KeyId, KeySet, KeySetError, TokenKey};
 
 use crate::base64url;
 use crate::sign::{Algorithm, BackendFailure};
-use json::JsonError;
+use crate::strict_json::{self, JsonError};
 
 /// The longest token that is read or written, in bytes: what an HTTP header may hold.
 pub const MAX_TOKEN: usize = 16 * 1_024;
@@ -168,7 +167,7 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 
 /// The algorithm and the key that the header names, if it holds nothing else.
 fn read_header(bytes: &[u8]) -> Result<(Algorithm, KeyId), TokenError> {
-    let header = json::object(bytes)?;
+    let header = strict_json::object(bytes)?;
     for name in header.keys() {
         match name.as_str() {
             "alg" | "kid" | "typ" => {}

@@ -6,7 +6,8 @@ use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Role, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{MAX_LIFE, TokenError, json as strict};
+use super::{MAX_LIFE, TokenError};
+use crate::strict_json;
 
 /// The claims of an access token; the JWT name of each stands in brackets.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,7 +110,7 @@ impl AccessClaims {
     }
 
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, TokenError> {
-        let claims = Reader(strict::object(bytes)?);
+        let claims = Reader(strict_json::object(bytes)?);
         Ok(Self {
             issuer: claims.text("iss")?.to_owned(),
             audience: claims.text("aud")?.to_owned(),

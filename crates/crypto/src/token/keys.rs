@@ -7,8 +7,8 @@ use portal_core::LogSafe;
 use serde_json::{Map, Value, json};
 
 use super::TYPE;
-use super::json::{self as strict, JsonError};
 use crate::sign::{Algorithm, BackendFailure, SigningKey, VerifyingKey};
+use crate::strict_json::{self, JsonError};
 use crate::{base64url, hash};
 
 /// RFC 9964: the key type of algorithms that a key has one of.
@@ -26,8 +26,14 @@ impl KeyId {
     #[must_use]
     pub fn of(key: &VerifyingKey) -> Self {
         let public = base64url::encode(key.as_bytes());
-        let members =
-            format!(r#"{{"alg":"{}","kty":"{KEY_TYPE}","pub":"{public}"}}"#, key.algorithm().name());
+        Self::of_members(&format!(
+            r#"{{"alg":"{}","kty":"{KEY_TYPE}","pub":"{public}"}}"#,
+            key.algorithm().name()
+        ))
+    }
+
+    /// The id of the key whose required members, in order and without white space, are this JSON (RFC 7638).
+    pub(crate) fn of_members(members: &str) -> Self {
         Self(base64url::encode(hash::sha256(members.as_bytes())))
     }
 
@@ -169,7 +175,7 @@ impl KeySet {
         if text.len() > MAX_KEY_SET {
             return Err(KeySetError::TooLong);
         }
-        let set = strict::object(text.as_bytes())?;
+        let set = strict_json::object(text.as_bytes())?;
         let members = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::NotJson)?;
         let mut keys = Self::new();
         for member in members {

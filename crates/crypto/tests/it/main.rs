@@ -6,6 +6,8 @@
 
 mod aead;
 mod bulk;
+mod cose;
+mod jose;
 mod kem;
 #[cfg(target_os = "linux")]
 mod memory;

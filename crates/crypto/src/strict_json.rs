@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 
 /// Why the bytes are not an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum JsonError {
+pub(crate) enum JsonError {
     /// An object, at any depth, repeats a member.
     Duplicate,
     /// Not JSON in UTF-8, more than one value, or not an object.
@@ -19,7 +19,7 @@ pub(super) enum JsonError {
 }
 
 /// The object that `bytes` are.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     match serde_json::from_slice::<Once>(bytes) {
         Ok(Once(Value::Object(members))) => Ok(members),
         Ok(_) => Err(JsonError::Malformed),
