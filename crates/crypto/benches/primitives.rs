@@ -5,6 +5,9 @@
 //! their ratio in a round. Lines without a raw number have no counterpart there.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "paired/harness.rs"]
+mod harness;
+
 use std::hint::black_box;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -20,14 +23,11 @@ use portal_crypto::kem::{ml_kem, x_wing};
 use portal_crypto::pair::PairSigningKey;
 use portal_crypto::sign::{SigningKey, ed25519};
 use portal_crypto::{hash, hpke, mac};
-use rustix::time::{ClockId, clock_gettime};
 
-const ROUNDS: usize = 101;
-/// How long one side of a round takes.
-const SLICE_NANOS: f64 = 2e6;
+use harness::{alone, pair};
 
 fn main() {
-    println!("{:<34} {:>12} {:>12} {:>7}", "", "ours ns", "raw ns", "ratio");
+    harness::title();
     aes_256_gcm();
     aes_256_gcm_in_bulk();
     ml_kem(ml_kem::ParameterSet::MlKem768, &kem::ML_KEM_768);
@@ -41,63 +41,6 @@ fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemEntropy.fill(&mut bytes);
     bytes
-}
-
-/// The processor time of this thread in nanoseconds: a busy machine disturbs it less than the time of day.
-fn now() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days")]
-    let nanos = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as f64;
-    nanos
-}
-
-/// Nanoseconds a call, of `calls` calls.
-fn time<T>(calls: u32, work: &mut impl FnMut() -> T) -> f64 {
-    let start = now();
-    for _ in 0..calls {
-        drop(black_box(work()));
-    }
-    (now() - start) / f64::from(calls)
-}
-
-/// As many calls as fill a slice.
-fn calls<T>(work: &mut impl FnMut() -> T) -> u32 {
-    let mut calls = 1;
-    loop {
-        if time(calls, work) * f64::from(calls) > SLICE_NANOS {
-            return calls;
-        }
-        calls *= 2;
-    }
-}
-
-/// The value that `part` in four of the values are below.
-fn quartile(part: usize, mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() * part / 4).copied().unwrap()
-}
-
-fn alone<T>(name: &str, mut ours: impl FnMut() -> T) {
-    let n = calls(&mut ours);
-    let nanos = quartile(1, (0..ROUNDS).map(|_| time(n, &mut ours)).collect());
-    println!("{name:<34} {nanos:>12.0}");
-}
-
-fn pair<A, B>(name: &str, mut ours: impl FnMut() -> A, mut raw: impl FnMut() -> B) {
-    let (n, m) = (calls(&mut ours), calls(&mut raw));
-    let (mut left, mut right, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let (a, b) = (time(n, &mut ours), time(m, &mut raw));
-        left.push(a);
-        right.push(b);
-        ratios.push(a / b);
-    }
-    println!(
-        "{name:<34} {:>12.0} {:>12.0} {:>7.3}",
-        quartile(1, left),
-        quartile(1, right),
-        quartile(2, ratios)
-    );
 }
 
 fn aes_256_gcm() {

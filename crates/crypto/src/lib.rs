@@ -26,6 +26,7 @@
 //! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519 |
 //! | [`pair`] | Ed25519 and ML-DSA-65 together, for what is kept |
 //! | [`cose`] | signed objects in CBOR: COSE_Sign1 and COSE_Sign with ML-DSA-65 and Ed25519 |
+//! | [`statement`] | statements signed by Ed25519 and ML-DSA-65 |
 //! | [`jws`] | signed objects in JSON: JWS with a signature of Ed25519 and one of ML-DSA-65 |
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
 //! | [`password`] | Argon2id with a pepper, PHC strings |
@@ -40,6 +41,9 @@ pub mod bulk;
 pub mod cose;
 pub mod envelope;
 pub mod epoch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hash;
 pub mod hpke;
 pub mod inventory;
@@ -55,6 +59,7 @@ pub mod pair;
 pub mod password;
 pub mod row_digest;
 pub mod sign;
+pub mod statement;
 pub mod suite;
 pub mod token;
 pub mod wrapped;

@@ -8,16 +8,27 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::BufRead;
 use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
 use std::thread;
 
-use portal_core::{Entropy, Sensitive, SystemEntropy};
+use portal_core::id::{EpochId, Id, SubjectId, TenantId};
+use portal_core::{Entropy, Sensitive, SystemEntropy, Timestamp, Workload};
 use portal_crypto::aead::{Aes256GcmKey, XAes256GcmKey};
-use portal_crypto::hpke;
+use portal_crypto::blind_index::{BlindIndexKey, IndexBits, IndexedColumn};
+use portal_crypto::envelope::{Padding, Place, Scope};
+use portal_crypto::epoch::EpochKey;
 use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::kem::{ml_kem, x_wing};
+use portal_crypto::key::KeyBytes;
+use portal_crypto::keyring::Keyring;
 use portal_crypto::mac::MacKey;
 use portal_crypto::pair::PairSigningKey;
+use portal_crypto::password::Cost;
+use portal_crypto::row_digest::{RowDigest, RowDigestKey};
 use portal_crypto::sign::{SigningKey, ed25519};
+use portal_crypto::suite::{Algorithm, Suites};
+use portal_crypto::wrapped::KeyContext;
+use portal_crypto::{bulk, hpke};
 
 /// What is searched for must not be in memory itself.
 const MASK: u8 = 0x5a;
@@ -37,6 +48,25 @@ fn random<const N: usize>() -> Sensitive<[u8; N]> {
     let mut bytes = [0; N];
     SystemEntropy.fill(&mut bytes);
     Sensitive::new(bytes)
+}
+
+/// The machine's entropy, which remembers each key that it gave, masked.
+#[derive(Default)]
+struct Recorded(Mutex<Vec<Masked>>);
+
+impl Entropy for Recorded {
+    fn fill(&self, bytes: &mut [u8]) {
+        SystemEntropy.fill(bytes);
+        if bytes.len() == 32 {
+            self.0.lock().unwrap().push(mask(bytes));
+        }
+    }
+}
+
+impl Recorded {
+    fn keys(self) -> Vec<Masked> {
+        self.0.into_inner().unwrap()
+    }
 }
 
 /// The secrets that `case` made and says it dropped.
@@ -204,5 +234,83 @@ fn signing_keys() {
         let pair = Box::new(pair);
         pair.sign(b"message").unwrap();
         vec![mask(seed.expose()), mask(&both.expose()[..32]), mask(&both.expose()[32..])]
+    });
+}
+
+fn scope() -> Scope {
+    Scope { service: Workload::Auth, tenant: TenantId::DEFAULT }
+}
+
+#[test]
+fn epoch_and_subject_keys() {
+    check(|| {
+        let (entropy, subject) = (Recorded::default(), SubjectId::from_bytes([1; 16]));
+        let place =
+            Place { owner: scope().owner(subject), table: "account", column: "email", row: [2; 16], row_version: 3 };
+        let epoch_of = |id: u8, suites: Suites| {
+            EpochKey::new(&KeyBytes::generate(&entropy), EpochId::from_bytes([id; 16]), scope(), suites)
+        };
+        let (old, new) = (epoch_of(1, Suites::ALL), epoch_of(2, Suites::ALL));
+        let (made, record) = old.new_subject_key(subject, 1, Timestamp::from_seconds(0), &entropy).unwrap();
+        let rewrapped = old.rewrap(&new, subject, &record, &SystemEntropy).unwrap();
+        let key = Box::new(new.unwrap(subject, &rewrapped).unwrap());
+        let secret = random::<32>();
+        let sealed = made.seal(&place, Padding::To64, secret.expose(), &SystemEntropy).unwrap();
+        let opened = key.open(&place, Padding::To64, &sealed).unwrap();
+        assert_eq!(opened.expose().as_slice(), secret.expose());
+        let (stream, context) = key.bulk(&place, 1).unwrap();
+        let sealed = bulk::seal(&stream, &context, secret.expose(), &SystemEntropy).unwrap();
+        let streamed = bulk::open(&stream, &context, &sealed).unwrap();
+        assert_eq!(streamed.expose(), opened.expose());
+        let mut secrets = vec![mask(stream.expose()), mask(secret.expose())];
+
+        let extended = epoch_of(3, Suites::all_but([Algorithm::Aes256Gcm]));
+        assert!(extended.new_subject_key(subject, 1, Timestamp::from_seconds(0), &entropy).is_err());
+        secrets.extend(entropy.keys());
+        assert_eq!(secrets.len(), 2 + 4, "of three epochs and a subject");
+        secrets
+    });
+}
+
+#[test]
+fn root_keys_and_what_they_wrap() {
+    check(|| {
+        let (entropy, now) = (Recorded::default(), Timestamp::from_seconds(0));
+        let mut keyring = Keyring::generate(now, &entropy).unwrap();
+        let first = keyring.active();
+        keyring.rotate(now, &entropy).unwrap();
+        keyring.destroy(first, now).unwrap();
+        let context = KeyContext::epoch(scope(), EpochId::from_bytes([1; 16]));
+        let key = KeyBytes::generate(&entropy);
+        let wrapped = keyring.wrap(&context, &key, Suites::ALL).unwrap();
+        assert!(keyring.unwrap(&context, &wrapped, Suites::ALL).unwrap().same_as(&key));
+        let passphrase = random::<32>();
+        let words = Sensitive::new(passphrase.expose().to_vec());
+        let cost = Cost::new(64, 1, 1).unwrap();
+        let sealed = keyring.to_sealed_file(&words, cost, &SystemEntropy).unwrap();
+        let opened = Keyring::parse(&sealed, Some(&words)).unwrap();
+        let plain = opened.to_file();
+        assert!(Keyring::parse(plain.expose(), None).is_ok());
+        // The seed as the file has it: 32 of its 43 letters.
+        let text = plain.expose().windows(8).position(|window| window == b"\"seed\":\"").unwrap() + 8;
+        let mut secrets = vec![mask(&plain.expose()[text..text + 32]), mask(passphrase.expose())];
+        secrets.extend(entropy.keys());
+        assert_eq!(secrets.len(), 2 + 3, "two seeds and a wrapped key");
+        secrets
+    });
+}
+
+#[test]
+fn digest_and_index_keys() {
+    check(|| {
+        let secret = random::<32>();
+        let digest = RowDigestKey::new(secret.expose());
+        black_box(RowDigest::new(&digest, "table", &[1; 16], 1).int("a", 1).finish());
+        let service = ServiceSecret::new(*secret.expose());
+        let column = IndexedColumn { tenant: TenantId::DEFAULT, table: "account", column: "email" };
+        let index = BlindIndexKey::derive(&service, &column, 1);
+        black_box(index.index(b"value", IndexBits::FULL));
+        let derived = service.derive(Label::BlindIndex);
+        vec![mask(secret.expose()), mask(derived.expose())]
     });
 }
