@@ -146,6 +146,9 @@ pub enum Cause {
     /// The token has refused the PIN that is still in the file; another try could lock the token.
     #[error("the token has refused this PIN before: write the right one into the file")]
     PinRefusedBefore,
+    /// A thread could not be started.
+    #[error("no thread for it")]
+    Thread(#[source] std::io::Error),
     /// A function of the token.
     #[cfg(feature = "pkcs11")]
     #[error(transparent)]

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -20,6 +21,10 @@ use zeroize::{Zeroize, Zeroizing};
 use super::meaning::meaning;
 use crate::provider::secret_file::{self, Access};
 use crate::provider::{Cause, ProviderError};
+
+/// How long a connection is kept for the next call: calls come in bursts, minutes apart, and a connection that the
+/// server or somebody in between has forgotten would make the first one fail.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// A server, with the token last read.
 pub(super) struct Client {
@@ -58,6 +63,7 @@ impl Client {
             .tls_backend_preconfigured(tls(ca_file)?)
             .redirect(Policy::none())
             .no_proxy()
+            .pool_idle_timeout(IDLE)
             .build()
             .map_err(|error| unusable("vault_address", "can't be used", Cause::http(error)))?;
         Ok(Self { http, address, token_file, authorized: Mutex::default() })
