@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics::Metrics;
 use crate::migration::Migrations;
-use crate::store::moving::SealConsents;
+use crate::store::moving;
 use crate::store::{Seals, scanned};
 use crate::worker;
 
@@ -119,7 +119,7 @@ impl Upkeep {
             entropy: Arc::clone(&host.entropy),
             metrics: host.metrics.shared(portal_upkeep::Metrics::register),
         };
-        let migrations: Vec<Arc<dyn DataMigration>> = vec![SealConsents::new(seals, keys)];
+        let migrations: Vec<Arc<dyn DataMigration>> = vec![Arc::new(moving::migration(seals, keys))];
         let migrations =
             portal_upkeep::migration::Migrations::new(&host, config.migrations.clone(), migrations);
         migrations.settle().await?;

@@ -22,6 +22,7 @@
 //! | `pace` | batch size and rate limit, pure |
 //! | [`undo`] | the log of old forms, for migrations that overwrite them |
 //! | `table` | the tables of all this |
+//! | [`tables`] | a migration over several tables of a service |
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,11 +36,13 @@ pub mod progress;
 mod runner;
 pub mod state;
 pub(crate) mod table;
+pub mod tables;
 pub mod undo;
 
 pub use engine::{Migration, Migrations, Operation, OperationError};
 pub use progress::Progress;
 pub use state::{Mode, Record, State, Step, TransitionError};
+pub use tables::{TableMigration, Tables};
 
 use crate::{Page, reasons};
 

@@ -16,7 +16,7 @@ use portal_keys::Keys;
 use portal_store::sealed::DigestedRow;
 use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
-use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step};
+use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step, TableMigration, Tables};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
     Value,
@@ -32,6 +32,8 @@ pub use reindex::REINDEX;
 
 /// The name of the migration that seals what is personal.
 pub const SEAL: &str = "d0001_seal_personal_data";
+const DESCRIPTION: &str =
+    "Seals e-mail addresses, names of accounts and names of devices, and gives the rows digests";
 
 /// All of them, in the order in which they apply.
 #[must_use]
@@ -43,80 +45,14 @@ pub fn migrations(keys: &Keys, seals: &Seals, emails: &EmailIndexer) -> Vec<Arc<
     };
     let sessions = sessions::SealSessions { sessions: Sessions::new(seals.clone()), keys: keys.clone() };
     let pairs = token_pairs::StampTokenPairs { pairs: TokenPairs::new(seals.clone()) };
-    let parts: Vec<Box<dyn Part>> =
+    let parts: Vec<Box<dyn TableMigration>> =
         vec![Box::new(Rows(accounts)), Box::new(Rows(sessions)), Box::new(Rows(pairs))];
     let reindex = reindex::Reindex {
         accounts: Accounts::new(seals.clone()),
         emails: emails.clone(),
         keys: keys.clone(),
     };
-    vec![Arc::new(Seal { parts }), Arc::new(reindex)]
-}
-
-/// Table after table, as one migration: an operator commits all of it or nothing, and all rows are written in the same
-/// form.
-struct Seal {
-    parts: Vec<Box<dyn Part>>,
-}
-
-/// One table of the migration: the methods of [`DataMigration`].
-#[async_trait]
-trait Part: Send + Sync {
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError>;
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError>;
-}
-
-impl Seal {
-    /// A batch of the table that `page` is in: its first byte says which, and what follows is the key in there.
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
-        let (at, key) = match page.after.as_deref().and_then(<[u8]>::split_first) {
-            Some((at, key)) => (*at, key),
-            None => (0, &[][..]),
-        };
-        let Some(part) = self.parts.get(usize::from(at)) else { return Ok(Batch { rows: 0, next: None }) };
-        let after = (!key.is_empty()).then(|| key.to_vec());
-        let Batch { rows, next } = part.batch(tx, step, &Page { after, limit: page.limit }).await?;
-        let next = match next {
-            Some(key) => Some([&[at], key.as_slice()].concat()),
-            None => (usize::from(at) + 1 < self.parts.len()).then(|| vec![at + 1]),
-        };
-        Ok(Batch { rows, next })
-    }
-}
-
-#[async_trait]
-impl DataMigration for Seal {
-    fn name(&self) -> &'static str {
-        SEAL
-    }
-
-    fn description(&self) -> &'static str {
-        "Seals e-mail addresses, names of accounts and names of devices, and gives the rows digests"
-    }
-
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
-        let mut sum = 0;
-        for part in &self.parts {
-            sum += part.count(tx, step).await?;
-        }
-        Ok(sum)
-    }
-
-    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Move, page).await
-    }
-
-    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Verify, page).await
-    }
-
-    async fn undo_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Undo, page).await
-    }
-
-    async fn commit_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Commit, page).await
-    }
+    vec![Arc::new(Tables::new(SEAL, DESCRIPTION, parts)), Arc::new(reindex)]
 }
 
 /// The model of a table.
@@ -210,7 +146,7 @@ impl<T: Table> Rows<T> {
 }
 
 #[async_trait]
-impl<T: Table> Part for Rows<T> {
+impl<T: Table> TableMigration for Rows<T> {
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
         Ok(T::Entity::find().filter(concerned::<T>(step)).count(tx.conn()).await.map_err(StoreError::from)?)
     }

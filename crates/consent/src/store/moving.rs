@@ -19,7 +19,7 @@ use portal_keys::{Keys, KeysError, SubjectKeys};
 use portal_store::sealed::DigestedRow;
 use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
-use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step};
+use portal_upkeep::migration::{Batch, MigrationError, Step, TableMigration, Tables};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{Condition, FromQueryResult, PaginatorTrait, QueryOrder, QuerySelect};
@@ -33,6 +33,8 @@ mod tables;
 
 /// The name of the migration.
 pub(crate) const NAME: &str = "d0001_seal_consents";
+const DESCRIPTION: &str =
+    "Seals reasons and evidence of consents, and gives consents, purposes and notices digests";
 
 /// The columns of the table of `M`.
 pub(super) type ColumnOf<M> = <<M as ModelTrait>::Entity as EntityTrait>::Column;
@@ -171,14 +173,6 @@ impl<M: Stored> Table<M> {
     }
 }
 
-/// A table, whatever its rows are.
-#[async_trait]
-trait Moved: Send + Sync {
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError>;
-
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError>;
-}
-
 /// The rows that a step looks at.
 fn rows_of<M: Stored>(step: Step) -> Condition {
     let moved = M::DIGEST_COLUMN;
@@ -191,7 +185,7 @@ fn rows_of<M: Stored>(step: Step) -> Condition {
 }
 
 #[async_trait]
-impl<M: Stored> Moved for Table<M> {
+impl<M: Stored> TableMigration for Table<M> {
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
         let count = M::Entity::find().filter(rows_of::<M>(step)).count(tx.conn()).await;
         Ok(count.map_err(StoreError::from)?)
@@ -236,80 +230,21 @@ impl<M: Stored> Moved for Table<M> {
 }
 
 /// The migration.
-pub(crate) struct SealConsents {
-    tables: Vec<Box<dyn Moved>>,
-}
-
-impl SealConsents {
-    pub(crate) fn new(seals: &Seals, keys: &Keys) -> Arc<Self> {
-        fn table<M: Stored + 'static>(seals: &Seals, keys: &Keys) -> Box<dyn Moved> {
-            Box::new(Table::<M>::new(seals, keys))
-        }
-        // Cursors count them: new ones go to the end.
-        let tables = [
-            table::<consent::Model>,
-            table::<consent_event::Model>,
-            table::<evidence::Model>,
-            table::<notice::Model>,
-            table::<notice_revision::Model>,
-            table::<purpose::Model>,
-            table::<purpose_revision::Model>,
-        ];
-        Arc::new(Self { tables: tables.map(|table| table(seals, keys)).into() })
+pub(crate) fn migration(seals: &Seals, keys: &Keys) -> Tables {
+    fn table<M: Stored + 'static>(seals: &Seals, keys: &Keys) -> Box<dyn TableMigration> {
+        Box::new(Table::<M>::new(seals, keys))
     }
-
-    /// A batch of the table that `page` has reached. Its first byte is the number of the table; nothing after it means
-    /// the beginning of that.
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
-        let (number, after) = match page.after.as_deref().and_then(<[u8]>::split_first) {
-            None => (0, &[][..]),
-            Some((number, after)) => (*number, after),
-        };
-        let Some(table) = self.tables.get(usize::from(number)) else { return Ok(Batch::of(page, 0, None)) };
-        let after = (!after.is_empty()).then(|| after.to_vec());
-        let batch = table.batch(tx, step, &Page { after, limit: page.limit }).await?;
-        let next = match batch.next {
-            Some(key) => Some([vec![number], key].concat()),
-            None if usize::from(number) + 1 < self.tables.len() => Some(vec![number + 1]),
-            None => None,
-        };
-        Ok(Batch { next, ..batch })
-    }
-}
-
-#[async_trait]
-impl DataMigration for SealConsents {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn description(&self) -> &'static str {
-        "Seals reasons and evidence of consents, and gives consents, purposes and notices digests"
-    }
-
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
-        let mut rows = 0;
-        for table in &self.tables {
-            rows += table.count(tx, step).await?;
-        }
-        Ok(rows)
-    }
-
-    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Move, page).await
-    }
-
-    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Verify, page).await
-    }
-
-    async fn undo_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Undo, page).await
-    }
-
-    async fn commit_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Commit, page).await
-    }
+    // Cursors count them: new ones go to the end.
+    let tables = [
+        table::<consent::Model>,
+        table::<consent_event::Model>,
+        table::<evidence::Model>,
+        table::<notice::Model>,
+        table::<notice_revision::Model>,
+        table::<purpose::Model>,
+        table::<purpose_revision::Model>,
+    ];
+    Tables::new(NAME, DESCRIPTION, tables.map(|table| table(seals, keys)).into())
 }
 
 /// The key of `owner`; `None` if nothing is to be sealed, or if the owner was erased.

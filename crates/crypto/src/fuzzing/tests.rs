@@ -46,7 +46,8 @@ enum Mutation {
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
-    let interesting = prop_oneof![any::<u8>(), prop::sample::select(b"\0\x01\x7f\x80\xff\"{}[],:.0-".to_vec())];
+    let interesting =
+        prop_oneof![any::<u8>(), prop::sample::select(b"\0\x01\x7f\x80\xff\"{}[],:.0-".to_vec())];
     let bytes = prop::collection::vec(interesting.clone(), 1..9);
     prop_oneof![
         (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),

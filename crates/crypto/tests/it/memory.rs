@@ -245,8 +245,13 @@ fn scope() -> Scope {
 fn epoch_and_subject_keys() {
     check(|| {
         let (entropy, subject) = (Recorded::default(), SubjectId::from_bytes([1; 16]));
-        let place =
-            Place { owner: scope().owner(subject), table: "account", column: "email", row: [2; 16], row_version: 3 };
+        let place = Place {
+            owner: scope().owner(subject),
+            table: "account",
+            column: "email",
+            row: [2; 16],
+            row_version: 3,
+        };
         let epoch_of = |id: u8, suites: Suites| {
             EpochKey::new(&KeyBytes::generate(&entropy), EpochId::from_bytes([id; 16]), scope(), suites)
         };

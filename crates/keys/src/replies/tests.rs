@@ -10,7 +10,7 @@ use crate::{Ambient, Metrics};
 
 const START: Timestamp = Timestamp::from_seconds(1_795_305_600);
 const HASH: &[u8; 32] = &[9; 32];
-fn anna() -> SubjectId {
+fn person() -> SubjectId {
     SubjectId::from_bytes([1; 16])
 }
 
@@ -54,7 +54,7 @@ async fn a_reply_opens_for_its_own_request_after_a_restart_and_for_no_other() {
     let directory = TempDir::new().unwrap();
     let kept = {
         let keys = keys(&directory, "").await;
-        let anna = keys.subject_or_new(anna()).await.unwrap();
+        let anna = keys.subject_or_new(person()).await.unwrap();
         let kept = [Some(&*anna), None]
             .map(|about| replies(&keys).seal((&first(), HASH), about, b"reply", Forms::Sealed).unwrap());
         keys.close().await;
@@ -62,7 +62,7 @@ async fn a_reply_opens_for_its_own_request_after_a_restart_and_for_no_other() {
     };
     let keys = keys(&directory, "").await;
     let replies = replies(&keys);
-    for (kept, subject) in kept.into_iter().zip([Some(anna()), None]) {
+    for (kept, subject) in kept.into_iter().zip([Some(person()), None]) {
         assert_eq!((kept.plain.len(), kept.sealed.as_ref().unwrap().subject), (0, subject));
         assert_eq!(replies.open((&first(), HASH), kept.clone()).await.unwrap(), b"reply");
         for other in [key("bert", "/a/B", "1"), key("anna", "/a/C", "1"), key("anna", "/a/B", "2")] {
@@ -79,7 +79,7 @@ async fn every_changed_byte_and_every_cut_is_refused() {
     let directory = TempDir::new().unwrap();
     let keys = keys(&directory, "").await;
     let replies = replies(&keys);
-    let anna = keys.subject_or_new(anna()).await.unwrap();
+    let anna = keys.subject_or_new(person()).await.unwrap();
     for about in [Some(&*anna), None] {
         let kept = replies.seal((&first(), HASH), about, b"reply", Forms::Sealed).unwrap();
         let SealedReply { subject, envelope } = kept.sealed.unwrap();
@@ -96,7 +96,7 @@ async fn every_changed_byte_and_every_cut_is_refused() {
         }
         cause(open([envelope.as_slice(), &[0]].concat()).await);
         // Said to be somebody else's, or nobody's.
-        let other = if subject.is_some() { None } else { Some(anna()) };
+        let other = if subject.is_some() { None } else { Some(person()) };
         let sealed = Some(SealedReply { subject: other, envelope });
         cause(replies.open((&first(), HASH), KeptReply { plain: Vec::new(), sealed }).await);
     }
@@ -124,13 +124,13 @@ async fn with_the_person_the_replies_about_them_are_gone() {
     let directory = TempDir::new().unwrap();
     let keys = keys(&directory, "").await;
     let replies = replies(&keys);
-    let anna = keys.subject_or_new(anna()).await.unwrap();
+    let anna = keys.subject_or_new(person()).await.unwrap();
     let about_anna = replies.seal((&first(), HASH), Some(&anna), b"reply", Forms::Sealed).unwrap();
     let about_nobody = replies.seal((&first(), HASH), None, b"reply", Forms::Sealed).unwrap();
     drop(anna);
-    keys.erase(anna()).await.unwrap();
+    keys.erase(person()).await.unwrap();
     let gone = replies.open((&first(), HASH), about_anna).await;
-    assert!(matches!(gone, Err(ReplyError::Keys(KeysError::Erased(anna())))), "{gone:?}");
+    assert!(matches!(gone, Err(ReplyError::Keys(KeysError::Erased(id))) if id == person()), "{gone:?}");
     assert_eq!(replies.open((&first(), HASH), about_nobody).await.unwrap(), b"reply");
 }
 

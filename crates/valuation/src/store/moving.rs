@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use portal_keys::{Keys, KeysError};
 use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
-use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step};
+use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step, TableMigration, Tables};
 use sea_orm::prelude::{Expr, Uuid};
 use sea_orm::{
     Condition, EntityTrait, ExprTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -34,6 +34,7 @@ pub(super) use values::{RecordValues, SubjectValues};
 
 /// The name of the migration, by which every transaction asks in which form it finds and leaves rows.
 pub const NAME: &str = "d0001_seal_records";
+const DESCRIPTION: &str = "Seals the numbers of records and what they are worth, and gives the rows digests";
 
 /// What rows are sealed with.
 #[derive(Clone)]
@@ -45,7 +46,7 @@ pub struct Crypto {
 /// All data migrations, in the order in which they apply.
 pub fn migrations(crypto: &Crypto) -> Vec<Arc<dyn DataMigration>> {
     let crypto = || crypto.clone();
-    let parts: Vec<Box<dyn Part>> = vec![
+    let parts: Vec<Box<dyn TableMigration>> = vec![
         Box::new(Rows(Batches(crypto()))),
         Box::new(Rows(RecordValues(crypto()))),
         Box::new(Rows(SubjectValues(crypto()))),
@@ -54,73 +55,7 @@ pub fn migrations(crypto: &Crypto) -> Vec<Arc<dyn DataMigration>> {
         Box::new(Rows(Valuations(crypto()))),
         Box::new(Rows(Exclusions(crypto()))),
     ];
-    vec![Arc::new(SealRecords { parts })]
-}
-
-/// Table after table, as one migration: an operator commits all of it or nothing, and all rows are written in the same
-/// form.
-struct SealRecords {
-    parts: Vec<Box<dyn Part>>,
-}
-
-/// One table of the migration: the methods of [`DataMigration`].
-#[async_trait]
-trait Part: Send + Sync {
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError>;
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError>;
-}
-
-impl SealRecords {
-    /// A batch of the table that `page` is in: its first byte says which, and what follows is the key in there.
-    async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
-        let (at, key) = match page.after.as_deref().and_then(<[u8]>::split_first) {
-            Some((at, key)) => (*at, key),
-            None => (0, &[][..]),
-        };
-        let Some(part) = self.parts.get(usize::from(at)) else { return Ok(Batch { rows: 0, next: None }) };
-        let after = (!key.is_empty()).then(|| key.to_vec());
-        let Batch { rows, next } = part.batch(tx, step, &Page { after, limit: page.limit }).await?;
-        let next = match next {
-            Some(key) => Some([&[at], key.as_slice()].concat()),
-            None => (usize::from(at) + 1 < self.parts.len()).then(|| vec![at + 1]),
-        };
-        Ok(Batch { rows, next })
-    }
-}
-
-#[async_trait]
-impl DataMigration for SealRecords {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn description(&self) -> &'static str {
-        "Seals the numbers of records and what they are worth, and gives the rows digests"
-    }
-
-    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
-        let mut sum = 0;
-        for part in &self.parts {
-            sum += part.count(tx, step).await?;
-        }
-        Ok(sum)
-    }
-
-    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Move, page).await
-    }
-
-    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Verify, page).await
-    }
-
-    async fn undo_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Undo, page).await
-    }
-
-    async fn commit_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
-        self.batch(tx, Step::Commit, page).await
-    }
+    vec![Arc::new(Tables::new(NAME, DESCRIPTION, parts))]
 }
 
 /// The model of a table.
@@ -290,7 +225,7 @@ impl<T: Table> Rows<T> {
 }
 
 #[async_trait]
-impl<T: Table> Part for Rows<T> {
+impl<T: Table> TableMigration for Rows<T> {
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
         let counted = T::Entity::find().filter(T::all()).filter(Self::counted(step));
         Ok(counted.count(tx.conn()).await.map_err(StoreError::from)?)

@@ -78,7 +78,7 @@ fn batch(page: &Page, rows: &[Model]) -> Batch {
     Batch::of(page, rows.len(), rows.last().map(|row| row.id.as_bytes().to_vec()))
 }
 
-const DONE: Batch = Batch { rows: 0, next: None };
+const DONE: Batch = Batch { rows: 0, moved: 0, next: None };
 
 #[async_trait]
 impl DataMigration for Reindex {
