@@ -17,6 +17,7 @@
 //! | `app` | the use cases, one transaction each |
 //! | `domain` | the rules, pure |
 //! | `store`, `migration` | rows and schema |
+//! | `upkeep` | [`Upkeep`]: keys, data migrations, scans |
 //! | `metrics`, `worker` | what is counted; what happens by itself |
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ mod metrics;
 mod migration;
 mod service;
 mod store;
+mod upkeep;
 mod worker;
 
 pub use config::Config;
@@ -35,6 +37,7 @@ pub use error::StartError;
 pub use migration::Migrations;
 pub use service::Service;
 pub use service::status::REASONS;
+pub use upkeep::Upkeep;
 
 /// The policy table of the package, a row per rpc.
 #[must_use]

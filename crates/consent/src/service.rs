@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use portal_core::id::TenantId;
 use portal_core::{Invalid, Role, Workload};
-use portal_crypto::envelope::Scope;
 use portal_crypto::page_token::PageTokenKey;
-use portal_keys::{Ambient, Keys, KeysConfig, KeysError, Replies};
+use portal_keys::Replies;
 use portal_mesh::status::{invalid, reason};
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::consent::v1 as pb;
-use portal_store::sealed::{RowDigests, Sealing};
-use portal_store::{Database, migrate};
-use portal_upkeep::migration::DataMigration;
-use portal_upkeep::scan::Scans;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
@@ -22,9 +16,7 @@ use crate::app::{Answer, App};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics::Metrics;
-use crate::migration::Migrations;
-use crate::store::moving;
-use crate::store::{Seals, scanned};
+use crate::upkeep::Upkeep;
 use crate::worker;
 
 pub mod policy;
@@ -49,22 +41,14 @@ impl Service {
         let identity = Identity::load(&config.identity, Workload::Consent, &host)?;
         let auth_address = config.upstreams.address(Workload::Auth)?;
         let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, auth_address, &host);
-        let store_metrics = host.metrics.shared(portal_store::Metrics::register);
-        let keys = open_keys(&config.keys, &host, &store_metrics).await?;
-        let database = &config.database;
-        let database = Database::connect(database, Arc::clone(&host.entropy), store_metrics.clone()).await?;
-        migrate::up::<Migrations>(&database).await?;
-
-        let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
-        let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
-        let seals = Seals::new(sealing.clone(), digests);
-        let upkeep = Upkeep::start(&config, &host, &database, (&seals, &keys)).await?;
+        let upkeep = Upkeep::open(&config, &host).await?;
+        let keys = &upkeep.keys;
         let page_tokens = PageTokenKey::new(keys.service_secret());
         let app = Arc::new(App {
-            database,
-            replies: Replies::new(&keys, sealing, Arc::clone(&host.entropy)),
+            database: upkeep.database.clone(),
+            replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
             keys: keys.clone(),
-            seals,
+            seals: upkeep.seals.clone(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             metrics: host.metrics.register(Metrics::register),
@@ -75,56 +59,8 @@ impl Service {
         let mut running = server.start(&config.server, edge.routes()).await?;
         let purging = worker::purge_replies(app, running.drain());
         running.own(task::spawn("consent-purge-replies", purging));
-        running.own(task::spawn("consent-migrations", worker::migrate(upkeep.migrations, running.drain())));
-        running.own(task::spawn("consent-scans", worker::scan(upkeep.scans, running.drain())));
-        running.at_last(async move { keys.close().await });
+        upkeep.run(&mut running);
         Ok(running)
-    }
-}
-
-/// Opens the service's keys, in a database of their own.
-async fn open_keys(
-    config: &KeysConfig,
-    host: &Host,
-    database: &portal_store::Metrics,
-) -> Result<Keys, KeysError> {
-    let metrics = |registry: &mut _| portal_keys::Metrics::register(registry, database.clone());
-    let ambient = Ambient {
-        clock: Arc::clone(&host.clock),
-        entropy: Arc::clone(&host.entropy),
-        metrics: host.metrics.shared(metrics),
-    };
-    Keys::open(config, Scope { service: Workload::Consent, tenant: TenantId::DEFAULT }, ambient).await
-}
-
-/// What the service does to its own data while it is working.
-#[derive(Clone)]
-struct Upkeep {
-    migrations: portal_upkeep::migration::Migrations,
-    scans: Scans,
-}
-
-impl Upkeep {
-    async fn start(
-        config: &Config,
-        host: &Host,
-        database: &Database,
-        rows: (&Seals, &Keys),
-    ) -> Result<Self, StartError> {
-        let (seals, keys) = rows;
-        let host = portal_upkeep::Host {
-            service: Workload::Consent,
-            database: database.clone(),
-            clock: Arc::clone(&host.clock),
-            entropy: Arc::clone(&host.entropy),
-            metrics: host.metrics.shared(portal_upkeep::Metrics::register),
-        };
-        let migrations: Vec<Arc<dyn DataMigration>> = vec![Arc::new(moving::migration(seals, keys))];
-        let migrations =
-            portal_upkeep::migration::Migrations::new(&host, config.migrations.clone(), migrations);
-        migrations.settle().await?;
-        let scans = Scans::new(&host, config.integrity.clone(), scanned::tables(seals, keys));
-        Ok(Self { migrations, scans })
     }
 }
 

@@ -1,12 +1,9 @@
-//! What happens by itself: replies that are older than a day are forgotten, data migrations go on, scans begin by their
-//! schedule. Safe on any number of replicas at once.
+//! What happens by itself: replies that are older than a day are forgotten. Safe on any number of replicas at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use portal_mesh::Drain;
-use portal_upkeep::migration::Migrations;
-use portal_upkeep::scan::Scans;
 
 use crate::app::App;
 
@@ -25,14 +22,4 @@ pub(crate) async fn purge_replies(app: Arc<App>, drain: Drain) {
             Err(error) => tracing::warn!(%error, "old replies could not be forgotten"),
         }
     }
-}
-
-/// Works on data migrations until the drain starts.
-pub(crate) async fn migrate(migrations: Migrations, drain: Drain) {
-    migrations.run(drain.started()).await;
-}
-
-/// Scans until the drain starts.
-pub(crate) async fn scan(scans: Scans, drain: Drain) {
-    scans.run(drain.started()).await;
 }

@@ -18,6 +18,7 @@
 //! | `domain` | datasets, batches, valuations, outcomes: pure |
 //! | `service` | the gRPC edge, [`policy`], [`REASONS`] |
 //! | `app` | use cases, one transaction each; the port to consent |
+//! | `upkeep` | [`Upkeep`]: keys, data migrations, scans |
 //! | `worker` | runs jobs on leases; sweeps |
 //! | `store`, `migration` | the database: sealed cells, digests, the data migration to them and what a scan checks |
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ mod metrics;
 mod migration;
 mod service;
 mod store;
+mod upkeep;
 mod worker;
 
 use portal_mesh::Row;
@@ -42,6 +44,7 @@ pub use error::StartError;
 pub use migration::Migrations;
 pub use service::Service;
 pub use service::status::REASONS;
+pub use upkeep::Upkeep;
 
 /// The policy table: one row per method.
 #[must_use]

@@ -10,12 +10,11 @@ mod valuations;
 
 use std::sync::Arc;
 
-use portal_core::id::{Id, OperationId, TenantId};
+use portal_core::id::{Id, OperationId};
 use portal_core::{Invalid, Workload};
-use portal_crypto::envelope::Scope;
 use portal_crypto::hash::sha256;
 use portal_crypto::page_token::PageTokenKey;
-use portal_keys::{Ambient, Keys, KeysError, Replies};
+use portal_keys::Replies;
 use portal_mesh::policy::Action;
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::google::longrunning::operations_server::OperationsServer;
@@ -30,8 +29,6 @@ use portal_proto::valuation::v1::migration_service_server::{MigrationService, Mi
 use portal_proto::valuation::v1::payout_service_server::{PayoutService, PayoutServiceServer};
 use portal_proto::valuation::v1::valuation_service_server::ValuationServiceServer;
 use portal_store::idempotency::Key;
-use portal_store::sealed::{RowDigests, Sealing};
-use portal_store::{Database, migrate};
 use prost::Message;
 use tonic::Status;
 use tonic::service::Routes;
@@ -42,9 +39,8 @@ use crate::app::{App, Signals};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics::Metrics;
-use crate::migration::Migrations;
-use crate::store::moving::{self, Crypto};
-use crate::store::{Listed, Seals, scanned};
+use crate::store::Listed;
+use crate::upkeep::Upkeep;
 use crate::worker;
 use pages::Pages;
 
@@ -65,31 +61,22 @@ impl Service {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Valuation, &host)?;
-        let keys = open_keys(&config, &host).await?;
+        let upkeep = Upkeep::open(&config, &host).await?;
+        let keys = &upkeep.keys;
         let pages = Arc::new(Pages(PageTokenKey::new(keys.service_secret())));
         let channel = |to| -> Result<MeshChannel, StartError> {
             Ok(MeshChannel::new(Arc::clone(&identity), to, config.upstreams.address(to)?, &host))
         };
         let (auth, consent) = (channel(Workload::Auth)?, channel(Workload::Consent)?);
-        let entropy = Arc::clone(&host.entropy);
-        let store_metrics = host.metrics.shared(portal_store::Metrics::register);
-        let sealing = Sealing::new(Arc::clone(&entropy), &store_metrics);
-        let seals = Seals::new(sealing.clone(), RowDigests::new(keys.digest_key().clone(), &store_metrics));
-        let database = Database::connect(&config.database, entropy, store_metrics).await?;
-        migrate::up::<Migrations>(&database).await?;
-        let upkeep =
-            Upkeep::new(&config, &host, &database, &Crypto { seals: seals.clone(), keys: keys.clone() });
-        // Before anything is written: in a new installation nothing ever stands in the clear.
-        upkeep.migrations.settle().await?;
         let (signals, abandoned) = Signals::new();
         let app = Arc::new(App {
-            database,
+            database: upkeep.database.clone(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             consent: Consent::new(&consent),
-            replies: Replies::new(&keys, sealing, Arc::clone(&host.entropy)),
-            keys,
-            seals,
+            replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
+            keys: keys.clone(),
+            seals: upkeep.seals.clone(),
             metrics: host.metrics.register(Metrics::register),
             signals,
         });
@@ -105,51 +92,6 @@ impl Service {
         upkeep.run(&mut running);
         Ok(running)
     }
-}
-
-/// What goes on beside the calls: data migrations and integrity scans.
-struct Upkeep {
-    migrations: portal_upkeep::migration::Migrations,
-    scans: portal_upkeep::scan::Scans,
-}
-
-impl Upkeep {
-    fn new(config: &Config, host: &Host, database: &Database, crypto: &Crypto) -> Self {
-        let metrics = host.metrics.shared(portal_upkeep::Metrics::register);
-        let host = portal_upkeep::Host {
-            service: Workload::Valuation,
-            database: database.clone(),
-            clock: Arc::clone(&host.clock),
-            entropy: Arc::clone(&host.entropy),
-            metrics,
-        };
-        let (migrations, tables) = (moving::migrations(crypto), scanned::tables(crypto));
-        Self {
-            migrations: portal_upkeep::migration::Migrations::new(
-                &host,
-                config.migrations.clone(),
-                migrations,
-            ),
-            scans: portal_upkeep::scan::Scans::new(&host, config.integrity.clone(), tables),
-        }
-    }
-
-    fn run(self, running: &mut Running) {
-        let Self { migrations, scans } = self;
-        let (stop_migrations, stop_scans) = (running.drain(), running.drain());
-        let migrate = async move { migrations.run(stop_migrations.started()).await };
-        running.own(task::spawn("valuation-migrations", migrate));
-        let scan = async move { scans.run(stop_scans.started()).await };
-        running.own(task::spawn("valuation-scans", scan));
-    }
-}
-
-async fn open_keys(config: &Config, host: &Host) -> Result<Keys, KeysError> {
-    let store_metrics = host.metrics.shared(portal_store::Metrics::register);
-    let metrics = host.metrics.shared(|registry| portal_keys::Metrics::register(registry, store_metrics));
-    let scope = Scope { service: Workload::Valuation, tenant: TenantId::DEFAULT };
-    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
-    Keys::open(&config.keys, scope, Ambient { clock, entropy, metrics }).await
 }
 
 fn routes(edge: &Edge) -> Routes {
