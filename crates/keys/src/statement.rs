@@ -1,12 +1,14 @@
 //! The signed statement that somebody's keys were destroyed.
 //!
-//! It is to be believed for decades, so it carries a signature of Ed25519 and one of ML-DSA-65, and both must verify.
-//! The payload is JSON; it names the subject, since it is given to that person or their controller, and to nobody else.
+//! It is to be believed for decades, so it is a COSE object with a signature of Ed25519 and one of ML-DSA-65
+//! ([`portal_crypto::statement`]), and both must verify. The payload is JSON; it names the subject, since it is given to
+//! that person or their controller, and to nobody else.
 
 use portal_core::id::{Id, SubjectId, TenantId};
 use portal_core::{Timestamp, Workload};
 use portal_crypto::key::KeyBytes;
-use portal_crypto::pair::{PairSigningKey, PairVerifyingKey, SEED_LEN, SIGNATURE_LEN};
+use portal_crypto::pair::{PairSigningKey, PairVerifyingKey, SEED_LEN};
+use portal_crypto::statement;
 use portal_crypto::suite::{Algorithm, Suites};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -14,8 +16,8 @@ use zeroize::Zeroizing;
 use crate::KeysError;
 use crate::error::Stored;
 
-/// What kind of statement it is, in the payload.
-const KIND: &str = "portal/erasure-statement/v1";
+/// The media type of the payload; protected by the signatures.
+pub const MEDIA_TYPE: &str = "application/vnd.portal.erasure-statement.v1+json";
 
 /// What a statement says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,7 +48,6 @@ pub struct InvalidStatement;
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Payload {
-    kind: String,
     service: String,
     tenant: String,
     subject: String,
@@ -64,14 +65,13 @@ impl ErasureStatement {
     /// # Errors
     /// [`InvalidStatement`].
     pub fn verify(document: &[u8], key: &PairVerifyingKey) -> Result<Self, InvalidStatement> {
-        let (payload, signature) = document.split_last_chunk::<SIGNATURE_LEN>().ok_or(InvalidStatement)?;
-        key.verify(payload, signature).map_err(|_| InvalidStatement)?;
-        let payload: Payload = serde_json::from_slice(payload).map_err(|_| InvalidStatement)?;
+        let payload =
+            statement::verify(document, MEDIA_TYPE, key, Suites::ALL).map_err(|_| InvalidStatement)?;
+        let payload: Payload = serde_json::from_slice(&payload).map_err(|_| InvalidStatement)?;
         Self::parse(&payload).ok_or(InvalidStatement)
     }
 
     fn parse(payload: &Payload) -> Option<Self> {
-        (payload.kind == KIND).then_some(())?;
         Some(Self {
             service: payload.service.parse().ok()?,
             tenant: TenantId::parse(&payload.tenant).ok()?,
@@ -87,7 +87,6 @@ impl ErasureStatement {
         let mut day = self.backups_gone.to_string();
         day.truncate("2026-12-22".len());
         Payload {
-            kind: KIND.to_owned(),
             service: self.service.name().to_owned(),
             tenant: self.tenant.to_string(),
             subject: self.subject.to_string(),
@@ -127,11 +126,9 @@ impl StatementKey {
     }
 
     /// The signed document.
-    pub(crate) fn sign(&self, statement: &ErasureStatement) -> Result<Vec<u8>, KeysError> {
+    pub(crate) fn sign(&self, erasure: &ErasureStatement) -> Result<Vec<u8>, KeysError> {
         self.check()?;
-        let mut document = serde_json::to_vec(&statement.payload()).map_err(|_| KeysError::Crypto)?;
-        let signature = self.pair.sign(&document).map_err(|_| KeysError::Crypto)?;
-        document.extend_from_slice(&signature);
-        Ok(document)
+        let payload = serde_json::to_vec(&erasure.payload()).map_err(|_| KeysError::Crypto)?;
+        statement::sign(MEDIA_TYPE, &payload, &self.pair).map_err(|_| KeysError::Crypto)
     }
 }
