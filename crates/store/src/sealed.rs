@@ -78,13 +78,14 @@ pub trait KeysOfSubject {
     fn opening(&self, generation: u32) -> Option<&SubjectKey>;
 }
 
+/// The newest key, and those of earlier generations that it comes [after](SubjectKey::after).
 impl KeysOfSubject for SubjectKey {
     fn sealing(&self) -> &SubjectKey {
         self
     }
 
     fn opening(&self, generation: u32) -> Option<&SubjectKey> {
-        (self.generation() == generation).then_some(self)
+        self.of_generation(generation)
     }
 }
 

@@ -135,7 +135,7 @@ impl SubjectKey {
         let (suite, generation, rest) = split(envelope)?;
         self.suites.require(suite.algorithm())?;
         let key = self
-            .of(generation)
+            .of_generation(generation)
             .ok_or(OpenError::Generation { expected: self.generation, found: generation })?;
         if place.owner != key.owner {
             return Err(OpenError::Owner);
@@ -169,7 +169,7 @@ impl SubjectKey {
     pub fn bulk(&self, place: &Place<'_>, generation: u32) -> Result<(KeyBytes, Vec<u8>), OpenError> {
         self.suites.require(Algorithm::Cobblestone256)?;
         let key = self
-            .of(generation)
+            .of_generation(generation)
             .ok_or(OpenError::Generation { expected: self.generation, found: generation })?;
         if place.owner != key.owner {
             return Err(OpenError::Owner);
@@ -183,8 +183,10 @@ impl SubjectKey {
         Ok((derived, context.as_slice().to_vec()))
     }
 
-    /// The key of this generation: the one that the envelope names, and no other is tried.
-    fn of(&self, generation: u32) -> Option<&Self> {
+    /// The key of this generation, itself or one of those that it comes [after](Self::after): the one that an envelope
+    /// names, and no other is tried.
+    #[must_use]
+    pub fn of_generation(&self, generation: u32) -> Option<&Self> {
         let mut key = self;
         while key.generation != generation {
             key = key.older.as_deref()?;

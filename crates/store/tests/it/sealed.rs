@@ -302,6 +302,25 @@ fn each_cell_is_opened_by_the_generation_it_names() {
     assert_eq!(cause(NAME.open(&sealing, &lost, row, &old)), ("name", Corruption::KeyMissing));
 }
 
+/// The keys of a person as the hierarchy gives them out: the newest, which holds the older ones.
+#[test]
+fn a_key_opens_the_cells_of_those_it_comes_after() {
+    let sealing = Sealing::new(Arc::new(SeededEntropy::new(7)), &Metrics::default());
+    let row = Row { id: [1; 16], version: 1 };
+    let first = NAME.seal(&sealing, &key(1, 1), row, &"first".to_owned()).unwrap();
+    let second = NAME.seal(&sealing, &key(1, 2), row, &"second".to_owned()).unwrap();
+    let fourth = NAME.seal(&sealing, &key(1, 4), row, &"fourth".to_owned()).unwrap();
+    let newest = Arc::new(key(1, 3).after(key(1, 2).after(key(1, 1))));
+    assert_eq!(NAME.open(&sealing, &newest, row, &first).unwrap(), "first");
+    assert_eq!(NAME.open(&sealing, &newest, row, &second).unwrap(), "second");
+    let third = NAME.seal(&sealing, &newest, row, &"third".to_owned()).unwrap();
+    assert_eq!(third.envelope()[2..6], 3_u32.to_be_bytes());
+    assert_eq!(NAME.open(&sealing, &newest, row, &third).unwrap(), "third");
+    assert_eq!(cause(NAME.open(&sealing, &newest, row, &fourth)), ("name", Corruption::KeyMissing));
+    let other = key(2, 3).after(key(2, 2).after(key(2, 1)));
+    assert_eq!(cause(NAME.open(&sealing, &other, row, &first)), ("name", Corruption::EnvelopeRefused));
+}
+
 #[test]
 fn among_many_one_bad_cell_spoils_no_other() {
     let sealing = Sealing::new(Arc::new(SeededEntropy::new(7)), &Metrics::default());
