@@ -10,9 +10,8 @@ use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_crypto::hash::sha256;
 use portal_keys::{Keys, Replies};
-use portal_store::idempotency::{self, Forms, KeptReply, Key};
+use portal_store::idempotency::{self, KeptReply, Key};
 use portal_store::{Database, StoreError, Tx};
-use portal_upkeep::migration::Mode;
 
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -83,13 +82,9 @@ impl<T> Change<'_, T> {
     /// Keeps the reply for the request, if it has an id.
     async fn done(&self, tx: &Writing<'_>, replies: &Replies, value: T) -> Result<Done<T>, Error> {
         if let Some(once) = self.once {
-            let forms = match tx.mode() {
-                Mode::Old => Forms::Plain,
-                Mode::Both => Forms::Both,
-                Mode::New => Forms::Sealed,
-            };
             let reply = (once.encode)(&value);
-            let kept = replies.seal((&once.key, &once.hash), self.key.as_deref(), &reply, forms)?;
+            let kept =
+                replies.seal((&once.key, &once.hash), self.key.as_deref(), &reply, tx.mode().into())?;
             idempotency::keep(tx.tx(), &once.key, &once.hash, &kept, self.now).await?;
         }
         Ok(Done::Fresh(value))

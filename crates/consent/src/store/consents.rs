@@ -43,17 +43,15 @@ pub(crate) async fn of(
     model.map(|model| read(tx, &model)).transpose()
 }
 
-/// The consents of `subject` that are in force at `now`, oldest change first, and how many rows are corrupt.
+/// The consents of `subject` that are in force at `now`, oldest change first, and how many rows are corrupt. All are
+/// read: a forged state must not hide one.
 pub(crate) async fn in_force(
     tx: &Reading<'_>,
     subject: SubjectId,
     now: Timestamp,
 ) -> Result<(Vec<Consent>, usize), StoreError> {
-    let permitting = Status::ALL.into_iter().filter(|status| status.permits()).map(Status::name);
     let models = consent::Entity::find()
         .filter(consent::Column::SubjectId.eq(subject.uuid()))
-        .filter(consent::Column::Status.is_in(permitting))
-        .filter(not_past(now))
         .order_by_asc(consent::Column::RecordedAt)
         .order_by_asc(consent::Column::ConsentId)
         .all(tx.conn())
@@ -61,7 +59,8 @@ pub(crate) async fn in_force(
     let (mut consents, mut withheld) = (Vec::with_capacity(models.len()), 0);
     for model in &models {
         match sound(read(tx, model))? {
-            Some(consent) => consents.push(consent),
+            Some(consent) if consent.status_at(now).permits() => consents.push(consent),
+            Some(_) => {}
             None => withheld += 1,
         }
     }

@@ -199,22 +199,27 @@ fn material(
     Ok(published.map(|at| (revision, Timestamp::from_micros(at))))
 }
 
-/// What the last event up to `at` left.
+/// What the last event up to `at` left. All events are read: which one was the last, the others say as well, and a
+/// forged time must not hide a withdrawal.
 async fn past(
     tx: &Reading<'_>,
     consent: ConsentId,
     at: Timestamp,
 ) -> Result<Option<(Status, Basis, Option<Timestamp>)>, StoreError> {
-    let model = consent_event::Entity::find()
+    let models = consent_event::Entity::find()
         .filter(consent_event::Column::ConsentId.eq(consent.uuid()))
-        .filter(consent_event::Column::EventAt.lte(at.as_micros()))
-        .order_by_desc(consent_event::Column::EventAt)
-        .order_by_desc(consent_event::Column::Sequence)
-        .one(tx.conn())
+        .order_by_asc(consent_event::Column::EventAt)
+        .order_by_asc(consent_event::Column::Sequence)
+        .all(tx.conn())
         .await?;
-    let Some(model) = model else { return Ok(None) };
-    let event = rows::event(tx.checked(model)?)?;
-    Ok(Some((event.status, event.basis, event.expires_at)))
+    let mut last = None;
+    for model in models {
+        let event = rows::event(tx.checked(model)?)?;
+        if event.event_at <= at {
+            last = Some((event.status, event.basis, event.expires_at));
+        }
+    }
+    Ok(last)
 }
 
 /// Keeps apart what bears on some questions alone.
