@@ -11,4 +11,5 @@ mod scans;
 mod schema;
 mod sealed;
 mod sql;
+mod tampering;
 mod world;

@@ -7,7 +7,7 @@ use portal_store::{Database, migrate};
 use portal_testkit::{TestDatabase, each_database};
 use sea_orm::Value;
 
-use crate::sealed::give_and_withdraw;
+use crate::sealed::{REASON, give_and_withdraw, withdrawal};
 use crate::sql;
 use crate::world::{Offer, World, pb};
 
@@ -111,7 +111,7 @@ each_database! {
     async fn an_earlier_installation_is_sealed(database) {
         let (mut world, store) = upgraded(database).await;
         let offer = world.offer().await;
-        give_and_withdraw(&world, &world.anna, &offer).await;
+        let reply = give_and_withdraw(&world, &world.anna, &offer).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((1, 1), (0, 0)));
         assert_eq!(stamped(&store).await, 0);
         let before = replies(&world, &offer).await;
@@ -143,7 +143,7 @@ each_database! {
         let copied = "INSERT INTO consent_event (event_id, consent_id, sequence, subject_id, purpose_id, \
                       purpose_revision, notice_id, notice_revision, previous_status, status, reason, actor, \
                       event_at, recorded_at) \
-                      SELECT $1, consent_id, 9, subject_id, purpose_id, purpose_revision, notice_id, \
+                      SELECT $1, consent_id, 3, subject_id, purpose_id, purpose_revision, notice_id, \
                       notice_revision, previous_status, status, 'late', actor, event_at, recorded_at \
                       FROM consent_event WHERE sequence = 2 AND subject_id = $2";
         let values = [Value::from(uuid::Uuid::from_u128(9)), Value::from(portal_core::id::Id::uuid(world.anna.subject))];
@@ -161,6 +161,8 @@ each_database! {
         assert_eq!(replies(&world, &offer).await, before);
         world.restart().await;
         assert_eq!(replies(&world, &offer).await, before);
+        let again = withdrawal(&world.anna, &offer);
+        assert_eq!(world.consents(&world.anna).withdraw_consent(again).await.unwrap().into_inner(), reply);
         give_and_withdraw(&world, &world.controller, &offer).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (4, 3)));
         let forged = "UPDATE consent SET recorded_at = recorded_at + 1";
@@ -182,5 +184,66 @@ each_database! {
         steer(&store, "committing", "commit").await;
         until(&store, "done").await;
         assert_eq!(world.events(&world.anna).await[0].reason, "another");
+    }
+
+    /// On the schema of before, with rows that only that knew: the service brings it up to date, moves all, and answers as
+    /// before. A way back on the schema leaves the rows as they were.
+    async fn rows_of_the_schema_before_are_sealed(database) {
+        let (mut world, store) = upgraded(database).await;
+        let offer = world.offer().await;
+        let reply = give_and_withdraw(&world, &world.anna, &offer).await;
+        give_and_withdraw(&world, &world.bert, &offer).await;
+        let before = replies(&world, &offer).await;
+        let mut rows = Vec::new();
+        for table in TABLES {
+            rows.push(sql::everything(&store, table).await);
+        }
+        world.stop().await;
+        migrate::down::<Migrations>(&store, 1).await.unwrap();
+        // Statements of a connection are prepared for the columns that it has seen.
+        let store = database.connect().await;
+        let plain = sql::everything(&store, "consent_event").await;
+        assert!(sql::contains(&plain, REASON) && plain.len() < rows[1].len());
+        world.start_again().await;
+        let store = database.connect().await;
+        for (table, rows) in TABLES.iter().zip(&rows) {
+            assert_eq!(&sql::everything(&store, table).await, rows, "{table}");
+        }
+        assert_eq!(replies(&world, &offer).await, before);
+        steer(&store, "running", "move").await;
+        until(&store, "done").await;
+        steer(&store, "committing", "commit").await;
+        until(&store, "done").await;
+        assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (2, 2)));
+        assert_eq!(replies(&world, &offer).await, before);
+        let again = withdrawal(&world.anna, &offer);
+        assert_eq!(world.consents(&world.anna).withdraw_consent(again).await.unwrap().into_inner(), reply);
+    }
+
+    /// What somebody said who was erased meanwhile is sealed for nobody: it goes with the commit, and nothing else does.
+    async fn the_words_of_the_erased_go(database) {
+        let (world, store) = upgraded(database).await;
+        let offer = world.offer().await;
+        for user in [&world.anna, &world.bert, &world.officer] {
+            give_and_withdraw(&world, user, &offer).await;
+        }
+        let keys = world.keys().await;
+        // One before anything is moved, one when both forms are there.
+        keys.subject_or_new(world.anna.subject).await.unwrap();
+        keys.erase(world.anna.subject).await.unwrap();
+        steer(&store, "running", "move").await;
+        until(&store, "done").await;
+        keys.erase(world.bert.subject).await.unwrap();
+        steer(&store, "verifying", "verify").await;
+        until(&store, "done").await;
+        steer(&store, "committing", "commit").await;
+        until(&store, "done").await;
+        assert_eq!(counts(&store, IN_THE_CLEAR).await, (0, 0));
+        for user in [&world.anna, &world.bert] {
+            let events = world.events(user).await;
+            assert!(events.len() == 2 && events.iter().all(|event| event.reason.is_empty()));
+        }
+        assert_eq!(world.events(&world.officer).await[0].reason, REASON);
+        keys.close().await;
     }
 }

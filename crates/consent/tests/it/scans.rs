@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use portal_store::Database;
 use portal_testkit::each_database;
+use portal_testkit::mesh::TestUser;
+use sea_orm::Value;
 
-use crate::sealed::give_and_withdraw;
+use crate::sealed::{evidence, give_and_withdraw};
 use crate::sql;
-use crate::world::World;
+use crate::world::{World, pb};
 
 /// Lets a scan begin, and waits for its findings: table, column, cause.
 async fn scan(world: &World, store: &Database) -> Vec<(String, String, String)> {
@@ -78,5 +80,52 @@ each_database! {
         let text = |(table, column, cause): (&str, &str, &str)| (table.to_owned(), column.to_owned(), cause.to_owned());
         assert_eq!(found, expected.map(text));
         keys.close().await;
+    }
+
+    /// Whatever is done to a sealed document: it is found, with what is wrong with it.
+    async fn each_forged_document_is_found(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        for user in [&world.anna, &world.bert] {
+            let evidence = vec![evidence()[0].clone(); 8];
+            let give = pb::GiveConsentRequest { evidence, ..offer.give(user.subject) };
+            world.consents(user).give_consent(give).await.unwrap();
+            let withdraw = pb::WithdrawConsentRequest { reason: "enough".to_owned(), ..offer.withdraw(user.subject) };
+            world.consents(user).withdraw_consent(withdraw).await.unwrap();
+        }
+        let store = database.connect().await;
+        let of = |user: &TestUser| format!(
+            "event_id = (SELECT event_id FROM consent_event WHERE sequence = 1 AND subject_id = {})",
+            sql::id(&store, &user.subject.to_string())
+        );
+        let cell = async |user: &TestUser, position: usize| -> Vec<u8> {
+            sql::one(&store, &format!("SELECT sealed_content FROM evidence WHERE position = {position} AND {}", of(user))).await
+        };
+        let changed = async |position, change: fn(&mut Vec<u8>)| {
+            let mut cell = cell(&world.anna, position).await;
+            change(&mut cell);
+            cell
+        };
+        let reason = format!("SELECT sealed_reason FROM consent_event WHERE sequence = 2 AND subject_id = {}", sql::id(&store, &world.anna.subject.to_string()));
+        let refused = ("sealed_content", "envelope_refused");
+        let forged: [(Vec<u8>, (&str, &str)); 8] = [
+            (changed(0, |cell| cell[40] ^= 1).await, refused),
+            (changed(1, |cell| cell[17] ^= 1).await, refused),
+            (changed(2, |cell| cell.truncate(30)).await, refused),
+            (changed(3, |cell| cell.truncate(17)).await, ("sealed_content", "envelope_malformed")),
+            (changed(4, |cell| cell[5] ^= 2).await, ("sealed_content", "key_missing")),
+            (cell(&world.anna, 0).await, refused),
+            (cell(&world.bert, 6).await, refused),
+            (sql::one(&store, &reason).await, refused),
+        ];
+        let update = |position: usize| format!("UPDATE evidence SET sealed_content = $1 WHERE position = {position} AND {}", of(&world.anna));
+        let mut expected = Vec::new();
+        for (position, (cell, (column, cause))) in forged.into_iter().enumerate() {
+            assert_eq!(sql::run(&store, &update(position), [Value::from(cell)]).await, 1);
+            expected.push(("evidence".to_owned(), column.to_owned(), cause.to_owned()));
+            expected.push(("evidence".to_owned(), String::new(), "digest_mismatch".to_owned()));
+        }
+        expected.sort();
+        assert_eq!(scan(&world, &store).await, expected);
     }
 }

@@ -27,20 +27,51 @@ pub async fn one<T: TryGetable>(database: &Database, sql: &str) -> T {
     query(database, sql).await[0].try_get_by_index(0).unwrap()
 }
 
-/// Every value of a table, whatever its type, as bytes: to be searched.
+/// Changes rows that nobody but the service may change.
+pub async fn tamper(database: &Database, change: &str) {
+    assert_ne!(run(database, change, []).await, 0, "{change}");
+}
+
+/// Keeps a table as it is, to be [put back](put_back).
+pub async fn keep(database: &Database, table: &str) {
+    run(database, &format!("CREATE TABLE kept AS SELECT * FROM {table}"), []).await;
+}
+
+/// Puts a table back that was [kept](keep).
+pub async fn put_back(database: &Database, table: &str) {
+    for statement in [
+        format!("DELETE FROM {table}"),
+        format!("INSERT INTO {table} SELECT * FROM kept"),
+        "DROP TABLE kept".to_owned(),
+    ] {
+        run(database, &statement, []).await;
+    }
+}
+
+/// Every value of a table, whatever its type, as bytes, in the order of its keys: to be compared, or searched.
 pub async fn everything(database: &Database, table: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for row in query(database, &format!("SELECT * FROM {table}")).await {
+    for row in query(database, &format!("SELECT * FROM {table} ORDER BY 1, 2, 3")).await {
         for column in row.column_names() {
-            if let Ok(Some(text)) = row.try_get::<Option<String>>("", &column) {
-                bytes.extend_from_slice(text.as_bytes());
-            } else if let Ok(Some(value)) = row.try_get::<Option<Vec<u8>>>("", &column) {
-                bytes.extend_from_slice(&value);
-            }
+            bytes.extend_from_slice(&value(&row, &column));
             bytes.push(b'\n');
         }
     }
     bytes
+}
+
+fn value(row: &QueryResult, column: &str) -> Vec<u8> {
+    if let Ok(text) = row.try_get::<Option<String>>("", column) {
+        text.map_or_else(|| b"NULL".to_vec(), String::into_bytes)
+    } else if let Ok(value) = row.try_get::<Vec<u8>>("", column) {
+        value
+    } else if let Ok(number) = row.try_get::<i64>("", column) {
+        number.to_string().into_bytes()
+    } else if let Ok(id) = row.try_get::<uuid::Uuid>("", column) {
+        id.into_bytes().to_vec()
+    } else {
+        row.try_get::<bool>("", column).unwrap().to_string().into_bytes()
+    }
 }
 
 /// An id as a literal.

@@ -7,7 +7,7 @@ use portal_consent::{Config, Service};
 use portal_core::id::{SubjectId, TenantId};
 use portal_core::{Role, Workload};
 use portal_crypto::envelope::Scope;
-use portal_keys::{Ambient, Keys, KeysConfig};
+use portal_keys::{Ambient, Keys, KeysConfig, ProviderConfig};
 use portal_mesh::{MeshChannel, Running};
 pub use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
@@ -15,6 +15,7 @@ use portal_proto::consent::v1::decision_service_client::DecisionServiceClient;
 use portal_proto::consent::v1::notice_service_client::NoticeServiceClient;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use portal_proto::google::rpc;
+use portal_store::{Database, Metrics};
 use portal_testkit::TestDatabase;
 use portal_testkit::mesh::{TestMesh, TestUser, UserChannel};
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
@@ -53,7 +54,22 @@ impl World {
 
     /// Stops the service and starts another on the same database.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Stops the service and starts another whose keys are configured otherwise.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut KeysConfig)) {
+        self.stop().await;
+        change(&mut self.keys);
+        self.start_again().await;
+    }
+
+    pub async fn stop(&mut self) {
         self.running.take().unwrap().stop().await;
+    }
+
+    pub async fn start_again(&mut self) {
         let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
         self.running = Some(running);
         self.gateway = gateway;
@@ -64,6 +80,20 @@ impl World {
         let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
         self.gateway = gateway;
         running
+    }
+
+    /// The database of the keys.
+    pub async fn key_database(&self) -> Database {
+        let host = self.mesh.host();
+        Database::connect(&self.keys.database, host.entropy, Metrics::default()).await.unwrap()
+    }
+
+    /// Moves the file with the root keys away, or back.
+    pub fn provider_is_there(&self, there: bool) {
+        let ProviderConfig::File { root_key_file, .. } = &self.keys.provider else { panic!("not a file") };
+        let hidden = root_key_file.with_extension("hidden");
+        let (from, to) = if there { (&hidden, root_key_file) } else { (root_key_file, &hidden) };
+        std::fs::rename(from, to).unwrap();
     }
 
     /// The keys, as another process of the service has them.
