@@ -62,7 +62,10 @@ const SHARED: &[(&str, &str)] = &[
     ("LedgerService", "GetCheckpoint GetInclusionProof GetConsistencyProof ListEntries GetLedgerKeys"),
     ("IntegrityService", "RunScan GetReport"),
     ("KeyService", "ListKeys RotateKeys GetCryptoInventory"),
-    ("MigrationService", "ListMigrations GetMigration StartMigration PauseMigration RollbackMigration"),
+    (
+        "MigrationService",
+        "ListMigrations GetMigration StartMigration PauseMigration RollbackMigration VerifyMigration CommitMigration",
+    ),
 ];
 
 /// The paths that clients rely on.

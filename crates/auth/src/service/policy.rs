@@ -18,7 +18,7 @@ portal_mesh::actions! {
         FinishPasskeyRegistration, BeginPasskeyAuthentication, FinishPasskeyAuthentication, ListFactors,
         DeleteFactor;
     "portal.auth.v1.MigrationService" =>
-        ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration;
+        ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
     "portal.auth.v1.SessionService" =>
         CreateSession, CompleteMfa, RefreshSession, ListSessions, RevokeSession, RevokeAllSessions;
     "portal.auth.v1.TokenService" =>
@@ -65,6 +65,8 @@ pub const TABLE: &[Row] = &[
     Row::of::<StartMigration>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<PauseMigration>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<RollbackMigration>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<VerifyMigration>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<CommitMigration>().any(OPERATOR).write().audit(Audit::Security),
     // ledger: anybody may check it
     Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
     Row::of::<GetInclusionProof>().public().read().audit(Audit::None),

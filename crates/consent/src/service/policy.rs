@@ -21,7 +21,7 @@ actions! {
     "portal.consent.v1.IntegrityService" => RunScan, GetReport;
     "portal.consent.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
     "portal.consent.v1.MigrationService" =>
-        ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration;
+        ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
 }
 
 /// Everyone who is signed in.
@@ -125,6 +125,8 @@ pub const TABLE: &[Row] = &[
     Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<PauseMigration>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<VerifyMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security),
 ];
 
 #[cfg(test)]

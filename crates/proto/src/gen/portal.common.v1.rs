@@ -218,10 +218,12 @@ pub struct ListKeysResponse {
 /// Makes a new active key for a use and retires the one before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeysRequest {
-    /// Which use. Required; KEY_USE_SUBJECT rotates by its epoch and is INVALID_ARGUMENT.
+    /// Which use. Required; KEY_USE_ROOT or KEY_USE_EPOCH. Others are INVALID_ARGUMENT: keys of people are replaced with
+    /// their epoch, those of the service itself by the data migration that writes what depends on them anew.
     #[prost(enumeration = "KeyUse", tag = "1")]
     pub r#use: i32,
-    /// Also wrap everything under the new key again, in the background. Only for root and epoch keys.
+    /// Also wrap the keys of people under the new epoch again, in the background. What a root key wraps is always wrapped
+    /// under the new one, before the answer.
     #[prost(bool, tag = "2")]
     pub rewrap: bool,
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
@@ -282,6 +284,12 @@ pub enum KeyUse {
     Token = 7,
     /// Workload certificate of the process.
     Workload = 8,
+    /// Authenticates the digests of rows.
+    RowDigest = 9,
+    /// Finds sealed values of one column by equality.
+    BlindIndex = 10,
+    /// Names the erased in the ledger of erasures, and links its entries.
+    ShredLedger = 11,
 }
 impl KeyUse {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -299,6 +307,9 @@ impl KeyUse {
             Self::Receipt => "KEY_USE_RECEIPT",
             Self::Token => "KEY_USE_TOKEN",
             Self::Workload => "KEY_USE_WORKLOAD",
+            Self::RowDigest => "KEY_USE_ROW_DIGEST",
+            Self::BlindIndex => "KEY_USE_BLIND_INDEX",
+            Self::ShredLedger => "KEY_USE_SHRED_LEDGER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -313,6 +324,9 @@ impl KeyUse {
             "KEY_USE_RECEIPT" => Some(Self::Receipt),
             "KEY_USE_TOKEN" => Some(Self::Token),
             "KEY_USE_WORKLOAD" => Some(Self::Workload),
+            "KEY_USE_ROW_DIGEST" => Some(Self::RowDigest),
+            "KEY_USE_BLIND_INDEX" => Some(Self::BlindIndex),
+            "KEY_USE_SHRED_LEDGER" => Some(Self::ShredLedger),
             _ => None,
         }
     }
@@ -347,6 +361,12 @@ pub enum Algorithm {
     Kyber768R3 = 11,
     /// Dilithium3 round 3.1, of earlier systems: verifies only.
     Dilithium3R3 = 12,
+    /// HKDF with SHA-256, RFC 5869: other keys are derived with it.
+    HkdfSha256 = 13,
+    /// Cobblestone-256, C2SP.
+    Cobblestone256 = 14,
+    /// ML-DSA-65 and Ed25519, both of which must verify.
+    MlDsa65Ed25519 = 15,
 }
 impl Algorithm {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -368,6 +388,9 @@ impl Algorithm {
             Self::ProviderWrap => "ALGORITHM_PROVIDER_WRAP",
             Self::Kyber768R3 => "ALGORITHM_KYBER_768_R3",
             Self::Dilithium3R3 => "ALGORITHM_DILITHIUM3_R3",
+            Self::HkdfSha256 => "ALGORITHM_HKDF_SHA256",
+            Self::Cobblestone256 => "ALGORITHM_COBBLESTONE_256",
+            Self::MlDsa65Ed25519 => "ALGORITHM_ML_DSA_65_ED25519",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -386,6 +409,9 @@ impl Algorithm {
             "ALGORITHM_PROVIDER_WRAP" => Some(Self::ProviderWrap),
             "ALGORITHM_KYBER_768_R3" => Some(Self::Kyber768R3),
             "ALGORITHM_DILITHIUM3_R3" => Some(Self::Dilithium3R3),
+            "ALGORITHM_HKDF_SHA256" => Some(Self::HkdfSha256),
+            "ALGORITHM_COBBLESTONE_256" => Some(Self::Cobblestone256),
+            "ALGORITHM_ML_DSA_65_ED25519" => Some(Self::MlDsa65Ed25519),
             _ => None,
         }
     }
@@ -477,6 +503,16 @@ pub struct Migration {
     /// ErrorInfo reason of the failure; empty unless the state is FAILED.
     #[prost(string, tag = "13")]
     pub failure_reason: ::prost::alloc::string::String,
+    /// Whether the old form of its rows is gone for good. A schema migration that was applied is committed.
+    #[prost(bool, tag = "14")]
+    pub committed: bool,
+    /// Rows that the present step has to do, as counted when it began: moving, comparing, putting back or dropping
+    /// the old form. 0 for a schema migration.
+    #[prost(int64, tag = "15")]
+    pub step_rows_total: i64,
+    /// Rows that the present step has done.
+    #[prost(int64, tag = "16")]
+    pub step_rows_done: i64,
 }
 /// Asks for the service's migrations.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -547,6 +583,27 @@ pub struct RollbackMigrationRequest {
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
 }
+/// Compares the old and the new form of everything that a data migration has moved. Answered by a Migration.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyMigrationRequest {
+    /// Its name. FAILED_PRECONDITION if it is not done, or if it is committed.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Drops the old form of what a data migration has moved and verified. There is no way back: every process of an
+/// earlier version that knows the old form alone has to be gone before. Answered by a Migration.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitMigrationRequest {
+    /// Its name. FAILED_PRECONDITION if it is not done.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
 /// What a migration changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -594,7 +651,7 @@ pub enum MigrationState {
     Paused = 3,
     /// Comparing what it moved.
     Verifying = 4,
-    /// Done and verified.
+    /// Done and verified; for good if it is committed.
     Done = 5,
     /// Putting rows back.
     RollingBack = 6,
@@ -602,6 +659,8 @@ pub enum MigrationState {
     RolledBack = 7,
     /// Stopped by an error; nothing is half-written.
     Failed = 8,
+    /// Dropping the old form.
+    Committing = 9,
 }
 impl MigrationState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -619,6 +678,7 @@ impl MigrationState {
             Self::RollingBack => "MIGRATION_STATE_ROLLING_BACK",
             Self::RolledBack => "MIGRATION_STATE_ROLLED_BACK",
             Self::Failed => "MIGRATION_STATE_FAILED",
+            Self::Committing => "MIGRATION_STATE_COMMITTING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -633,6 +693,7 @@ impl MigrationState {
             "MIGRATION_STATE_ROLLING_BACK" => Some(Self::RollingBack),
             "MIGRATION_STATE_ROLLED_BACK" => Some(Self::RolledBack),
             "MIGRATION_STATE_FAILED" => Some(Self::Failed),
+            "MIGRATION_STATE_COMMITTING" => Some(Self::Committing),
             _ => None,
         }
     }

@@ -4644,6 +4644,70 @@ pub mod migration_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Compares everything once more that a data migration has moved.
+        pub async fn verify_migration(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::super::super::common::v1::VerifyMigrationRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Migration>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.MigrationService/VerifyMigration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.consent.v1.MigrationService",
+                        "VerifyMigration",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Drops the old form of what a data migration has moved and verified: there is no way back.
+        pub async fn commit_migration(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::super::super::common::v1::CommitMigrationRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Migration>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.MigrationService/CommitMigration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.consent.v1.MigrationService",
+                        "CommitMigration",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4714,6 +4778,30 @@ pub mod migration_service_server {
             &self,
             request: tonic::Request<
                 super::super::super::common::v1::RollbackMigrationRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Migration>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Compares everything once more that a data migration has moved.
+        async fn verify_migration(
+            &self,
+            request: tonic::Request<
+                super::super::super::common::v1::VerifyMigrationRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Migration>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Drops the old form of what a data migration has moved and verified: there is no way back.
+        async fn commit_migration(
+            &self,
+            request: tonic::Request<
+                super::super::super::common::v1::CommitMigrationRequest,
             >,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Migration>,
@@ -5029,6 +5117,104 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackMigrationSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.MigrationService/VerifyMigration" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyMigrationSvc<T: MigrationService>(pub Arc<T>);
+                    impl<
+                        T: MigrationService,
+                    > tonic::server::UnaryService<
+                        super::super::super::common::v1::VerifyMigrationRequest,
+                    > for VerifyMigrationSvc<T> {
+                        type Response = super::super::super::common::v1::Migration;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::common::v1::VerifyMigrationRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MigrationService>::verify_migration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyMigrationSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.MigrationService/CommitMigration" => {
+                    #[allow(non_camel_case_types)]
+                    struct CommitMigrationSvc<T: MigrationService>(pub Arc<T>);
+                    impl<
+                        T: MigrationService,
+                    > tonic::server::UnaryService<
+                        super::super::super::common::v1::CommitMigrationRequest,
+                    > for CommitMigrationSvc<T> {
+                        type Response = super::super::super::common::v1::Migration;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::common::v1::CommitMigrationRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MigrationService>::commit_migration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CommitMigrationSvc(inner);
                         let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -20,7 +20,7 @@ portal_mesh::actions! {
     "portal.valuation.v1.IntegrityService" => RunScan, GetReport;
     "portal.valuation.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
     "portal.valuation.v1.MigrationService" => ListMigrations, GetMigration, StartMigration, PauseMigration,
-        RollbackMigration;
+        RollbackMigration, VerifyMigration, CommitMigration;
 }
 
 /// Largest message with records: 4 MiB.
@@ -83,6 +83,8 @@ pub const TABLE: &[Row] = &[
     Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<PauseMigration>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<VerifyMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security),
 ];
 
 #[cfg(test)]

@@ -826,6 +826,8 @@ export const AccountService: GenService<{
   /**
    * Locks an account and revokes its sessions. Operators only.
    *
+   * Errors: FAILED_PRECONDITION when no operator would be left who can sign in.
+   *
    * @generated from rpc portal.auth.v1.AccountService.LockAccount
    */
   lockAccount: {
@@ -844,11 +846,11 @@ export const AccountService: GenService<{
     output: typeof AccountSchema;
   },
   /**
-   * Replaces the roles of an account; tokens already issued die, so that the new roles
-   * hold at once. Operators only.
+   * Replaces the roles of an account. Its sessions go on; signed tokens that carry the old
+   * roles are revoked, so that the next exchange carries the new ones. Operators only.
    *
-   * Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when the last
-   * operator would lose that role.
+   * Errors: INVALID_ARGUMENT for an unknown role, FAILED_PRECONDITION when no operator
+   * would be left who can sign in.
    *
    * @generated from rpc portal.auth.v1.AccountService.SetRoles
    */

@@ -5,14 +5,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema } from "../../common/v1/migration_pb";
+import type { CommitMigrationRequestSchema, GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema, VerifyMigrationRequestSchema } from "../../common/v1/migration_pb";
 import { file_portal_common_v1_migration } from "../../common/v1/migration_pb";
 
 /**
  * Describes the file portal/auth/v1/migration_service.proto.
  */
 export const file_portal_auth_v1_migration_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZwb3J0YWwvYXV0aC92MS9taWdyYXRpb25fc2VydmljZS5wcm90bxIOcG9ydGFsLmF1dGgudjEyrgUKEE1pZ3JhdGlvblNlcnZpY2USgwEKDkxpc3RNaWdyYXRpb25zEicucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1JlcXVlc3QaKC5wb3J0YWwuY29tbW9uLnYxLkxpc3RNaWdyYXRpb25zUmVzcG9uc2UiHpACAYLT5JMCFRITL3YxL2F1dGgvbWlncmF0aW9ucxJ5CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIlkAIBgtPkkwIcEhovdjEvYXV0aC9taWdyYXRpb25zL3tuYW1lfRKDAQoOU3RhcnRNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlN0YXJ0TWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIiuC0+STAiU6ASoiIC92MS9hdXRoL21pZ3JhdGlvbnMve25hbWV9OnN0YXJ0EoMBCg5QYXVzZU1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuUGF1c2VNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iK4LT5JMCJToBKiIgL3YxL2F1dGgvbWlncmF0aW9ucy97bmFtZX06cGF1c2USjAEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIugtPkkwIoOgEqIiMvdjEvYXV0aC9taWdyYXRpb25zL3tuYW1lfTpyb2xsYmFja2IGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_migration]);
+  fileDesc("CiZwb3J0YWwvYXV0aC92MS9taWdyYXRpb25fc2VydmljZS5wcm90bxIOcG9ydGFsLmF1dGgudjEywAcKEE1pZ3JhdGlvblNlcnZpY2USgwEKDkxpc3RNaWdyYXRpb25zEicucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1JlcXVlc3QaKC5wb3J0YWwuY29tbW9uLnYxLkxpc3RNaWdyYXRpb25zUmVzcG9uc2UiHpACAYLT5JMCFRITL3YxL2F1dGgvbWlncmF0aW9ucxJ5CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIlkAIBgtPkkwIcEhovdjEvYXV0aC9taWdyYXRpb25zL3tuYW1lfRKDAQoOU3RhcnRNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlN0YXJ0TWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIiuC0+STAiU6ASoiIC92MS9hdXRoL21pZ3JhdGlvbnMve25hbWV9OnN0YXJ0EoMBCg5QYXVzZU1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuUGF1c2VNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iK4LT5JMCJToBKiIgL3YxL2F1dGgvbWlncmF0aW9ucy97bmFtZX06cGF1c2USjAEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIugtPkkwIoOgEqIiMvdjEvYXV0aC9taWdyYXRpb25zL3tuYW1lfTpyb2xsYmFjaxKGAQoPVmVyaWZ5TWlncmF0aW9uEigucG9ydGFsLmNvbW1vbi52MS5WZXJpZnlNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iLILT5JMCJjoBKiIhL3YxL2F1dGgvbWlncmF0aW9ucy97bmFtZX06dmVyaWZ5EoYBCg9Db21taXRNaWdyYXRpb24SKC5wb3J0YWwuY29tbW9uLnYxLkNvbW1pdE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIsgtPkkwImOgEqIiEvdjEvYXV0aC9taWdyYXRpb25zL3tuYW1lfTpjb21taXRiBnByb3RvMw", [file_google_api_annotations, file_portal_common_v1_migration]);
 
 /**
  * Schema and data migrations of auth. Operators only.
@@ -68,6 +68,26 @@ export const MigrationService: GenService<{
   rollbackMigration: {
     methodKind: "unary";
     input: typeof RollbackMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Compares everything once more that a data migration has moved.
+   *
+   * @generated from rpc portal.auth.v1.MigrationService.VerifyMigration
+   */
+  verifyMigration: {
+    methodKind: "unary";
+    input: typeof VerifyMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Drops the old form of what a data migration has moved and verified: there is no way back.
+   *
+   * @generated from rpc portal.auth.v1.MigrationService.CommitMigration
+   */
+  commitMigration: {
+    methodKind: "unary";
+    input: typeof CommitMigrationRequestSchema;
     output: typeof MigrationSchema;
   },
 }> = /*@__PURE__*/

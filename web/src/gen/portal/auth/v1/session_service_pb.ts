@@ -94,7 +94,7 @@ export type Session = Message<"portal.auth.v1.Session"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When the session was last used, to the minute.
+   * When the session last gave tokens: at most 15 minutes before its last use.
    *
    * @generated from field: google.protobuf.Timestamp last_use_time = 11;
    */

@@ -339,8 +339,7 @@ export type ExchangeTokenRequest = Message<"portal.auth.v1.ExchangeTokenRequest"
   accessToken: string;
 
   /**
-   * Workload that will verify the signed token: `consent`, `auth` or `valuation`; empty:
-   * any service of the mesh.
+   * Workload that will verify the signed token: `consent`, `auth` or `valuation`.
    *
    * @generated from field: string audience = 2;
    */
@@ -503,7 +502,8 @@ export type Revocation = Message<"portal.auth.v1.Revocation"> & {
     case: "sessionId";
   } | {
     /**
-     * Every session and token of an account, or its roles changed.
+     * Every signed token of an account: its sessions were ended, or its roles changed and
+     * its sessions go on.
      *
      * @generated from field: string account_id = 5;
      */
@@ -623,7 +623,7 @@ export const TokenService: GenService<{
   },
   /**
    * Says whether a token is live and what it stands for (RFC 7662). A dead, unknown or
-   * malformed token is `active = false`, never an error.
+   * malformed token is `active = false`, never an error. For the gateway's own use.
    *
    * @generated from rpc portal.auth.v1.TokenService.IntrospectToken
    */
@@ -644,7 +644,7 @@ export const TokenService: GenService<{
   },
   /**
    * Exchanges an opaque access token for a short-lived signed token that services verify
-   * (RFC 9068 `at+jwt`, ML-DSA-65), bound to the calling workload's certificate.
+   * (RFC 9068 `at+jwt`, ML-DSA-65), with the roles of this moment.
    *
    * For the gateway's own use, inside the mesh: it is never forwarded from outside, so no
    * client ever sees such a token.

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/common/v1/migration.proto.
  */
 export const file_portal_common_v1_migration: GenFile = /*@__PURE__*/
-  fileDesc("CiBwb3J0YWwvY29tbW9uL3YxL21pZ3JhdGlvbi5wcm90bxIQcG9ydGFsLmNvbW1vbi52MSK1AwoJTWlncmF0aW9uEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSLQoEa2luZBgDIAEoDjIfLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uS2luZBIvCgVzdGF0ZRgEIAEoDjIgLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uU3RhdGUSEgoKcmV2ZXJzaWJsZRgFIAEoCBISCgpyb3dzX3RvdGFsGAYgASgDEhEKCXJvd3NfZG9uZRgHIAEoAxIVCg1yb3dzX3ZlcmlmaWVkGAggASgDEi4KCnN0YXJ0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoJdGltZV9sZWZ0GAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDmZhaWx1cmVfcmVhc29uGA0gASgJIp4BChVMaXN0TWlncmF0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSLQoEa2luZBgDIAEoDjIfLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uS2luZBIvCgVzdGF0ZRgEIAEoDjIgLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uU3RhdGUiYgoWTGlzdE1pZ3JhdGlvbnNSZXNwb25zZRIvCgptaWdyYXRpb25zGAEgAygLMhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKE0dldE1pZ3JhdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCSJtChVTdGFydE1pZ3JhdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIbChNtYXhfcm93c19wZXJfc2Vjb25kGAIgASgFEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSEgoKcmVxdWVzdF9pZBgEIAEoCSI5ChVQYXVzZU1pZ3JhdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJIjwKGFJvbGxiYWNrTWlncmF0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkqYwoNTWlncmF0aW9uS2luZBIeChpNSUdSQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhkKFU1JR1JBVElPTl9LSU5EX1NDSEVNQRABEhcKE01JR1JBVElPTl9LSU5EX0RBVEEQAiqfAgoOTWlncmF0aW9uU3RhdGUSHwobTUlHUkFUSU9OX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXTUlHUkFUSU9OX1NUQVRFX1BFTkRJTkcQARIbChdNSUdSQVRJT05fU1RBVEVfUlVOTklORxACEhoKFk1JR1JBVElPTl9TVEFURV9QQVVTRUQQAxIdChlNSUdSQVRJT05fU1RBVEVfVkVSSUZZSU5HEAQSGAoUTUlHUkFUSU9OX1NUQVRFX0RPTkUQBRIgChxNSUdSQVRJT05fU1RBVEVfUk9MTElOR19CQUNLEAYSHwobTUlHUkFUSU9OX1NUQVRFX1JPTExFRF9CQUNLEAcSGgoWTUlHUkFUSU9OX1NUQVRFX0ZBSUxFRBAIYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBwb3J0YWwvY29tbW9uL3YxL21pZ3JhdGlvbi5wcm90bxIQcG9ydGFsLmNvbW1vbi52MSL5AwoJTWlncmF0aW9uEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSLQoEa2luZBgDIAEoDjIfLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uS2luZBIvCgVzdGF0ZRgEIAEoDjIgLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uU3RhdGUSEgoKcmV2ZXJzaWJsZRgFIAEoCBISCgpyb3dzX3RvdGFsGAYgASgDEhEKCXJvd3NfZG9uZRgHIAEoAxIVCg1yb3dzX3ZlcmlmaWVkGAggASgDEi4KCnN0YXJ0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoJdGltZV9sZWZ0GAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDmZhaWx1cmVfcmVhc29uGA0gASgJEhEKCWNvbW1pdHRlZBgOIAEoCBIXCg9zdGVwX3Jvd3NfdG90YWwYDyABKAMSFgoOc3RlcF9yb3dzX2RvbmUYECABKAMingEKFUxpc3RNaWdyYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRItCgRraW5kGAMgASgOMh8ucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb25LaW5kEi8KBXN0YXRlGAQgASgOMiAucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb25TdGF0ZSJiChZMaXN0TWlncmF0aW9uc1Jlc3BvbnNlEi8KCm1pZ3JhdGlvbnMYASADKAsyGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTR2V0TWlncmF0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIm0KFVN0YXJ0TWlncmF0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEhsKE21heF9yb3dzX3Blcl9zZWNvbmQYAiABKAUSFQoNdmFsaWRhdGVfb25seRgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJIjkKFVBhdXNlTWlncmF0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkiPAoYUm9sbGJhY2tNaWdyYXRpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSI6ChZWZXJpZnlNaWdyYXRpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSI6ChZDb21taXRNaWdyYXRpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSpjCg1NaWdyYXRpb25LaW5kEh4KGk1JR1JBVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVTUlHUkFUSU9OX0tJTkRfU0NIRU1BEAESFwoTTUlHUkFUSU9OX0tJTkRfREFUQRACKr8CCg5NaWdyYXRpb25TdGF0ZRIfChtNSUdSQVRJT05fU1RBVEVfVU5TUEVDSUZJRUQQABIbChdNSUdSQVRJT05fU1RBVEVfUEVORElORxABEhsKF01JR1JBVElPTl9TVEFURV9SVU5OSU5HEAISGgoWTUlHUkFUSU9OX1NUQVRFX1BBVVNFRBADEh0KGU1JR1JBVElPTl9TVEFURV9WRVJJRllJTkcQBBIYChRNSUdSQVRJT05fU1RBVEVfRE9ORRAFEiAKHE1JR1JBVElPTl9TVEFURV9ST0xMSU5HX0JBQ0sQBhIfChtNSUdSQVRJT05fU1RBVEVfUk9MTEVEX0JBQ0sQBxIaChZNSUdSQVRJT05fU1RBVEVfRkFJTEVEEAgSHgoaTUlHUkFUSU9OX1NUQVRFX0NPTU1JVFRJTkcQCWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A registered migration and how far it is.
@@ -113,6 +113,28 @@ export type Migration = Message<"portal.common.v1.Migration"> & {
    * @generated from field: string failure_reason = 13;
    */
   failureReason: string;
+
+  /**
+   * Whether the old form of its rows is gone for good. A schema migration that was applied is committed.
+   *
+   * @generated from field: bool committed = 14;
+   */
+  committed: boolean;
+
+  /**
+   * Rows that the present step has to do, as counted when it began: moving, comparing, putting back or dropping
+   * the old form. 0 for a schema migration.
+   *
+   * @generated from field: int64 step_rows_total = 15;
+   */
+  stepRowsTotal: bigint;
+
+  /**
+   * Rows that the present step has done.
+   *
+   * @generated from field: int64 step_rows_done = 16;
+   */
+  stepRowsDone: bigint;
 };
 
 /**
@@ -312,6 +334,63 @@ export const RollbackMigrationRequestSchema: GenMessage<RollbackMigrationRequest
   messageDesc(file_portal_common_v1_migration, 6);
 
 /**
+ * Compares the old and the new form of everything that a data migration has moved. Answered by a Migration.
+ *
+ * @generated from message portal.common.v1.VerifyMigrationRequest
+ */
+export type VerifyMigrationRequest = Message<"portal.common.v1.VerifyMigrationRequest"> & {
+  /**
+   * Its name. FAILED_PRECONDITION if it is not done, or if it is committed.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message portal.common.v1.VerifyMigrationRequest.
+ * Use `create(VerifyMigrationRequestSchema)` to create a new message.
+ */
+export const VerifyMigrationRequestSchema: GenMessage<VerifyMigrationRequest> = /*@__PURE__*/
+  messageDesc(file_portal_common_v1_migration, 7);
+
+/**
+ * Drops the old form of what a data migration has moved and verified. There is no way back: every process of an
+ * earlier version that knows the old form alone has to be gone before. Answered by a Migration.
+ *
+ * @generated from message portal.common.v1.CommitMigrationRequest
+ */
+export type CommitMigrationRequest = Message<"portal.common.v1.CommitMigrationRequest"> & {
+  /**
+   * Its name. FAILED_PRECONDITION if it is not done.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message portal.common.v1.CommitMigrationRequest.
+ * Use `create(CommitMigrationRequestSchema)` to create a new message.
+ */
+export const CommitMigrationRequestSchema: GenMessage<CommitMigrationRequest> = /*@__PURE__*/
+  messageDesc(file_portal_common_v1_migration, 8);
+
+/**
  * What a migration changes.
  *
  * @generated from enum portal.common.v1.MigrationKind
@@ -387,7 +466,7 @@ export enum MigrationState {
   VERIFYING = 4,
 
   /**
-   * Done and verified.
+   * Done and verified; for good if it is committed.
    *
    * @generated from enum value: MIGRATION_STATE_DONE = 5;
    */
@@ -413,6 +492,13 @@ export enum MigrationState {
    * @generated from enum value: MIGRATION_STATE_FAILED = 8;
    */
   FAILED = 8,
+
+  /**
+   * Dropping the old form.
+   *
+   * @generated from enum value: MIGRATION_STATE_COMMITTING = 9;
+   */
+  COMMITTING = 9,
 }
 
 /**

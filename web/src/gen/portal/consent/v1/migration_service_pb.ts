@@ -7,14 +7,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema } from "../../common/v1/migration_pb";
+import type { CommitMigrationRequestSchema, GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema, VerifyMigrationRequestSchema } from "../../common/v1/migration_pb";
 import { file_portal_common_v1_migration } from "../../common/v1/migration_pb";
 
 /**
  * Describes the file portal/consent/v1/migration_service.proto.
  */
 export const file_portal_consent_v1_migration_service: GenFile = /*@__PURE__*/
-  fileDesc("Cilwb3J0YWwvY29uc2VudC92MS9taWdyYXRpb25fc2VydmljZS5wcm90bxIRcG9ydGFsLmNvbnNlbnQudjEyvQUKEE1pZ3JhdGlvblNlcnZpY2UShgEKDkxpc3RNaWdyYXRpb25zEicucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1JlcXVlc3QaKC5wb3J0YWwuY29tbW9uLnYxLkxpc3RNaWdyYXRpb25zUmVzcG9uc2UiIZACAYLT5JMCGBIWL3YxL2NvbnNlbnQvbWlncmF0aW9ucxJ8CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIokAIBgtPkkwIfEh0vdjEvY29uc2VudC9taWdyYXRpb25zL3tuYW1lfRKGAQoOU3RhcnRNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlN0YXJ0TWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIi6C0+STAig6ASoiIy92MS9jb25zZW50L21pZ3JhdGlvbnMve25hbWV9OnN0YXJ0EoYBCg5QYXVzZU1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuUGF1c2VNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iLoLT5JMCKDoBKiIjL3YxL2NvbnNlbnQvbWlncmF0aW9ucy97bmFtZX06cGF1c2USjwEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIxgtPkkwIrOgEqIiYvdjEvY29uc2VudC9taWdyYXRpb25zL3tuYW1lfTpyb2xsYmFja2IGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_migration]);
+  fileDesc("Cilwb3J0YWwvY29uc2VudC92MS9taWdyYXRpb25fc2VydmljZS5wcm90bxIRcG9ydGFsLmNvbnNlbnQudjEy1QcKEE1pZ3JhdGlvblNlcnZpY2UShgEKDkxpc3RNaWdyYXRpb25zEicucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1JlcXVlc3QaKC5wb3J0YWwuY29tbW9uLnYxLkxpc3RNaWdyYXRpb25zUmVzcG9uc2UiIZACAYLT5JMCGBIWL3YxL2NvbnNlbnQvbWlncmF0aW9ucxJ8CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIokAIBgtPkkwIfEh0vdjEvY29uc2VudC9taWdyYXRpb25zL3tuYW1lfRKGAQoOU3RhcnRNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlN0YXJ0TWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIi6C0+STAig6ASoiIy92MS9jb25zZW50L21pZ3JhdGlvbnMve25hbWV9OnN0YXJ0EoYBCg5QYXVzZU1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuUGF1c2VNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iLoLT5JMCKDoBKiIjL3YxL2NvbnNlbnQvbWlncmF0aW9ucy97bmFtZX06cGF1c2USjwEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIxgtPkkwIrOgEqIiYvdjEvY29uc2VudC9taWdyYXRpb25zL3tuYW1lfTpyb2xsYmFjaxKJAQoPVmVyaWZ5TWlncmF0aW9uEigucG9ydGFsLmNvbW1vbi52MS5WZXJpZnlNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iL4LT5JMCKToBKiIkL3YxL2NvbnNlbnQvbWlncmF0aW9ucy97bmFtZX06dmVyaWZ5EokBCg9Db21taXRNaWdyYXRpb24SKC5wb3J0YWwuY29tbW9uLnYxLkNvbW1pdE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIvgtPkkwIpOgEqIiQvdjEvY29uc2VudC9taWdyYXRpb25zL3tuYW1lfTpjb21taXRiBnByb3RvMw", [file_google_api_annotations, file_portal_common_v1_migration]);
 
 /**
  * Shows and steers migrations. Operators only.
@@ -74,6 +74,26 @@ export const MigrationService: GenService<{
   rollbackMigration: {
     methodKind: "unary";
     input: typeof RollbackMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Compares everything once more that a data migration has moved.
+   *
+   * @generated from rpc portal.consent.v1.MigrationService.VerifyMigration
+   */
+  verifyMigration: {
+    methodKind: "unary";
+    input: typeof VerifyMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Drops the old form of what a data migration has moved and verified: there is no way back.
+   *
+   * @generated from rpc portal.consent.v1.MigrationService.CommitMigration
+   */
+  commitMigration: {
+    methodKind: "unary";
+    input: typeof CommitMigrationRequestSchema;
     output: typeof MigrationSchema;
   },
 }> = /*@__PURE__*/

@@ -303,8 +303,8 @@ export const ExportFormatSchema: GenEnum<ExportFormat> = /*@__PURE__*/
  * t-closeness hold. Only records whose subjects permit the dataset's purpose take part.
  * Controllers only.
  *
- * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
- * exist or is another's), INVALID_ARGUMENT with field violations.
+ * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+ * what is another's), INVALID_ARGUMENT with field violations.
  *
  * @generated from service portal.valuation.v1.AnonymisationService
  */

@@ -817,8 +817,8 @@ export const SplitSchema: GenEnum<Split> = /*@__PURE__*/
  * Datasets: labelled records of people, kept sealed until a valuation reads those whose
  * subjects permit it. Controllers only; a controller reaches its own datasets.
  *
- * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for a dataset
- * that does not exist or is another controller's), INVALID_ARGUMENT with field violations
+ * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+ * what is another's), INVALID_ARGUMENT with field violations
  * that name row and column, ABORTED on an etag mismatch.
  *
  * @generated from service portal.valuation.v1.DatasetService

@@ -5,14 +5,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema } from "../../common/v1/migration_pb";
+import type { CommitMigrationRequestSchema, GetMigrationRequestSchema, ListMigrationsRequestSchema, ListMigrationsResponseSchema, MigrationSchema, PauseMigrationRequestSchema, RollbackMigrationRequestSchema, StartMigrationRequestSchema, VerifyMigrationRequestSchema } from "../../common/v1/migration_pb";
 import { file_portal_common_v1_migration } from "../../common/v1/migration_pb";
 
 /**
  * Describes the file portal/valuation/v1/migration_service.proto.
  */
 export const file_portal_valuation_v1_migration_service: GenFile = /*@__PURE__*/
-  fileDesc("Citwb3J0YWwvdmFsdWF0aW9uL3YxL21pZ3JhdGlvbl9zZXJ2aWNlLnByb3RvEhNwb3J0YWwudmFsdWF0aW9uLnYxMscFChBNaWdyYXRpb25TZXJ2aWNlEogBCg5MaXN0TWlncmF0aW9ucxInLnBvcnRhbC5jb21tb24udjEuTGlzdE1pZ3JhdGlvbnNSZXF1ZXN0GigucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1Jlc3BvbnNlIiOQAgGC0+STAhoSGC92MS92YWx1YXRpb24vbWlncmF0aW9ucxJ+CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIqkAIBgtPkkwIhEh8vdjEvdmFsdWF0aW9uL21pZ3JhdGlvbnMve25hbWV9EogBCg5TdGFydE1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuU3RhcnRNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iMILT5JMCKjoBKiIlL3YxL3ZhbHVhdGlvbi9taWdyYXRpb25zL3tuYW1lfTpzdGFydBKIAQoOUGF1c2VNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlBhdXNlTWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIjCC0+STAio6ASoiJS92MS92YWx1YXRpb24vbWlncmF0aW9ucy97bmFtZX06cGF1c2USkQEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIzgtPkkwItOgEqIigvdjEvdmFsdWF0aW9uL21pZ3JhdGlvbnMve25hbWV9OnJvbGxiYWNrYgZwcm90bzM", [file_google_api_annotations, file_portal_common_v1_migration]);
+  fileDesc("Citwb3J0YWwvdmFsdWF0aW9uL3YxL21pZ3JhdGlvbl9zZXJ2aWNlLnByb3RvEhNwb3J0YWwudmFsdWF0aW9uLnYxMuMHChBNaWdyYXRpb25TZXJ2aWNlEogBCg5MaXN0TWlncmF0aW9ucxInLnBvcnRhbC5jb21tb24udjEuTGlzdE1pZ3JhdGlvbnNSZXF1ZXN0GigucG9ydGFsLmNvbW1vbi52MS5MaXN0TWlncmF0aW9uc1Jlc3BvbnNlIiOQAgGC0+STAhoSGC92MS92YWx1YXRpb24vbWlncmF0aW9ucxJ+CgxHZXRNaWdyYXRpb24SJS5wb3J0YWwuY29tbW9uLnYxLkdldE1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIqkAIBgtPkkwIhEh8vdjEvdmFsdWF0aW9uL21pZ3JhdGlvbnMve25hbWV9EogBCg5TdGFydE1pZ3JhdGlvbhInLnBvcnRhbC5jb21tb24udjEuU3RhcnRNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iMILT5JMCKjoBKiIlL3YxL3ZhbHVhdGlvbi9taWdyYXRpb25zL3tuYW1lfTpzdGFydBKIAQoOUGF1c2VNaWdyYXRpb24SJy5wb3J0YWwuY29tbW9uLnYxLlBhdXNlTWlncmF0aW9uUmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuTWlncmF0aW9uIjCC0+STAio6ASoiJS92MS92YWx1YXRpb24vbWlncmF0aW9ucy97bmFtZX06cGF1c2USkQEKEVJvbGxiYWNrTWlncmF0aW9uEioucG9ydGFsLmNvbW1vbi52MS5Sb2xsYmFja01pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIzgtPkkwItOgEqIigvdjEvdmFsdWF0aW9uL21pZ3JhdGlvbnMve25hbWV9OnJvbGxiYWNrEosBCg9WZXJpZnlNaWdyYXRpb24SKC5wb3J0YWwuY29tbW9uLnYxLlZlcmlmeU1pZ3JhdGlvblJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLk1pZ3JhdGlvbiIxgtPkkwIrOgEqIiYvdjEvdmFsdWF0aW9uL21pZ3JhdGlvbnMve25hbWV9OnZlcmlmeRKLAQoPQ29tbWl0TWlncmF0aW9uEigucG9ydGFsLmNvbW1vbi52MS5Db21taXRNaWdyYXRpb25SZXF1ZXN0GhsucG9ydGFsLmNvbW1vbi52MS5NaWdyYXRpb24iMYLT5JMCKzoBKiImL3YxL3ZhbHVhdGlvbi9taWdyYXRpb25zL3tuYW1lfTpjb21taXRiBnByb3RvMw", [file_google_api_annotations, file_portal_common_v1_migration]);
 
 /**
  * Schema and data migrations of valuation. Operators only.
@@ -68,6 +68,26 @@ export const MigrationService: GenService<{
   rollbackMigration: {
     methodKind: "unary";
     input: typeof RollbackMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Compares everything once more that a data migration has moved.
+   *
+   * @generated from rpc portal.valuation.v1.MigrationService.VerifyMigration
+   */
+  verifyMigration: {
+    methodKind: "unary";
+    input: typeof VerifyMigrationRequestSchema;
+    output: typeof MigrationSchema;
+  },
+  /**
+   * Drops the old form of what a data migration has moved and verified: there is no way back.
+   *
+   * @generated from rpc portal.valuation.v1.MigrationService.CommitMigration
+   */
+  commitMigration: {
+    methodKind: "unary";
+    input: typeof CommitMigrationRequestSchema;
     output: typeof MigrationSchema;
   },
 }> = /*@__PURE__*/

@@ -315,8 +315,8 @@ export const ListPayoutSharesResponseSchema: GenMessage<ListPayoutSharesResponse
  * Payouts: a budget shared among consented subjects by their values. The controller of the
  * dataset makes and reads them; a subject reads its own share.
  *
- * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
- * exist or is another's), INVALID_ARGUMENT with field violations.
+ * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+ * what is another's), INVALID_ARGUMENT with field violations.
  *
  * @generated from service portal.valuation.v1.PayoutService
  */

@@ -567,8 +567,8 @@ export const ValueOrderSchema: GenEnum<ValueOrder> = /*@__PURE__*/
  * A record whose subject does not permit the dataset's purpose is never valued. The
  * controller of the dataset starts and reads valuations; a subject reads its own value.
  *
- * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED (also for what does not
- * exist or is another's), INVALID_ARGUMENT with field violations. Methods that read
+ * Errors common to all methods: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (also for
+ * what is another's), INVALID_ARGUMENT with field violations. Methods that read
  * results: FAILED_PRECONDITION until the valuation has succeeded.
  *
  * @generated from service portal.valuation.v1.ValuationService
@@ -601,8 +601,7 @@ export const ValuationService: GenService<{
     output: typeof ValuationSchema;
   },
   /**
-   * Lists valuations, newest first: those of one's datasets; for a subject those that
-   * hold a value of its own.
+   * Lists the valuations of one's datasets, newest first.
    *
    * @generated from rpc portal.valuation.v1.ValuationService.ListValuations
    */
