@@ -28,6 +28,13 @@ pub(crate) use active::{
     MlKemSecret, X25519Secret, equal, hkdf_expand, hkdf_expand_sha512, hkdf_sha256, sha3_256, sha256, sha384,
 };
 
+/// The library that computes, with its version: for inventories.
+#[cfg(feature = "backend-aws-lc")]
+pub const BACKEND: &str = "aws-lc-rs 1.19.0";
+/// The library that computes, with its version: for inventories.
+#[cfg(not(feature = "backend-aws-lc"))]
+pub const BACKEND: &str = "RustCrypto aes-gcm 0.11.1";
+
 /// The length of a verifying key of ML-DSA-65 (FIPS 204, table 2).
 pub(crate) const ML_DSA_65_PUBLIC: usize = 1_952;
 /// The length of a signature of ML-DSA-65.
@@ -40,4 +47,18 @@ pub(crate) fn shake256<const N: usize>(input: &[u8]) -> Sensitive<[u8; N]> {
     let mut out = [0; N];
     hasher.finalize_xof().read(&mut out);
     Sensitive::new(out)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::BACKEND;
+
+    #[test]
+    fn the_version_is_the_locked_one() {
+        let lock = include_str!("../../../Cargo.lock");
+        let mut words = BACKEND.rsplit(' ');
+        let (version, name) = (words.next().unwrap(), words.next().unwrap());
+        assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{BACKEND}");
+    }
 }

@@ -69,3 +69,5 @@ mod hex;
 mod seed;
 mod short_bytes;
 mod strict_json;
+
+pub use backend::BACKEND;

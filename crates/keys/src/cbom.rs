@@ -3,8 +3,6 @@
 //! Each algorithm that a key is used with stands there once, and each key by its id, use, state and times, with a
 //! reference to its algorithm and to that of the key that secures it. Key material has no place in it.
 
-use std::collections::BTreeSet;
-
 use portal_core::Timestamp;
 use portal_crypto::suite::Algorithm;
 use serde_json::{Value, json};
@@ -14,15 +12,8 @@ use crate::store::state::{KeyState, Purpose};
 
 /// The document.
 pub(crate) fn document(inventory: &Inventory) -> String {
-    let algorithms: BTreeSet<KeyAlgorithm> = inventory
-        .keys
-        .iter()
-        .map(|key| key.algorithm)
-        // What fields are sealed with; subject keys are not listed one by one.
-        .chain([KeyAlgorithm::Suite(Algorithm::Aes256Gcm)])
-        .collect();
     let root = inventory.keys.iter().find(|key| key.key_use == KeyUse::Root).map(|key| key.algorithm);
-    let mut components: Vec<Value> = algorithms.into_iter().map(algorithm).collect();
+    let mut components: Vec<Value> = inventory.algorithms().into_iter().map(algorithm).collect();
     components.extend(inventory.keys.iter().map(|entry| key(entry, root)));
     let document = json!({
         "bomFormat": "CycloneDX",

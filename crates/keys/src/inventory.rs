@@ -1,5 +1,7 @@
 //! What keys there are: ids, uses, algorithms, states and times; no key material.
 
+use std::collections::BTreeSet;
+
 use portal_core::Timestamp;
 use portal_core::id::{EpochId, EventId, Id, RootId};
 use portal_crypto::envelope::Scope;
@@ -84,6 +86,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// The algorithms that keys are used with, each once; that of fields too, since subject keys are not listed.
+    #[must_use]
+    pub fn algorithms(&self) -> BTreeSet<KeyAlgorithm> {
+        let fields = KeyAlgorithm::Suite(Algorithm::Aes256Gcm);
+        self.keys.iter().map(|key| key.algorithm).chain([fields]).collect()
+    }
+
     /// The inventory as a CycloneDX 1.6 cryptography bill of materials, in JSON.
     #[must_use]
     pub fn to_cyclonedx(&self) -> String {

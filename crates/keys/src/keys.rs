@@ -172,6 +172,14 @@ impl Keys {
         rotation.ok_or_else(|| KeysError::corrupt(Stored::EpochKey, "active"))
     }
 
+    /// Begins a new epoch if `expected` is still the active one; `None` if another one is, and nothing was done.
+    ///
+    /// # Errors
+    /// [`KeysError`] if the provider or the database failed.
+    pub async fn replace_epoch(&self, expected: EpochId) -> Result<Option<Rotation>, KeysError> {
+        self.hierarchy().rotate_epoch(Some(expected)).await
+    }
+
     /// Wraps all keys of retired epochs under the active one. It can be interrupted and called again; `report` is told
     /// after each batch.
     ///

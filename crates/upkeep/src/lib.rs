@@ -14,6 +14,7 @@
 //! | [`metrics`] | every metric of this crate |
 //! | [`migration`] | the engine of data migrations |
 //! | [`reasons`] | the reasons of errors |
+//! | [`rpc`] | the calls of operators |
 //! | [`scan`] | the engine of integrity scans |
 //! | [`schema`] | the tables of both engines |
 //! | [`status`] | errors of the store and the keys on the wire |
@@ -23,6 +24,7 @@ pub mod config;
 pub mod metrics;
 pub mod migration;
 pub mod reasons;
+pub mod rpc;
 pub mod scan;
 pub mod schema;
 pub mod status;

@@ -1,0 +1,253 @@
+//! `KeyService`.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use portal_core::Invalid;
+use portal_core::id::{EpochId, Id};
+use portal_crypto::suite::Algorithm;
+use portal_keys::{Inventory, KeyAlgorithm, KeyEntry, KeyState, KeyUse, Purpose};
+use portal_mesh::convert::timestamp;
+use portal_mesh::policy::Action;
+use portal_proto::common::v1 as pb;
+use portal_store::{Lease, Tx, leases};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::failure::Failure;
+use super::once::Once;
+use super::pages::Pages;
+use super::{Answer, Inner, Operators, asked, count, refused};
+
+/// What only one process of a service does at a time: between two of them a root key could be replaced twice.
+const LEASE: &str = "rotate-keys";
+/// How long a rotation takes at most.
+const LEASE_TIME: Duration = Duration::from_secs(60);
+
+/// A use whose keys can be replaced by a call.
+#[derive(Clone, Copy)]
+enum Rotatable {
+    Epoch,
+    Root,
+}
+
+impl Operators {
+    /// A page of the keys, newest first; never key material.
+    ///
+    /// # Errors
+    /// INVALID_FIELD; what the keys failed with.
+    pub async fn list_keys<A: Action>(
+        &self,
+        request: Request<pb::ListKeysRequest>,
+    ) -> Answer<pb::ListKeysResponse> {
+        let (caller, request) = asked::<A, _>(request)?;
+        let pb::ListKeysRequest { page_size, page_token, r#use, state } = request;
+        let page = (page_size, page_token.as_str());
+        let pages = Pages::parse::<A>(&self.0.page_tokens, &caller, [r#use, state], page);
+        let mut invalid = Invalid::new();
+        invalid.check("use", pb::KeyUse::try_from(r#use).map_err(|_| "must be a use of keys"));
+        invalid.check("state", pb::KeyState::try_from(state).map_err(|_| "must be a state of keys"));
+        let pages = invalid.finish(Some(())).and(pages).map_err(refused)?;
+        let Inventory { mut keys, .. } = self.0.keys.inventory().await.map_err(Failure::from)?;
+        keys.sort_by(|a, b| (Reverse(a.created), &a.id).cmp(&(Reverse(b.created), &b.id)));
+        let wanted = keys
+            .iter()
+            .map(message)
+            .filter(|key| (r#use == 0 || r#use == key.r#use) && (state == 0 || state == key.state));
+        let (keys, next_page_token) = pages.cut(wanted, |key| key.key_id.clone().into_bytes());
+        Ok(Response::new(pb::ListKeysResponse { keys, next_page_token }))
+    }
+
+    /// Puts a new key in force and retires the one before.
+    ///
+    /// # Errors
+    /// INVALID_FIELD; CONFLICT while another rotation is under way; what the keys failed with.
+    pub async fn rotate_keys<A: Action>(
+        &self,
+        request: Request<pb::RotateKeysRequest>,
+    ) -> Answer<pb::RotateKeysResponse> {
+        let (caller, request) = asked::<A, _>(request)?;
+        let mut invalid = Invalid::new();
+        let id = (request.request_id.as_str(), self.0.host.clock.now());
+        let once = Once::parse::<A>(&mut invalid, &caller, &request, id);
+        let what = match request.r#use() {
+            pb::KeyUse::Epoch => Ok(Rotatable::Epoch),
+            pb::KeyUse::Root => Ok(Rotatable::Root),
+            _ => Err("must be KEY_USE_ROOT or KEY_USE_EPOCH"),
+        };
+        let what = invalid.check("use", what);
+        let what = invalid.finish(what).map_err(refused)?;
+        let lease = self.0.lease().await?;
+        let rotated = self.0.rotate(what, request.rewrap, once.as_ref()).await;
+        self.0.release(&lease).await;
+        Ok(Response::new(rotated?))
+    }
+
+    /// The cryptography in use, as a CycloneDX bill of materials.
+    ///
+    /// # Errors
+    /// What the keys failed with.
+    pub async fn get_crypto_inventory<A: Action>(
+        &self,
+        request: Request<pb::GetCryptoInventoryRequest>,
+    ) -> Answer<pb::CryptoInventory> {
+        asked::<A, _>(request)?;
+        let inventory = self.0.keys.inventory().await.map_err(Failure::from)?;
+        Ok(Response::new(pb::CryptoInventory {
+            create_time: Some(timestamp(inventory.taken)),
+            backend: portal_crypto::BACKEND.to_owned(),
+            algorithms: inventory.algorithms().into_iter().map(|known| algorithm(known).into()).collect(),
+            cyclonedx_json: inventory.to_cyclonedx(),
+        }))
+    }
+}
+
+impl Inner {
+    /// Replaces the key that is active when the request comes first; a repetition only ends what that began.
+    async fn rotate(
+        &self,
+        what: Rotatable,
+        rewrap: bool,
+        once: Option<&Once>,
+    ) -> Result<pb::RotateKeysResponse, Status> {
+        let (wanted, keys) = (what.key_use(), self.keys.inventory().await.map_err(Failure::from)?.keys);
+        let active = active(&keys, wanted).map_or_else(String::new, |key| key.id.clone());
+        let replaced = self.intend(active, once).await?;
+        let still_active = self.active_id(wanted).await? == replaced;
+        match what {
+            Rotatable::Epoch if still_active => {
+                if let Ok(epoch) = EpochId::parse(&replaced) {
+                    self.keys.replace_epoch(epoch).await.map_err(Failure::from)?;
+                }
+            }
+            Rotatable::Root if still_active => {
+                self.keys.rotate_root().await.map_err(Failure::from)?;
+            }
+            Rotatable::Epoch => {}
+            Rotatable::Root => {
+                self.keys.rewrap_under_root().await.map_err(Failure::from)?;
+            }
+        }
+        if rewrap {
+            self.keys.request_rewrap().await.map_err(Failure::from)?;
+        }
+        let keys = self.keys.inventory().await.map_err(Failure::from)?.keys;
+        let retired = keys.iter().find(|key| key.id == replaced);
+        Ok(pb::RotateKeysResponse {
+            active_key: successor(&keys, wanted, retired).map(message),
+            retired_key: retired.map(message),
+            rewrap_pending_count: count(self.keys.rewrap_pending().await.map_err(Failure::from)?),
+        })
+    }
+
+    /// Keeps which key the request replaces, or says which one it was when it came first.
+    async fn intend(&self, active: String, once: Option<&Once>) -> Result<String, Status> {
+        let key = pb::CryptoKey { key_id: active, ..pb::CryptoKey::default() };
+        let (key, intent) = (&key, &key.encode_to_vec());
+        let intend = |tx: Tx| async move {
+            let before = self.before(&tx, once).await?;
+            if before.is_none() {
+                self.keep(&tx, once, intent).await?;
+            }
+            Ok::<_, Failure>(before)
+        };
+        match self.host.database.run_tx("intend_rotation", intend).await? {
+            Some(kept) => Ok(self.open::<pb::CryptoKey>(once, kept).await?.key_id),
+            None => Ok(key.key_id.clone()),
+        }
+    }
+
+    async fn active_id(&self, wanted: KeyUse) -> Result<String, Failure> {
+        let keys = self.keys.inventory().await?.keys;
+        Ok(active(&keys, wanted).map_or_else(String::new, |key| key.id.clone()))
+    }
+
+    async fn lease(&self) -> Result<Lease, Failure> {
+        let now = self.host.clock.now();
+        let acquire = |tx: Tx| async move { leases::acquire(&tx, LEASE, self.holder, now, LEASE_TIME).await };
+        self.host.database.run_tx("lease_rotation", acquire).await?.ok_or(Failure::Rotating)
+    }
+
+    async fn release(&self, lease: &Lease) {
+        let release = |tx: Tx| async move { leases::release(&tx, lease).await };
+        if let Err(error) = self.host.database.run_tx("release_rotation", release).await {
+            tracing::warn!(%error, "the lease of a rotation ends by itself");
+        }
+    }
+}
+
+impl Rotatable {
+    const fn key_use(self) -> KeyUse {
+        match self {
+            Self::Epoch => KeyUse::Epoch,
+            Self::Root => KeyUse::Root,
+        }
+    }
+}
+
+fn active(keys: &[KeyEntry], wanted: KeyUse) -> Option<&KeyEntry> {
+    keys.iter().find(|key| key.key_use == wanted && key.state == KeyState::Active)
+}
+
+/// The key that took the place of `retired`, which may have been replaced itself since.
+fn successor<'a>(keys: &'a [KeyEntry], wanted: KeyUse, retired: Option<&KeyEntry>) -> Option<&'a KeyEntry> {
+    let retired_at = retired.and_then(|key| key.retired);
+    let next = keys.iter().filter(|key| key.key_use == wanted && Some(key.created) >= retired_at);
+    let next = retired_at.and_then(|_| next.min_by_key(|key| key.created));
+    next.or_else(|| active(keys, wanted))
+}
+
+fn message(key: &KeyEntry) -> pb::CryptoKey {
+    pb::CryptoKey {
+        key_id: key.id.clone(),
+        r#use: key_use(key.key_use).into(),
+        algorithm: algorithm(key.algorithm).into(),
+        state: state(key.state).into(),
+        create_time: Some(timestamp(key.created)),
+        retire_time: key.retired.map(timestamp),
+        destroy_time: key.destroyed.map(timestamp),
+        wrapped_key_count: count(key.wrapped),
+    }
+}
+
+const fn key_use(key_use: KeyUse) -> pb::KeyUse {
+    match key_use {
+        KeyUse::Epoch => pb::KeyUse::Epoch,
+        KeyUse::Root => pb::KeyUse::Root,
+        KeyUse::Service(Purpose::BlindIndex) => pb::KeyUse::BlindIndex,
+        KeyUse::Service(Purpose::RowDigest) => pb::KeyUse::RowDigest,
+        KeyUse::Service(Purpose::ServiceSecret) => pb::KeyUse::ServiceSecret,
+        KeyUse::Service(Purpose::Shred) => pb::KeyUse::ShredLedger,
+        KeyUse::Service(Purpose::Statement) => pb::KeyUse::Receipt,
+    }
+}
+
+const fn state(state: KeyState) -> pb::KeyState {
+    match state {
+        KeyState::Active => pb::KeyState::Active,
+        KeyState::Destroyed => pb::KeyState::Destroyed,
+        KeyState::Disabled => pb::KeyState::Disabled,
+        KeyState::Retired => pb::KeyState::Retired,
+    }
+}
+
+const fn algorithm(algorithm: KeyAlgorithm) -> pb::Algorithm {
+    match algorithm {
+        KeyAlgorithm::HkdfSha256 => pb::Algorithm::HkdfSha256,
+        KeyAlgorithm::HmacSha256 => pb::Algorithm::HmacSha256,
+        KeyAlgorithm::Suite(suite) => match suite {
+            Algorithm::Aes256Gcm => pb::Algorithm::Aes256Gcm,
+            Algorithm::Cobblestone256 => pb::Algorithm::Cobblestone256,
+            Algorithm::Dilithium3Round3 => pb::Algorithm::Dilithium3R3,
+            Algorithm::Ed25519 => pb::Algorithm::Ed25519,
+            Algorithm::Kyber768Round3 => pb::Algorithm::Kyber768R3,
+            Algorithm::MlDsa65 => pb::Algorithm::MlDsa65,
+            Algorithm::MlDsa65Ed25519 => pb::Algorithm::MlDsa65Ed25519,
+            Algorithm::MlKem1024 => pb::Algorithm::MlKem1024,
+            Algorithm::MlKem768 => pb::Algorithm::MlKem768,
+            Algorithm::ProviderWrap => pb::Algorithm::ProviderWrap,
+            Algorithm::XAes256Gcm => pb::Algorithm::Xaes256Gcm,
+            Algorithm::XWing => pb::Algorithm::XWing,
+        },
+    }
+}
