@@ -99,6 +99,11 @@ impl App {
         &self.token_key
     }
 
+    /// The kept replies to request ids.
+    pub(crate) const fn replies(&self) -> &Replies {
+        &self.replies
+    }
+
     /// By what an account with this e-mail address is found.
     pub(crate) async fn indexes(&self, email: Option<&Email>) -> Result<Option<EmailIndexes>, Error> {
         match email {

@@ -25,6 +25,7 @@ use portal_store::ConnectError;
 use portal_store::idempotency::Key;
 use portal_store::migrate::MigrateError;
 use portal_upkeep::migration::MigrationError;
+use portal_upkeep::rpc::Operators;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
@@ -96,7 +97,8 @@ impl Service {
         token_keys.insert(app.token_key().verifying_key().clone());
         let tokens = TokenVerifier::local(&identity, token_keys, &host);
         let page_tokens = PageTokenKey::new(app.keys.service_secret());
-        let routes = routes(&Api { app: Arc::clone(&app), page_tokens });
+        let operators = upkeep.operators(app.replies());
+        let routes = routes(&Api { app: Arc::clone(&app), page_tokens, operators });
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, routes).await?;
         running.own(task::spawn("auth-feed", feed::run(Arc::clone(&app), running.drain())));
@@ -127,11 +129,11 @@ fn routes(api: &Api) -> Routes {
     Routes::new(bounded!(account_service_server::AccountServiceServer, api.clone()))
         .add_service(bounded!(audit_service_server::AuditServiceServer, Later))
         .add_service(bounded!(client_service_server::ClientServiceServer, Later))
-        .add_service(bounded!(integrity_service_server::IntegrityServiceServer, Later))
-        .add_service(bounded!(key_service_server::KeyServiceServer, Later))
+        .add_service(bounded!(integrity_service_server::IntegrityServiceServer, api.clone()))
+        .add_service(bounded!(key_service_server::KeyServiceServer, api.clone()))
         .add_service(bounded!(ledger_service_server::LedgerServiceServer, Later))
         .add_service(bounded!(mfa_service_server::MfaServiceServer, Later))
-        .add_service(bounded!(migration_service_server::MigrationServiceServer, Later))
+        .add_service(bounded!(migration_service_server::MigrationServiceServer, api.clone()))
         .add_service(bounded!(session_service_server::SessionServiceServer, api.clone()))
         .add_service(bounded!(token_service_server::TokenServiceServer, api.clone()))
 }
@@ -142,18 +144,18 @@ struct Later;
 
 impl pb::audit_service_server::AuditService for Later {}
 impl pb::client_service_server::ClientService for Later {}
-impl pb::integrity_service_server::IntegrityService for Later {}
-impl pb::key_service_server::KeyService for Later {}
 impl pb::ledger_service_server::LedgerService for Later {}
 impl pb::mfa_service_server::MfaService for Later {}
-impl pb::migration_service_server::MigrationService for Later {}
 
 /// The handlers.
 #[derive(Clone)]
 struct Api {
     app: Arc<App>,
     page_tokens: PageTokenKey,
+    operators: Operators,
 }
+
+portal_upkeep::serve_operators!(portal_proto::auth::v1, policy, Api.operators);
 
 impl Api {
     /// A change that `caller` asks for now by `request`, which must not hold a secret.

@@ -8,6 +8,7 @@ use portal_keys::Replies;
 use portal_mesh::status::{invalid, reason};
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::consent::v1 as pb;
+use portal_upkeep::rpc::Operators;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
@@ -44,16 +45,18 @@ impl Service {
         let upkeep = Upkeep::open(&config, &host).await?;
         let keys = &upkeep.keys;
         let page_tokens = PageTokenKey::new(keys.service_secret());
+        let replies = Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy));
+        let operators = upkeep.operators(&replies);
         let app = Arc::new(App {
             database: upkeep.database.clone(),
-            replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
+            replies,
             keys: keys.clone(),
             seals: upkeep.seals.clone(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             metrics: host.metrics.register(Metrics::register),
         });
-        let edge = Edge { app: Arc::clone(&app), page_tokens, upkeep: upkeep.clone() };
+        let edge = Edge { app: Arc::clone(&app), page_tokens, operators };
         let tokens = TokenVerifier::remote(&identity, &auth, &host);
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, edge.routes()).await?;
@@ -69,8 +72,10 @@ impl Service {
 struct Edge {
     app: Arc<App>,
     page_tokens: PageTokenKey,
-    upkeep: Upkeep,
+    operators: Operators,
 }
+
+portal_upkeep::serve_operators!(portal_proto::consent::v1, policy, Edge.operators);
 
 impl Edge {
     /// A server for each service of the package. The policy bounds messages per method; tonic's own bound is the largest.

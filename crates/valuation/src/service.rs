@@ -22,13 +22,14 @@ use portal_proto::valuation::v1::anonymisation_service_server::{
     AnonymisationService, AnonymisationServiceServer,
 };
 use portal_proto::valuation::v1::dataset_service_server::DatasetServiceServer;
-use portal_proto::valuation::v1::integrity_service_server::{IntegrityService, IntegrityServiceServer};
-use portal_proto::valuation::v1::key_service_server::{KeyService, KeyServiceServer};
+use portal_proto::valuation::v1::integrity_service_server::IntegrityServiceServer;
+use portal_proto::valuation::v1::key_service_server::KeyServiceServer;
 use portal_proto::valuation::v1::ledger_service_server::{LedgerService, LedgerServiceServer};
-use portal_proto::valuation::v1::migration_service_server::{MigrationService, MigrationServiceServer};
+use portal_proto::valuation::v1::migration_service_server::MigrationServiceServer;
 use portal_proto::valuation::v1::payout_service_server::{PayoutService, PayoutServiceServer};
 use portal_proto::valuation::v1::valuation_service_server::ValuationServiceServer;
 use portal_store::idempotency::Key;
+use portal_upkeep::rpc::Operators;
 use prost::Message;
 use tonic::Status;
 use tonic::service::Routes;
@@ -52,7 +53,10 @@ pub struct Service;
 struct Edge {
     app: Arc<App>,
     pages: Arc<Pages>,
+    operators: Operators,
 }
+
+portal_upkeep::serve_operators!(portal_proto::valuation::v1, policy, Edge.operators);
 
 impl Service {
     /// Starts it: database up to date, worker running, calls answered.
@@ -69,19 +73,21 @@ impl Service {
         };
         let (auth, consent) = (channel(Workload::Auth)?, channel(Workload::Consent)?);
         let (signals, abandoned) = Signals::new();
+        let replies = Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy));
+        let operators = upkeep.operators(&replies);
         let app = Arc::new(App {
             database: upkeep.database.clone(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             consent: Consent::new(&consent),
-            replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
+            replies,
             keys: keys.clone(),
             seals: upkeep.seals.clone(),
             metrics: host.metrics.register(Metrics::register),
             signals,
         });
         let tokens = TokenVerifier::remote(&identity, &auth, &host);
-        let edge = Edge { app: Arc::clone(&app), pages };
+        let edge = Edge { app: Arc::clone(&app), pages, operators };
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, routes(&edge)).await?;
         let patience = config.jobs.consent_patience();
@@ -100,10 +106,10 @@ fn routes(edge: &Edge) -> Routes {
         .add_service(ValuationServiceServer::new(edge.clone()))
         .add_service(OperationsServer::new(edge.clone()))
         .add_service(AnonymisationServiceServer::new(Later))
-        .add_service(IntegrityServiceServer::new(Later))
-        .add_service(KeyServiceServer::new(Later))
+        .add_service(IntegrityServiceServer::new(edge.clone()))
+        .add_service(KeyServiceServer::new(edge.clone()))
         .add_service(LedgerServiceServer::new(Later))
-        .add_service(MigrationServiceServer::new(Later))
+        .add_service(MigrationServiceServer::new(edge.clone()))
         .add_service(PayoutServiceServer::new(Later))
 }
 
@@ -111,10 +117,7 @@ fn routes(edge: &Edge) -> Routes {
 struct Later;
 
 impl AnonymisationService for Later {}
-impl IntegrityService for Later {}
-impl KeyService for Later {}
 impl LedgerService for Later {}
-impl MigrationService for Later {}
 impl PayoutService for Later {}
 
 /// A request that takes effect once per `request_id`.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use portal_core::Workload;
 use portal_core::id::TenantId;
 use portal_crypto::envelope::Scope;
-use portal_keys::{Ambient, Keys};
+use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
 use portal_upkeep::migration::Migrations;
+use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::Scans;
 
 use crate::config::Config;
@@ -30,6 +31,7 @@ pub struct Upkeep {
     pub migrations: Migrations,
     /// Checks rows.
     pub scans: Scans,
+    engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
     pub(crate) sealing: Sealing,
 }
@@ -60,7 +62,14 @@ impl Upkeep {
         let migrations = Migrations::new(&engines, config.migrations.clone(), moving::migrations(&crypto));
         let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&crypto));
         migrations.settle().await?;
-        Ok(Self { keys, database, migrations, scans, seals, sealing })
+        Ok(Self { keys, database, migrations, scans, engines, seals, sealing })
+    }
+
+    /// Answers operators.
+    pub(crate) fn operators(&self, replies: &Replies) -> Operators {
+        let keys = (self.keys.clone(), replies.clone());
+        let (migrations, scans) = (self.migrations.clone(), self.scans.clone());
+        Operators::new::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }
 
     /// Does it in the background, until `running` stops.

@@ -58,7 +58,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<RunScan>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<GetReport>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListKeys>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RotateKeys>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security),
     Row::of::<GetCryptoInventory>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListMigrations>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<GetMigration>().any(OPERATOR).read().audit(Audit::Access),

@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<GetReport>().any(&[Operator]).read(),
     Row::of::<ListKeys>().any(&[Operator]).read(),
-    Row::of::<RotateKeys>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<RotateKeys>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
     Row::of::<GetCryptoInventory>().any(&[Operator]).read(),
     Row::of::<ListMigrations>().any(&[Operator]).read(),
     Row::of::<GetMigration>().any(&[Operator]).read(),
