@@ -44,6 +44,9 @@ pub enum Error {
     /// A split of the dataset is empty.
     #[error("the dataset has no records to value or to measure with")]
     NothingToValue(Split),
+    /// The request id was used for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
     /// The record is about somebody who was erased.
     #[error("batch {batch}, row {row}: the subject was erased")]
     SubjectErased {
@@ -63,9 +66,7 @@ pub enum Error {
 impl From<IdempotencyError> for Error {
     fn from(error: IdempotencyError) -> Self {
         match error {
-            IdempotencyError::Mismatch => {
-                Self::Invalid(Invalid::field("request_id", "was used for another request"))
-            }
+            IdempotencyError::Mismatch => Self::RequestIdReused,
             IdempotencyError::Store(error) => Self::Store(error),
         }
     }

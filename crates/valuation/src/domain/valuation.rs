@@ -39,6 +39,8 @@ impl State {
 /// Why a valuation has no values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
+    /// A stored record needs an algorithm that is switched off.
+    AlgorithmDisabled,
     /// Consent could not be asked, so nothing is permitted.
     ConsentUnavailable,
     /// A fault of ours; the log tells.

@@ -2,7 +2,10 @@
 
 use portal_mesh::status::{Reason, reason};
 use portal_proto::google::rpc;
-use portal_upkeep::reasons::{KEYS_UNAVAILABLE, SUBJECT_ERASED};
+use portal_upkeep::reasons::{
+    ALGORITHM_DISABLED, CONFLICT, DATABASE_UNAVAILABLE, KEYS_UNAVAILABLE, REQUEST_ID_REUSED, ROW_CORRUPT,
+    SUBJECT_ERASED,
+};
 use portal_upkeep::status as upkeep;
 use prost::Message;
 use tonic::{Code, Status};
@@ -62,11 +65,18 @@ pub const VALUATION_NOT_SUCCEEDED: Reason = Reason::new(
 
 /// All reasons of this service, for documentation tests.
 pub const REASONS: &[Reason] = &[
+    ALGORITHM_DISABLED,
+    CONFLICT,
     CONSENT_UNAVAILABLE,
+    DATABASE_UNAVAILABLE,
     DATASET_NOT_FOUND,
     DUPLICATE_RECORD,
+    KEYS_UNAVAILABLE,
     NOTHING_TO_VALUE,
     RECORD_UNREADABLE,
+    REQUEST_ID_REUSED,
+    ROW_CORRUPT,
+    SUBJECT_ERASED,
     TOO_MANY_RECORDS,
     VALUATION_CANCELLED,
     VALUATION_NOT_FOUND,
@@ -85,6 +95,7 @@ impl From<Error> for Status {
             Error::NoAccount => reason::ROLE_NOT_ALLOWED.status(),
             Error::NotSucceeded => VALUATION_NOT_SUCCEEDED.status(),
             Error::NothingToValue(split) => nothing_to_value(split),
+            Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::Store(error) => upkeep::store(&error),
             Error::SubjectErased { batch, row } => {
                 told(SUBJECT_ERASED, format_args!("batch {batch}, row {row}"))
@@ -98,6 +109,7 @@ impl From<Error> for Status {
 /// Why a valuation has no values, as its `error`.
 pub fn failure(failure: Failure) -> rpc::Status {
     let status = match failure {
+        Failure::AlgorithmDisabled => ALGORITHM_DISABLED.status(),
         Failure::ConsentUnavailable => CONSENT_UNAVAILABLE.status(),
         Failure::Internal => reason::INTERNAL.status(),
         Failure::KeysUnavailable => KEYS_UNAVAILABLE.status(),

@@ -272,13 +272,22 @@ impl Stored {
     }
 }
 
+/// Where a batch of a dataset is.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchPlace {
+    append: AppendId,
+    position: i64,
+    dataset: DatasetId,
+    revision: i64,
+}
+
 /// Where the batches of a dataset are, in the order of appending, as it was at `revision`.
 pub async fn batches(
     reading: &Reading<'_>,
     dataset: DatasetId,
     revision: i64,
-) -> Result<Vec<(AppendId, i64)>, StoreError> {
-    const SQL: &str = "SELECT b.append_id, b.position FROM batch b \
+) -> Result<Vec<BatchPlace>, StoreError> {
+    const SQL: &str = "SELECT b.append_id, b.position, a.revision FROM batch b \
          JOIN append a ON a.id = b.append_id \
          WHERE a.dataset_id = $1 AND a.revision <= $2 ORDER BY a.revision, b.position";
     let appends = append::Entity::find()
@@ -291,13 +300,16 @@ pub async fn batches(
     let statement = Statement::from_sql_and_values(reading.conn().get_database_backend(), SQL, values);
     let rows = reading.conn().query_all_raw(statement).await?;
     let place = |row: &sea_orm::QueryResult| {
-        Ok((AppendId::from_uuid(row.try_get_by_index(0)?), row.try_get_by_index(1)?))
+        let append = AppendId::from_uuid(row.try_get_by_index(0)?);
+        let (position, revision) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        Ok(BatchPlace { append, position, dataset, revision })
     };
     rows.iter().map(place).collect::<Result<_, sea_orm::DbErr>>().map_err(StoreError::from)
 }
 
 /// One batch with those of its records that still are.
-pub async fn read(reading: &Reading<'_>, (id, position): (AppendId, i64)) -> Result<Stored, StoreError> {
+pub async fn read(reading: &Reading<'_>, place: BatchPlace) -> Result<Stored, StoreError> {
+    let (id, position) = (place.append, place.position);
     let bad = |column| move || corrupt("batch", column, &format_args!("{id}/{position}"));
     let row = batch::Entity::find_by_id((id.uuid(), position)).one(reading.conn()).await?;
     let row = reading.checked(row.ok_or_else(bad("append_id"))?)?;
@@ -311,26 +323,47 @@ pub async fn read(reading: &Reading<'_>, (id, position): (AppendId, i64)) -> Res
     };
     Ok(Stored {
         split: split(row.split).ok_or_else(bad("split"))?,
-        records: records(reading.tx(), (id, position)).await?,
+        records: records(reading.tx(), place).await?,
         place: (id, position),
         numbers,
     })
 }
 
-/// The records of a batch, in the order of its rows.
-async fn records(tx: &ReadTx, (id, position): (AppendId, i64)) -> Result<Vec<StoredRecord>, StoreError> {
-    let records: Vec<(i64, String, sea_orm::prelude::Uuid)> = record::Entity::find()
-        .select_only()
-        .columns([record::Column::BatchRow, record::Column::RecordId, record::Column::SubjectId])
-        .filter(record::Column::AppendId.eq(id.uuid()))
-        .filter(record::Column::Position.eq(position))
+/// The records of a batch, in the order of its rows. Each must be of the dataset and the revision that its append is.
+async fn records(tx: &ReadTx, place: BatchPlace) -> Result<Vec<StoredRecord>, StoreError> {
+    let records = record::Entity::find()
+        .filter(record::Column::AppendId.eq(place.append.uuid()))
+        .filter(record::Column::Position.eq(place.position))
         .order_by_asc(record::Column::BatchRow)
-        .into_tuple()
         .all(tx.conn())
         .await?;
-    let record = |(row, record_id, subject): (i64, String, sea_orm::prelude::Uuid)| {
-        let row = usize::try_from(row).map_err(|_| corrupt("record", "batch_row", &id))?;
-        Ok(StoredRecord { row, record_id, subject: SubjectId::from_uuid(subject) })
+    let record = |found: record::Model| {
+        of_append(&found, (place.dataset.uuid(), place.revision))?;
+        let row = usize::try_from(found.batch_row).map_err(|_| corrupt("record", "batch_row", &at(&found)))?;
+        let subject = SubjectId::from_uuid(found.subject_id);
+        Ok(StoredRecord { row, record_id: found.record_id, subject })
     };
     records.into_iter().map(record).collect()
+}
+
+/// Records of a dataset were taken away, or others put in.
+pub fn incomplete(dataset: DatasetId) -> StoreError {
+    corrupt("record", "dataset_id", &dataset)
+}
+
+/// Whether a record is of the dataset and the revision that its append is.
+pub(super) fn of_append(
+    found: &record::Model,
+    (dataset, revision): (sea_orm::prelude::Uuid, i64),
+) -> Result<(), StoreError> {
+    let stray = |column| Err(corrupt("record", column, &at(found)));
+    if found.dataset_id != dataset {
+        return stray("dataset_id");
+    }
+    if found.revision == revision { Ok(()) } else { stray("revision") }
+}
+
+/// A record as errors name it: its batch, and the row in there.
+fn at(found: &record::Model) -> String {
+    format!("{}/{}/{}", found.append_id, found.position, found.batch_row)
 }

@@ -22,9 +22,10 @@ use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
 use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step, TableMigration, Tables};
 use sea_orm::prelude::{Expr, Uuid};
+use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{
     Condition, EntityTrait, ExprTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Value,
+    Select, Value,
 };
 
 use super::{Reading, Seals};
@@ -88,6 +89,9 @@ pub(super) trait Table: Send + Sync + Sized + 'static {
     /// Rows without the new form, or without all of it.
     fn lacking() -> Condition;
 
+    /// Whether the row is one of those.
+    fn lacks(row: &Model<Self>) -> bool;
+
     /// Rows with the new form, or some of it.
     fn having() -> Condition;
 
@@ -136,11 +140,11 @@ impl From<StoreError> for Unchecked {
 }
 
 /// The rows of a page, in the order of their keys.
-pub(super) async fn page<T: Table>(
-    tx: &ReadTx,
-    of: Condition,
-    page: &Page,
-) -> Result<Vec<Model<T>>, StoreError> {
+pub(super) async fn page<T: Table>(tx: &ReadTx, page: &Page) -> Result<Vec<Model<T>>, StoreError> {
+    Ok(of_page::<T>(Condition::all(), page).all(tx.conn()).await?)
+}
+
+fn of_page<T: Table>(of: Condition, page: &Page) -> Select<T::Entity> {
     let (id, number) = T::key();
     let mut query = T::Entity::find().filter(T::all()).filter(of).order_by_asc(id);
     if let Some(number) = number {
@@ -153,7 +157,7 @@ pub(super) async fn page<T: Table>(
                 .gt(Expr::tuple([Expr::val(after_id), Expr::val(after)])),
         });
     }
-    Ok(query.limit(u64::from(page.limit)).all(tx.conn()).await?)
+    query.limit(u64::from(page.limit))
 }
 
 /// The key of a row in bytes, in the order of the keys: numbers in keys are not negative.
@@ -195,7 +199,6 @@ impl<T: Table> Rows<T> {
     fn concerned(step: Step) -> Condition {
         match (step, T::old()) {
             (Step::Commit, None) => Condition::all(),
-            (Step::Verify, _) => T::having(),
             _ => Self::counted(step),
         }
     }
@@ -233,14 +236,20 @@ impl<T: Table> TableMigration for Rows<T> {
 
     async fn batch(&self, tx: &Tx, step: Step, of: &Page) -> Result<Batch, MigrationError> {
         let of = &Page { after: of.after.clone(), limit: Ord::min(of.limit, T::MOST) };
-        let mut rows = page::<T>(tx, Self::concerned(step), of).await?;
-        let batch = Batch::of(of, rows.len(), rows.last().and_then(key_of::<T>));
+        // Rows that somebody is changing are left to another pass. SQLite has one writer and no such locks.
+        let query = of_page::<T>(Self::concerned(step), of);
+        let query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let mut rows = query.all(tx.conn()).await.map_err(StoreError::from)?;
+        let mut batch = Batch::of(of, rows.len(), rows.last().and_then(key_of::<T>));
         let rows = match step {
             Step::Move => {
                 self.0.seal(tx, &mut rows).await?;
                 rows
             }
-            Step::Verify => self.repair(tx, rows).await?.1,
+            Step::Verify => {
+                batch.moved = rows.iter().filter(|row| T::lacks(row)).count() as u64;
+                self.repair(tx, rows).await?.1
+            }
             Step::Undo => {
                 rows.iter_mut().for_each(T::unseal);
                 rows

@@ -81,7 +81,8 @@ const fn state(code: i64) -> Option<State> {
     }
 }
 
-const FAILURES: [(&str, Failure); 6] = [
+const FAILURES: [(&str, Failure); 7] = [
+    ("ALGORITHM_DISABLED", Failure::AlgorithmDisabled),
     ("CONSENT_UNAVAILABLE", Failure::ConsentUnavailable),
     ("INTERNAL", Failure::Internal),
     ("KEYS_UNAVAILABLE", Failure::KeysUnavailable),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use portal_store::{ReadTx, StoreError};
 use portal_upkeep::Page;
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
-use sea_orm::{Condition, EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::{EntityTrait, PaginatorTrait, QueryFilter};
 
 use super::moving::{
     self, Appends, Batches, Crypto, Datasets, Exclusions, RecordValues, SubjectValues, Table, Unchecked,
@@ -56,7 +56,7 @@ impl<T: Table> ScannedTable for Scanned<T> {
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
         let page = &Page { after: page.after.clone(), limit: u32::min(page.limit, T::MOST) };
         let reading = self.seals.reading(tx).await?;
-        let rows = moving::page::<T>(tx, Condition::all(), page).await?;
+        let rows = moving::page::<T>(tx, page).await?;
         let last = rows.last().and_then(moving::key_of::<T>);
         let mut checked = Checked::of(page, rows.len(), last);
         for fault in self.table.faults(&reading, rows).await? {

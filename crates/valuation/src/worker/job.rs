@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::keeper::{Gauge, keep};
 use crate::app::App;
 use crate::app::consent::ConsentUnavailable;
-use crate::domain::dataset::{Dataset, Shape, Split, Task};
+use crate::domain::dataset::{Counts, Dataset, Shape, Split, Task};
 use crate::domain::id::WorkerId;
 use crate::domain::outcome::{Member, Outcome};
 use crate::domain::valuation::{Cause, Exclusion, Failure, Valuation};
@@ -50,9 +50,17 @@ pub enum End {
 impl From<Error> for End {
     fn from(error: Error) -> Self {
         match error {
-            Error::Store(StoreError::Corrupt { .. } | StoreError::Disabled(_)) => {
+            Error::Store(StoreError::Disabled(_)) | Error::Keys(KeysError::Disabled(_)) => {
+                tracing::error!(%error, "a stored record needs an algorithm that is switched off");
+                Self::Failed(Failure::AlgorithmDisabled)
+            }
+            Error::Store(StoreError::Corrupt { .. }) => {
                 tracing::error!(%error, "a stored record can't be read");
                 Self::Failed(Failure::Unreadable)
+            }
+            Error::Keys(KeysError::EpochDisabled(_)) => {
+                tracing::error!(%error, "the key of a stored record is switched off");
+                Self::Failed(Failure::KeysUnavailable)
             }
             Error::Keys(error) if !error.is_retryable() => {
                 tracing::error!(%error, "the key of a stored record can't be had");
@@ -84,6 +92,8 @@ struct Samples {
     training: Part,
     validation: Part,
     members: Vec<Member>,
+    /// Records that were found, also those that are not given to it.
+    found: Counts,
     subjects: HashSet<SubjectId>,
     excluded: HashMap<Cause, (Exclusion, HashSet<SubjectId>)>,
 }
@@ -157,7 +167,7 @@ impl Job {
         let mut people = People { permitted, withdrawn: HashSet::new() };
         loop {
             let samples = self.samples(&dataset, &people).await?;
-            let Samples { training, validation, members, subjects, excluded } = samples;
+            let Samples { training, validation, members, subjects, excluded, .. } = samples;
             let units = i64::try_from(validation.labels.len()).unwrap_or(i64::MAX);
             let nothing = empty_utility(dataset.description.shape.task, &validation.labels);
             let values = self.compute(dataset.description.shape, training, validation).await?;
@@ -275,6 +285,10 @@ impl Job {
             };
             samples.add((batch, width), people, (seals, &keys))?;
         }
+        // A dataset that has gone on since does not say how many records it had.
+        if dataset.revision == revision && dataset.counts != samples.found {
+            return Err(Error::from(appends::incomplete(id)).into());
+        }
         Ok(samples)
     }
 
@@ -344,6 +358,7 @@ impl Samples {
         people: &People,
         (seals, keys): (&Seals, &SubjectKeys),
     ) -> Result<(), Error> {
+        self.found.add(batch.split, batch.records.len());
         for record in &batch.records {
             let subject = record.subject;
             if !people.permitted.contains(&subject) {

@@ -162,11 +162,14 @@ each_database! {
         assert_eq!(world.dataset(&dataset.dataset_id).await.training_record_count, 4);
         request.batch.as_mut().unwrap().labels[0] = 0.0;
         request.batch.as_mut().unwrap().labels[1] = 1.0;
-        assert_field(world.datasets().append_record_batch(request.clone()).await, "request_id");
+        let reused = |result: Result<(), Status>| {
+            assert_refused(result, Code::InvalidArgument, "REQUEST_ID_REUSED");
+        };
+        reused(world.datasets().append_record_batch(request.clone()).await.map(drop));
         request.request_id = "x".to_owned();
         assert_field(world.datasets().append_record_batch(request).await, "request_id");
         let other = pb::CreateDatasetRequest { dataset: Some(world.dataset_message(3)), ..create };
-        assert_field(world.datasets().create_dataset(other).await, "request_id");
+        reused(world.datasets().create_dataset(other).await.map(drop));
         assert_eq!(rows(database, "dataset").await, 1);
     }
 

@@ -9,7 +9,7 @@ use portal_valuation::Service;
 use prost::Message;
 use tonic::Code;
 
-use crate::world::{World, new_id, person, start_request, synthetic};
+use crate::world::{World, assert_refused, new_id, person, start_request, synthetic};
 
 /// A dataset that takes the engine seconds.
 async fn large(world: &World) -> pb::Dataset {
@@ -194,6 +194,10 @@ each_database! {
         assert_eq!(world.valuations().start_valuation(request.clone()).await.unwrap().into_inner(), first);
         let list = pb::ListValuationsRequest { dataset_id: dataset.dataset_id, ..Default::default() };
         assert_eq!(world.valuations().list_valuations(list).await.unwrap().into_inner().valuations.len(), 1);
+        let mut other = request;
+        other.parameters = Some(pb::MethodParameters { k: 3, ..Default::default() });
+        let reused = world.valuations().start_valuation(other).await;
+        assert_refused(reused, Code::InvalidArgument, "REQUEST_ID_REUSED");
         // 2 calls of consent for it: before and after.
         assert_eq!(world.decisions.calls(), 2);
     }

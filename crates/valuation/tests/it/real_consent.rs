@@ -11,6 +11,7 @@ use portal_proto::consent::v1::notice_service_client::NoticeServiceClient;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use portal_testkit::mesh::{TestUser, UserChannel};
 use portal_testkit::{TestDatabase, TestMesh, each_database};
+use portal_upkeep::{IntegrityConfig, MigrationConfig};
 
 use crate::consent::Decisions;
 use crate::world::{World, person, synthetic};
@@ -67,8 +68,10 @@ async fn start_consent(mesh: &TestMesh, database: &TestDatabase) -> portal_mesh:
         server: mesh.server(),
         identity: mesh.identity(Workload::Consent),
         database: database.config(),
-        secrets: mesh.secrets("consent"),
+        keys: database.keys("consent").await,
         upstreams: mesh.upstreams(&[]),
+        migrations: MigrationConfig::alone(),
+        integrity: IntegrityConfig::on_demand(),
         telemetry: portal_mesh::config::TelemetryConfig::default(),
     };
     portal_consent::Service::start(config, mesh.host()).await.unwrap()

@@ -16,6 +16,7 @@ use super::{Column, Crypto, Model, Table, Unchecked};
 use crate::domain::id::AppendId;
 use crate::error::Error;
 use crate::store::Reading;
+use crate::store::appends::of_append;
 use crate::store::cells::{Cells, Numbers, RecordPlace};
 use crate::store::entity::{append, batch, dataset, record, staged_record};
 use crate::store::rows::{corrupt, floats_from_bytes, split};
@@ -188,12 +189,9 @@ async fn owned_records(tx: &ReadTx, row: &batch::Model) -> Result<Result<Records
         .filter(record::Column::Position.eq(row.position))
         .all(tx.conn())
         .await?;
-    let at = |found: &record::Model| format!("{}/{}/{}", found.append_id, found.position, found.batch_row);
-    if let Some(stray) = found.iter().find(|found| found.dataset_id != append.dataset_id) {
-        return Ok(Err(corrupt("record", "dataset_id", &at(stray))));
-    }
-    if let Some(stray) = found.iter().find(|found| found.revision != revision) {
-        return Ok(Err(corrupt("record", "revision", &at(stray))));
+    let of = (append.dataset_id, revision);
+    if let Err(stray) = found.iter().try_for_each(|found| of_append(found, of)) {
+        return Ok(Err(stray));
     }
     let found = found.into_iter().map(|found| (found.batch_row, found.record_id, found.subject_id));
     Ok(Ok(collect(found.collect())))
@@ -226,6 +224,10 @@ impl Table for Batches {
 
     fn lacking() -> Condition {
         Condition::all().add(batch::Column::Sealed.is_null())
+    }
+
+    fn lacks(row: &Model<Self>) -> bool {
+        row.sealed.is_none()
     }
 
     fn having() -> Condition {

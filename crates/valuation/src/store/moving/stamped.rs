@@ -42,6 +42,10 @@ macro_rules! stamped {
                 Condition::all().add($module::Column::RowDigest.is_null())
             }
 
+            fn lacks(row: &Model<Self>) -> bool {
+                row.row_digest.is_none()
+            }
+
             fn having() -> Condition {
                 Condition::all().add($module::Column::RowDigest.is_not_null())
             }
@@ -140,6 +144,10 @@ impl Table for Valuations {
             .add(Column::State.is_in(FINAL.map(state_code)))
             .add(Column::ResultDigest.is_null());
         Condition::any().add(Column::RowDigest.is_null()).add(unstamped)
+    }
+
+    fn lacks(row: &Model<Self>) -> bool {
+        row.row_digest.is_none() || is_final(row.state) && row.result_digest.is_none()
     }
 
     fn having() -> Condition {

@@ -140,6 +140,10 @@ macro_rules! measured {
                 Condition::all().add($module::Column::Measure.is_null())
             }
 
+            fn lacks(row: &Model<Self>) -> bool {
+                row.measure.is_none()
+            }
+
             fn having() -> Condition {
                 Condition::all().add($module::Column::Measure.is_not_null())
             }
