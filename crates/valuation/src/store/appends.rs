@@ -339,7 +339,8 @@ async fn records(tx: &ReadTx, place: BatchPlace) -> Result<Vec<StoredRecord>, St
         .await?;
     let record = |found: record::Model| {
         of_append(&found, (place.dataset.uuid(), place.revision))?;
-        let row = usize::try_from(found.batch_row).map_err(|_| corrupt("record", "batch_row", &at(&found)))?;
+        let row =
+            usize::try_from(found.batch_row).map_err(|_| corrupt("record", "batch_row", &at(&found)))?;
         let subject = SubjectId::from_uuid(found.subject_id);
         Ok(StoredRecord { row, record_id: found.record_id, subject })
     };

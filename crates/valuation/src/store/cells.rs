@@ -261,40 +261,4 @@ impl RecordPlace<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use super::*;
-
-    #[test]
-    fn numbers_keep_their_bits() {
-        let features = [0.0, -0.0, 1.5, f32::MIN_POSITIVE];
-        let numbers = Numbers::new(&features, f32::MAX);
-        let again = Numbers::from_plaintext(numbers.to_plaintext().expose()).unwrap();
-        assert!(again.same(&features, f32::MAX));
-        assert!(!again.same(&[0.0, 0.0, 1.5, f32::MIN_POSITIVE], f32::MAX));
-        assert!(Numbers::from_plaintext(&[0; 7]).is_none());
-        assert!(Numbers::from_plaintext(&[]).is_none());
-    }
-
-    #[test]
-    fn standings_come_back_and_nothing_else_is_one() {
-        for standard_error in [None, Some(0.25), Some(0.0)] {
-            let standing = Standing { value: -1.5, standard_error, rank: 7, percentile: 12.5 };
-            let bytes = standing.to_plaintext();
-            assert_eq!(bytes.expose().len(), 33);
-            assert_eq!(Standing::from_plaintext(bytes.expose()), Some(standing));
-            assert_eq!(Standing::from_plaintext(&bytes.expose()[1..]), None);
-        }
-        assert_eq!(Standing::from_plaintext(&[2; 33]), None);
-    }
-
-    #[test]
-    fn cells_of_the_erased_have_the_length_of_the_others() {
-        let mut cells = Cells::new(3, 4);
-        cells.leave_out();
-        cells.leave_out();
-        assert_eq!(cells.finish().len(), 2 * (34 + 4 * 5));
-        assert_eq!(cell_len([1, 2], 4), Some(46 + 4 * 5));
-        assert_eq!(cell_len([1, 3], 4), None);
-    }
-}
+mod tests;

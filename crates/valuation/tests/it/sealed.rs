@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use portal_core::id::{Id, SubjectId};
 use portal_proto::google::longrunning::operation;
+use portal_proto::google::rpc;
 use portal_proto::valuation::v1 as pb;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
 use portal_store::{Database, StoreError, Tx};
@@ -54,22 +55,23 @@ impl Intruder {
     }
 }
 
-fn uuid(text: &str) -> Value {
+pub fn uuid(text: &str) -> Value {
     Uuid::parse_str(text).unwrap().into()
 }
 
-fn withheld<T>(response: &Response<T>) -> Option<String> {
+pub fn withheld<T>(response: &Response<T>) -> Option<String> {
     response.metadata().get("portal-rows-withheld").map(|header| header.to_str().unwrap().to_owned())
 }
 
 /// Runs a valuation that must fail because a record can't be read.
-async fn assert_unreadable(world: &World, dataset: &pb::Dataset) {
+pub async fn assert_unreadable(world: &World, dataset: &pb::Dataset) -> rpc::Status {
     let operation = world.wait(&world.start_valuation(dataset).await.name).await;
     let Some(operation::Result::Error(error)) = operation.result else { panic!("{operation:?}") };
     assert_eq!(error.code, Code::DataLoss as i32, "{error:?}");
+    error
 }
 
-fn list(valuation: &pb::Valuation) -> pb::ListRecordValuesRequest {
+pub fn list(valuation: &pb::Valuation) -> pb::ListRecordValuesRequest {
     pb::ListRecordValuesRequest {
         valuation_id: valuation.valuation_id.clone(),
         page_size: 100,
@@ -193,7 +195,9 @@ each_database! {
         let id = &[uuid(&valuation.valuation_id)];
         let before = world.record_values(&valuation.valuation_id).await;
 
-        let swap = "UPDATE record_value SET measure = (SELECT o.measure FROM record_value o \
+        // SQLite changes row after row: without the copy the second would get its own back.
+        intruder.write("CREATE TABLE copy AS SELECT * FROM record_value", &[]).await;
+        let swap = "UPDATE record_value SET measure = (SELECT o.measure FROM copy o \
                     WHERE o.valuation_id = $1 AND o.position = 1 - record_value.position) \
                     WHERE valuation_id = $1 AND position IN (0, 1)";
         assert_eq!(intruder.write(swap, id).await, 2);

@@ -102,8 +102,15 @@ impl World {
 
     /// Stops the service and starts it again.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| ()).await;
+    }
+
+    /// Stops the service and starts it again, configured otherwise.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         self.service.take().unwrap().stop().await;
-        let service = Service::start(self.config(), self.mesh.host()).await.unwrap();
+        let mut config = self.config();
+        change(&mut config);
+        let service = Service::start(config, self.mesh.host()).await.unwrap();
         self.reach(service);
     }
 
