@@ -229,11 +229,11 @@ pub(super) fn open(
 
 /// The key of `subject` to open what is sealed under it. A key that is not there, though something is sealed under it,
 /// is told as the row's fault.
-pub(super) fn opening_key<'a>(
-    keys: &'a SubjectKeys,
+pub(super) fn opening_key(
+    keys: &SubjectKeys,
     subject: SubjectId,
     corrupt: impl FnOnce(Corruption) -> StoreError,
-) -> Result<&'a portal_crypto::envelope::SubjectKey, Error> {
+) -> Result<&portal_crypto::envelope::SubjectKey, Error> {
     match keys.get(subject) {
         Ok(key) => Ok(key),
         Err(KeysError::Missing(_) | KeysError::Corrupt { .. }) => Err(corrupt(Corruption::KeyMissing).into()),
