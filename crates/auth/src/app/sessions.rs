@@ -126,11 +126,16 @@ impl App {
         // Rubbish never gets as far as the writer, and the key is at hand before the token is spent.
         let find = |tx| async move { self.account_of_refresh(&tx, hash).await };
         let refreshed = match self.database.read("find_refresh_token", find).await? {
-            Some(stored) => {
-                let (now, key) = (self.now(), &*self.key_of(&stored).await?);
-                let rotate = |tx| async move { self.rotate(&tx, refresh, key, now).await };
-                self.database.run_tx("refresh_session", rotate).await?
-            }
+            Some(stored) => match self.key_of(&stored).await {
+                Ok(key) => {
+                    let (now, key) = (self.now(), &*key);
+                    let rotate = |tx| async move { self.rotate(&tx, refresh, key, now).await };
+                    self.database.run_tx("refresh_session", rotate).await?
+                }
+                // What they had is as good as gone.
+                Err(Error::Keys(KeysError::Erased(_))) => Refreshed::Refused,
+                Err(error) => return Err(error),
+            },
             None => Refreshed::Refused,
         };
         let (outcome, result) = match refreshed {

@@ -2,7 +2,8 @@
 //!
 //! A row with the new form beside the old one is sound if its digest is right and every cell opens to the text in the
 //! clear. An earlier version of the service that changes such a row leaves it unsound: it is then moved again from the
-//! text in the clear, which is the truth until the commit. The commit looks once more before it drops any text.
+//! text in the clear, which is the truth until the commit. The commit looks once more before it drops any text. What is
+//! about somebody who was erased can't be sealed any more: it goes with the commit.
 
 mod accounts;
 mod reindex;
@@ -12,11 +13,14 @@ mod token_pairs;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portal_keys::Keys;
+use portal_core::id::SubjectId;
+use portal_crypto::envelope::SubjectKey;
+use portal_keys::{Keys, KeysError, SubjectKeys};
 use portal_store::sealed::DigestedRow;
 use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
 use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Step, TableMigration, Tables};
+use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
     Value,
@@ -78,6 +82,9 @@ trait Table: Send + Sync + Sized + 'static {
     /// Rows with something of the old form that goes with the commit.
     fn old() -> Condition;
 
+    /// Rows that the commit looks at: those, and the ones that an earlier version may have changed last.
+    fn perhaps_old() -> Condition;
+
     /// The value of a key whose bytes the engine has kept.
     fn key_value(bytes: &[u8]) -> Value;
 
@@ -107,6 +114,8 @@ impl<T: Table> Rows<T> {
         if let Some(after) = &page.after {
             query = query.filter(T::key().gt(T::key_value(after)));
         }
+        // Rows that somebody is changing are left to another pass. SQLite has one writer and no such locks.
+        let query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         Ok(query.order_by_asc(T::key()).limit(u64::from(page.limit)).all(tx.conn()).await?)
     }
 
@@ -152,23 +161,37 @@ impl<T: Table> TableMigration for Rows<T> {
     }
 
     async fn batch(&self, tx: &Tx, step: Step, page: &Page) -> Result<Batch, MigrationError> {
-        let mut rows = Self::page(tx, concerned::<T>(step), page).await?;
-        let batch = Self::of(page, &rows);
+        let of = match step {
+            Step::Commit => T::perhaps_old().add(T::digest().is_null()),
+            Step::Move | Step::Undo | Step::Verify => concerned::<T>(step),
+        };
+        let mut rows = Self::page(tx, of, page).await?;
+        let mut batch = Self::of(page, &rows);
         let written = match step {
             Step::Move => {
                 self.0.seal(tx, &mut rows).await?;
                 rows
             }
-            Step::Verify => self.repair(tx, rows).await?.1,
+            Step::Verify => {
+                let lacking = rows.iter().filter(|row| row.digest().is_none());
+                batch.moved = u64::try_from(lacking.count()).unwrap_or(u64::MAX);
+                self.repair(tx, rows).await?.1
+            }
             Step::Undo => {
                 rows.iter_mut().for_each(T::unseal);
                 rows
             }
             Step::Commit => {
-                let (mut rows, repaired) = self.repair(tx, rows).await?;
-                rows.extend(repaired);
+                let (mut rows, mut repaired) = self.repair(tx, rows).await?;
+                let before: Vec<_> = rows.iter().map(|row| row.digest().map(<[u8]>::to_vec)).collect();
                 self.0.finish(&mut rows).await?;
-                rows
+                // A digest is one of all columns: where it is the same, so is the row.
+                let changed =
+                    rows.into_iter().zip(before).filter(|(row, was)| row.digest() != was.as_deref());
+                let mut changed: Vec<_> = changed.map(|(row, _)| row).collect();
+                self.0.finish(&mut repaired).await?;
+                changed.extend(repaired);
+                changed
             }
         };
         Self::write(tx, written).await?;
@@ -183,5 +206,23 @@ fn concerned<T: Table>(step: Step) -> Condition {
         Step::Move => Condition::all().add(T::digest().is_null()),
         Step::Undo => Condition::all().add(T::digest().is_not_null()),
         Step::Verify => Condition::all(),
+    }
+}
+
+/// The key of `subject`; `None` if they were erased, and nothing can be sealed or opened any more.
+fn key_of(keys: &SubjectKeys, subject: SubjectId) -> Result<Option<&Arc<SubjectKey>>, KeysError> {
+    match keys.get(subject) {
+        Ok(key) => Ok(Some(key)),
+        Err(KeysError::Erased(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a row is what was written, as its digest says.
+fn intact(checked: Result<(), StoreError>) -> Result<bool, MigrationError> {
+    match checked {
+        Ok(()) => Ok(true),
+        Err(StoreError::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

@@ -292,7 +292,17 @@ impl Accounts {
     pub(crate) fn index(&self, model: &mut account::Model, email: KeyedIndex) -> Result<(), StoreError> {
         model.email_index = email.index;
         model.email_index_generation = email.generation.map(i64::from);
+        self.stamp(model)
+    }
+
+    /// Gives `model` its digest.
+    pub(crate) fn stamp(&self, model: &mut account::Model) -> Result<(), StoreError> {
         self.seals.digests.stamp(model)
+    }
+
+    /// Checks the digest of `model`.
+    pub(crate) fn check(&self, model: &account::Model) -> Result<(), StoreError> {
+        self.seals.digests.check(model)
     }
 }
 

@@ -12,6 +12,7 @@ use portal_crypto::mac::MacKey;
 use portal_keys::{IndexKeys, Keys, KeysError};
 use portal_upkeep::migration::Mode;
 use sea_orm::ColumnTrait;
+use sea_orm::prelude::Uuid;
 use sea_orm::sea_query::SimpleExpr;
 
 use super::account::Column;
@@ -31,6 +32,9 @@ pub struct EmailIndexes {
     active: KeyedIndex,
     retired: Vec<Vec<u8>>,
 }
+
+/// The generation of what is not an index: by it nobody is found.
+const NOBODY: u32 = 0;
 
 /// An index and the generation of its key.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,6 +82,20 @@ impl EmailIndexer {
             },
             retired: keys.retired().iter().map(|key| key.index(email, IndexBits::FULL)).collect(),
         }
+    }
+}
+
+impl KeyedIndex {
+    /// What the row `id` has in the place of an index once its person was erased.
+    #[must_use]
+    pub fn of_nobody(id: Uuid) -> Self {
+        Self { index: id.into_bytes().to_vec(), generation: Some(NOBODY) }
+    }
+
+    /// Rows with an index that was made with a key of some generation.
+    #[must_use]
+    pub fn has_generation() -> SimpleExpr {
+        Column::EmailIndexGeneration.gt(i64::from(NOBODY))
     }
 }
 

@@ -184,6 +184,9 @@ impl Sessions {
     /// What the device of `model` calls itself, sealed; checks the digest.
     pub(crate) fn sealed(&self, model: &session::Model, key: &SubjectKey) -> Result<DeviceName, StoreError> {
         self.seals.digests.check(model)?;
+        if model.device_name.is_empty() && model.sealed_device_name.is_none() {
+            return Ok(DeviceName::new(String::new()));
+        }
         self.cell(model, key)
     }
 
@@ -208,7 +211,9 @@ impl Sessions {
         let name = name.expose();
         model.device_name = if mode == Mode::New { String::new() } else { name.to_owned() };
         model.sealed_device_name = None;
-        if mode != Mode::Old {
+        if mode == Mode::Old {
+            model.subject_id = None;
+        } else if !name.is_empty() {
             rows::check_owner(key, model.subject_id.unwrap_or_default(), "session", "sealed_device_name")?;
             let name = Sensitive::new(name.to_owned());
             let sealed = DEVICE_NAME.seal(&self.seals.sealing, key, model.row(), &name)?;
@@ -224,12 +229,23 @@ impl Sessions {
     }
 
     fn stamp(&self, model: &mut session::Model, mode: Mode) -> Result<(), StoreError> {
-        if mode == Mode::Old || model.sealed_device_name.is_none() {
-            // Not sealed yet: the migration stamps it when it does.
+        let unsealed = model.sealed_device_name.is_none() && !model.device_name.is_empty();
+        if mode == Mode::Old || mode == Mode::Both && unsealed {
+            // The migration stamps it when it seals it.
             model.row_digest = None;
             return Ok(());
         }
+        self.seal(model)
+    }
+
+    /// Gives `model` its digest.
+    pub(crate) fn seal(&self, model: &mut session::Model) -> Result<(), StoreError> {
         self.seals.digests.stamp(model)
+    }
+
+    /// Checks the digest of `model`.
+    pub(crate) fn check(&self, model: &session::Model) -> Result<(), StoreError> {
+        self.seals.digests.check(model)
     }
 }
 

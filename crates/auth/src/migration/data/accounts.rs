@@ -8,10 +8,10 @@ use portal_upkeep::migration::{MigrationError, Mode};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ColumnTrait, Condition, Value};
 
-use super::Table;
+use super::{Table, intact, key_of};
 use crate::store::account::{Column, Entity, Model};
 use crate::store::accounts::Accounts;
-use crate::store::email_index::EmailIndexer;
+use crate::store::email_index::{EmailIndexer, KeyedIndex};
 
 /// The migration of accounts.
 pub struct SealAccounts {
@@ -25,9 +25,13 @@ pub struct SealAccounts {
 
 impl SealAccounts {
     async fn keys_of(&self, rows: &[Model]) -> Result<portal_keys::SubjectKeys, MigrationError> {
-        let subjects: Vec<_> = rows.iter().map(|row| SubjectId::from_uuid(row.subject_id)).collect();
+        let subjects: Vec<_> = rows.iter().map(subject).collect();
         Ok(self.keys.subjects_or_new(&subjects).await?)
     }
+}
+
+fn subject(row: &Model) -> SubjectId {
+    SubjectId::from_uuid(row.subject_id)
 }
 
 #[async_trait]
@@ -54,7 +58,13 @@ impl Table for SealAccounts {
     }
 
     fn old() -> Condition {
-        Condition::any().add(Column::Email.ne("")).add(Column::DisplayName.ne(""))
+        // One that was changed after the commit began is in the new form but for its index.
+        let index = Column::EmailIndexGeneration.is_null();
+        Condition::any().add(Column::Email.ne("")).add(Column::DisplayName.ne("")).add(index)
+    }
+
+    fn perhaps_old() -> Condition {
+        Self::old()
     }
 
     fn key_value(bytes: &[u8]) -> Value {
@@ -64,9 +74,13 @@ impl Table for SealAccounts {
     async fn seal(&self, _: &ReadTx, rows: &mut [Model]) -> Result<(), MigrationError> {
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            let key = keys.get(SubjectId::from_uuid(row.subject_id))?;
-            let profile = Accounts::plain(row)?;
-            self.accounts.write(row, &profile, Mode::Both, key)?;
+            if let Some(key) = key_of(&keys, subject(row))? {
+                let profile = Accounts::plain(row)?;
+                self.accounts.write(row, &profile, Mode::Both, key)?;
+            } else {
+                Self::unseal(row);
+                self.accounts.stamp(row)?;
+            }
         }
         Ok(())
     }
@@ -74,7 +88,9 @@ impl Table for SealAccounts {
     async fn sound(&self, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
         let keys = self.keys_of(rows).await?;
         let sound = |row: &Model| {
-            let key = keys.get(SubjectId::from_uuid(row.subject_id))?;
+            let Some(key) = key_of(&keys, subject(row))? else {
+                return intact(self.accounts.check(row));
+            };
             let sealed = match self.accounts.sealed(row, key) {
                 Ok(sealed) => sealed,
                 // From the text in the clear it can be made again.
@@ -99,9 +115,16 @@ impl Table for SealAccounts {
         let keys = self.keys_of(rows).await?;
         let index = self.emails.column_keys().await?;
         for row in rows {
-            let key = keys.get(SubjectId::from_uuid(row.subject_id))?;
-            let profile = self.accounts.sealed(row, key)?;
-            let email = self.emails.with(&index, &profile.email).written(Mode::New);
+            let email = match key_of(&keys, subject(row))? {
+                Some(key) => {
+                    let profile = self.accounts.sealed(row, key)?;
+                    self.emails.with(&index, &profile.email).written(Mode::New)
+                }
+                None => {
+                    (row.sealed_email, row.sealed_display_name) = (None, None);
+                    KeyedIndex::of_nobody(row.id)
+                }
+            };
             self.accounts.clear(row, email)?;
         }
         Ok(())

@@ -4,16 +4,18 @@
 
 use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
-use portal_keys::{Keys, KeysError};
+use portal_keys::Keys;
 use portal_store::{ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::Page;
 use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Mode, Step};
 use sea_orm::prelude::Uuid;
+use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::key_of;
 use crate::store::account::{Column, Entity, Model};
 use crate::store::accounts::Accounts;
-use crate::store::email_index::EmailIndexer;
+use crate::store::email_index::{EmailIndexer, KeyedIndex};
 
 /// The name of the migration.
 pub const REINDEX: &str = "d0002_reindex_accounts";
@@ -33,7 +35,7 @@ impl Reindex {
     /// sealed.
     async fn concerned(&self, step: Step) -> Result<Condition, MigrationError> {
         let active = i64::from(self.emails.column_keys().await?.active().generation());
-        let sealed = Condition::all().add(Column::EmailIndexGeneration.is_not_null());
+        let sealed = Condition::all().add(KeyedIndex::has_generation());
         Ok(match step {
             Step::Move => sealed.add(Column::EmailIndexGeneration.ne(active)),
             Step::Verify => sealed,
@@ -42,22 +44,30 @@ impl Reindex {
         })
     }
 
-    /// The rows of a page that can be read, with their e-mail addresses indexed under the active key; those of erased
-    /// persons are left as they are.
+    /// The rows of a page, each with the one that it becomes: with its e-mail address indexed under the active key, or
+    /// with no index if its person was erased. One that is corrupt stays as it is, and does not keep the others.
     async fn indexed(&self, rows: Vec<Model>) -> Result<Vec<(Model, Model)>, MigrationError> {
         let subjects: Vec<_> = rows.iter().map(|row| SubjectId::from_uuid(row.subject_id)).collect();
         let keys = self.keys.subjects(&subjects).await?;
         let column_keys = self.emails.column_keys().await?;
         let mut indexed = Vec::with_capacity(rows.len());
         for row in rows {
-            let key = match keys.get(SubjectId::from_uuid(row.subject_id)) {
-                Ok(key) => key,
-                Err(KeysError::Erased(_)) => continue,
+            let index = match key_of(&keys, SubjectId::from_uuid(row.subject_id))? {
+                Some(key) => self
+                    .accounts
+                    .sealed(&row, key)
+                    .map(|profile| self.emails.with(&column_keys, &profile.email).written(Mode::New)),
+                None => self.accounts.check(&row).map(|()| KeyedIndex::of_nobody(row.id)),
+            };
+            let index = match index {
+                Ok(index) => index,
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(%error, "an account was not indexed anew");
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
-            let profile = self.accounts.sealed(&row, key)?;
             let mut new = row.clone();
-            let index = self.emails.with(&column_keys, &profile.email).written(Mode::New);
             self.accounts.index(&mut new, index)?;
             indexed.push((row, new));
         }
@@ -69,6 +79,8 @@ impl Reindex {
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(Uuid::from_slice(after).unwrap_or_default()));
         }
+        // Rows that somebody is changing are left to another pass. SQLite has one writer and no such locks.
+        let query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         let query = query.order_by_asc(Column::Id).limit(u64::from(page.limit));
         Ok(query.all(tx.conn()).await.map_err(StoreError::from)?)
     }

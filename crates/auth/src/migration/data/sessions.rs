@@ -9,7 +9,7 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, Value};
 use std::collections::HashMap;
 
-use super::Table;
+use super::{Table, intact, key_of};
 use crate::domain::DeviceName;
 use crate::store::account;
 use crate::store::session::{Column, Entity, Model};
@@ -69,7 +69,12 @@ impl Table for SealSessions {
     }
 
     fn old() -> Condition {
-        Condition::all().add(Column::DeviceName.ne(""))
+        Condition::any().add(Column::DeviceName.ne(""))
+    }
+
+    fn perhaps_old() -> Condition {
+        // What has no name looks the same before and after.
+        Self::old().add(Column::SealedDeviceName.is_null())
     }
 
     fn key_value(bytes: &[u8]) -> Value {
@@ -84,8 +89,13 @@ impl Table for SealSessions {
         }
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            let name = DeviceName::new(row.device_name.clone());
-            self.sessions.write(row, &name, Mode::Both, keys.get(subject(row))?)?;
+            if let Some(key) = key_of(&keys, subject(row))? {
+                let name = DeviceName::new(row.device_name.clone());
+                self.sessions.write(row, &name, Mode::Both, key)?;
+            } else {
+                row.sealed_device_name = None;
+                self.sessions.seal(row)?;
+            }
         }
         Ok(())
     }
@@ -98,7 +108,10 @@ impl Table for SealSessions {
             if row.subject_id.is_none() {
                 return Ok(false);
             }
-            let name = match self.sessions.sealed(row, keys.get(subject(row))?) {
+            let Some(key) = key_of(&keys, subject(row))? else {
+                return intact(self.sessions.check(row));
+            };
+            let name = match self.sessions.sealed(row, key) {
                 Ok(name) => name,
                 // From the text in the clear it can be made again.
                 Err(StoreError::Corrupt { .. }) => return Ok(false),
@@ -118,6 +131,13 @@ impl Table for SealSessions {
     }
 
     async fn finish(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
-        Ok(rows.iter_mut().try_for_each(|row| self.sessions.clear(row))?)
+        let keys = self.keys_of(rows).await?;
+        for row in rows {
+            if key_of(&keys, subject(row))?.is_none() {
+                row.sealed_device_name = None;
+            }
+            self.sessions.clear(row)?;
+        }
+        Ok(())
     }
 }

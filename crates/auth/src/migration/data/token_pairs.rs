@@ -1,11 +1,11 @@
 //! Token pairs: nothing personal, but whose session they open must not change unseen.
 
 use async_trait::async_trait;
-use portal_store::{ReadTx, StoreError};
+use portal_store::ReadTx;
 use portal_upkeep::migration::MigrationError;
 use sea_orm::{ColumnTrait, Condition, Value};
 
-use super::Table;
+use super::{Table, intact};
 use crate::store::token_pair::{Column, Entity, Model};
 use crate::store::token_pairs::TokenPairs;
 
@@ -33,7 +33,11 @@ impl Table for StampTokenPairs {
 
     fn old() -> Condition {
         // Nothing goes with the commit.
-        Condition::all().add(Column::SessionId.is_null())
+        Condition::any().add(Column::SessionId.is_null())
+    }
+
+    fn perhaps_old() -> Condition {
+        Condition::any().add(Column::SessionId.is_not_null())
     }
 
     fn key_value(bytes: &[u8]) -> Value {
@@ -45,12 +49,7 @@ impl Table for StampTokenPairs {
     }
 
     async fn sound(&self, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
-        let sound = |row: &Model| match self.pairs.check(row) {
-            Ok(()) => Ok(true),
-            Err(StoreError::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        };
-        rows.iter().map(sound).collect()
+        rows.iter().map(|row| intact(self.pairs.check(row))).collect()
     }
 
     fn unseal(row: &mut Model) {

@@ -36,7 +36,7 @@ pub struct Model {
     pub revoked_at: Option<i64>,
     /// The person who is signed in: whose key the name of the device is sealed under. NULL in rows of before.
     pub subject_id: Option<Uuid>,
-    /// What the device calls itself.
+    /// What the device calls itself; NULL if it has no name.
     pub sealed_device_name: Option<Sealed<Sensitive<String>>>,
     /// The digest of all other columns.
     pub row_digest: Option<Vec<u8>>,
