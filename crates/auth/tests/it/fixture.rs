@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use portal_auth::{Config, OperatorConfig, Service};
+use portal_auth::{Config, OperatorConfig, Service, Upkeep};
 use portal_core::Workload;
+use portal_core::id::{Id, SubjectId, TenantId};
+use portal_crypto::envelope::Scope;
+use portal_keys::config::ProviderConfig;
+use portal_keys::{Ambient, Keys};
 use portal_mesh::config::{TelemetryConfig, UpstreamsConfig};
 use portal_mesh::status::reason_of;
 use portal_mesh::{MeshChannel, Running};
@@ -31,6 +35,11 @@ impl Auth {
     pub async fn start(database: &TestDatabase) -> Self {
         let mesh = TestMesh::start().await;
         let config = config(&mesh, database).await;
+        Self::with(mesh, config).await
+    }
+
+    /// One with this configuration.
+    pub async fn with(mesh: TestMesh, config: Config) -> Self {
         let running = Service::start(config.clone(), mesh.host()).await.unwrap();
         let channel = mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
         Self { mesh, config, running, channel }
@@ -38,11 +47,38 @@ impl Auth {
 
     /// The same service on the same database, after this one has stopped.
     pub async fn restart(self) -> Self {
-        let Self { mesh, config, running, .. } = self;
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { mesh, mut config, running, .. } = self;
         running.stop().await;
-        let running = Service::start(config.clone(), mesh.host()).await.unwrap();
-        let channel = mesh.channel(Workload::Gateway, Workload::Auth, running.local_addr());
-        Self { mesh, config, running, channel }
+        change(&mut config);
+        Self::with(mesh, config).await
+    }
+
+    /// The keys, as another process of the service has them.
+    pub async fn keys(&self) -> Keys {
+        let host = self.mesh.host();
+        let ambient = Ambient { clock: host.clock, entropy: host.entropy, metrics: Default::default() };
+        let scope = Scope { service: Workload::Auth, tenant: TenantId::DEFAULT };
+        Keys::open(&self.config.keys, scope, ambient).await.unwrap()
+    }
+
+    /// Data and keys, as a command opens them beside the service.
+    pub async fn upkeep(&self) -> Upkeep {
+        Upkeep::open(&self.config, &self.mesh.host()).await.unwrap()
+    }
+
+    /// Takes the file of the root keys away, or puts it back.
+    pub fn root_keys_are_there(&self, there: bool) {
+        let ProviderConfig::File { root_key_file, .. } = &self.config.keys.provider else {
+            panic!("no file")
+        };
+        let hidden = root_key_file.with_extension("hidden");
+        let (from, to) = if there { (&hidden, root_key_file) } else { (root_key_file, &hidden) };
+        std::fs::rename(from, to).unwrap();
     }
 
     /// A channel to a second replica on the same database.
@@ -93,6 +129,31 @@ impl Auth {
 
     pub async fn operator(&self) -> pb::Session {
         self.try_sign_in(OPERATOR, OPERATOR_PASSWORD).await.unwrap()
+    }
+
+    /// The account, as the operator reads it.
+    pub async fn get(&self, operator: &pb::Session, account_id: &str) -> Result<pb::Account, Status> {
+        let request = pb::GetAccountRequest { account_id: account_id.to_owned() };
+        Ok(self.accounts().get_account(self.by(operator, request).await).await?.into_inner())
+    }
+
+    /// Whoever has an account, by e-mail address, as the operator reads it; and how many accounts were withheld.
+    pub async fn listed(&self, operator: &pb::Session) -> (Vec<pb::Account>, usize) {
+        let request = self.by(operator, pb::ListAccountsRequest::default()).await;
+        let reply = self.accounts().list_accounts(request).await.unwrap();
+        let withheld = withheld(&reply);
+        let mut accounts = reply.into_inner().accounts;
+        accounts.sort_by(|one, other| one.email.cmp(&other.email));
+        (accounts, withheld)
+    }
+
+    /// The live sessions of whoever holds `session`, and how many were withheld.
+    pub async fn sessions_of(&self, session: &pb::Session) -> Result<(Vec<pb::Session>, usize), Status> {
+        let request =
+            pb::ListSessionsRequest { account_id: session.account_id.clone(), ..Default::default() };
+        let reply = self.sessions().list_sessions(self.by(session, request).await).await?;
+        let withheld = withheld(&reply);
+        Ok((reply.into_inner().sessions, withheld))
     }
 
     pub async fn refresh(&self, session: &pb::Session) -> Result<pb::Session, Status> {
@@ -158,6 +219,15 @@ pub fn session_of(reply: pb::CreateSessionResponse) -> pb::Session {
         Some(SignIn::Session(session)) => session,
         other => panic!("not a session: {other:?}"),
     }
+}
+
+pub fn subject(id: &str) -> SubjectId {
+    SubjectId::from_uuid(uuid::Uuid::parse_str(id).unwrap())
+}
+
+/// How many rows were left out of a list.
+fn withheld<T>(reply: &tonic::Response<T>) -> usize {
+    reply.metadata().get("portal-rows-withheld").map_or(0, |rows| rows.to_str().unwrap().parse().unwrap())
 }
 
 #[track_caller]
