@@ -197,4 +197,24 @@ each_database! {
         world.restart_with(|keys| keys.disabled_algorithms.clear()).await;
         assert_eq!(world.events(&world.anna).await[1..], before[..]);
     }
+
+    /// A key that is gone although nobody destroyed it is no erasure: what it has sealed is lost, and that is told.
+    async fn a_lost_key_is_no_erasure(database) {
+        let mut world = World::start(database).await;
+        let offer = world.offer().await;
+        give_and_withdraw(&world, &world.anna, &offer).await;
+        give_and_withdraw(&world, &world.bert, &offer).await;
+        let keys = world.key_database().await;
+        let anna = sql::id(&keys, &world.anna.subject.to_string());
+        assert_eq!(sql::run(&keys, &format!("DELETE FROM subject_key WHERE subject_id = {anna}"), []).await, 1);
+        world.restart().await;
+        for (user, events) in [(&world.anna, 1), (&world.bert, 2)] {
+            let list = pb::ListConsentEventsRequest { subject_id: user.subject.to_string(), ..Default::default() };
+            let reply = world.consents(user).list_consent_events(list).await.unwrap();
+            assert_eq!(reply.metadata().contains_key("portal-rows-withheld"), events == 1);
+            assert_eq!(reply.into_inner().events.len(), events);
+        }
+        let again = world.consents(&world.anna).withdraw_consent(withdrawal(&world.anna, &offer)).await;
+        refused(again, Code::DataLoss, "ROW_CORRUPT");
+    }
 }
