@@ -7,6 +7,7 @@ mod decisions;
 mod input;
 mod journey;
 mod moving;
+mod operators;
 mod scans;
 mod schema;
 mod sealed;

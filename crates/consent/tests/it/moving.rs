@@ -9,12 +9,12 @@ use sea_orm::Value;
 
 use crate::sealed::{REASON, give_and_withdraw, withdrawal};
 use crate::sql;
-use crate::world::{Offer, World, pb};
+use crate::world::{Offer, World, common, pb};
 
-const NAME: &str = "d0001_seal_consents";
+pub const NAME: &str = "d0001_seal_consents";
 
 /// A service that finds rows of an earlier version, and so writes as that did.
-async fn upgraded(database: &TestDatabase) -> (World, Database) {
+pub async fn upgraded(database: &TestDatabase) -> (World, Database) {
     let store = database.connect().await;
     migrate::up::<Migrations>(&store).await.unwrap();
     let purpose = "INSERT INTO purpose (purpose_id, newest_revision, version, created_at, updated_at) \
@@ -28,30 +28,47 @@ async fn upgraded(database: &TestDatabase) -> (World, Database) {
     (World::start(database).await, store)
 }
 
-/// What an operator asks for, as the record of the migration holds it.
-async fn steer(store: &Database, state: &str, step: &str) {
-    let update = format!("UPDATE data_migration SET state = '{state}', step = '{step}'");
-    if sql::run(store, &update, []).await == 0 {
-        let insert = format!(
-            "INSERT INTO data_migration (name, state, step, committed, changed_at) VALUES ('{NAME}', '{state}', '{step}', (1 = 0), 0)"
-        );
-        sql::run(store, &insert, []).await;
-    }
-    sql::run(store, "DELETE FROM data_migration_progress", []).await;
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask {
+    Commit,
+    RollBack,
+    Start,
+    Verify,
 }
 
-async fn until(store: &Database, expected: &str) {
-    let reached = async {
-        loop {
-            let state: String = sql::one(store, "SELECT state FROM data_migration").await;
-            assert!(state != "failed" || expected == "failed", "the migration failed");
-            if state == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Asks for it, and waits until it is done.
+pub async fn steer(world: &World, ask: Ask) -> common::Migration {
+    use common::{
+        CommitMigrationRequest, RollbackMigrationRequest, StartMigrationRequest, VerifyMigrationRequest,
+    };
+    let mut migrations = world.migrations(&world.operator);
+    let name = NAME.to_owned();
+    let asked = match ask {
+        Ask::Commit => {
+            migrations.commit_migration(CommitMigrationRequest { name, ..Default::default() }).await
+        }
+        Ask::RollBack => {
+            migrations.rollback_migration(RollbackMigrationRequest { name, ..Default::default() }).await
+        }
+        Ask::Start => migrations.start_migration(StartMigrationRequest { name, ..Default::default() }).await,
+        Ask::Verify => {
+            migrations.verify_migration(VerifyMigrationRequest { name, ..Default::default() }).await
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+    asked.unwrap();
+    let end = async {
+        loop {
+            let get = common::GetMigrationRequest { name: NAME.to_owned() };
+            let migration = migrations.get_migration(get).await.unwrap().into_inner();
+            match migration.state() {
+                common::MigrationState::Done | common::MigrationState::RolledBack => return migration,
+                common::MigrationState::Failed => panic!("{ask:?} failed: {}", migration.failure_reason),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), end).await.unwrap()
 }
 
 async fn count(store: &Database, rows: &str) -> i64 {
@@ -120,21 +137,18 @@ each_database! {
             rows.push(sql::everything(&store, table).await);
         }
 
-        steer(&store, "running", "move").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Start).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((1, 1), (1, 1)));
         assert_eq!(replies(&world, &offer).await, before);
         assert!(stamped(&store).await > 0);
 
-        steer(&store, "rolling_back", "undo").await;
-        until(&store, "rolled_back").await;
+        steer(&world, Ask::RollBack).await;
         for (table, rows) in TABLES.iter().zip(&rows) {
             assert_eq!(&sql::everything(&store, table).await, rows, "{table}");
         }
         assert_eq!(replies(&world, &offer).await, before);
 
-        steer(&store, "running", "move").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Start).await;
         give_and_withdraw(&world, &world.bert, &offer).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((2, 2), (2, 2)));
         // An earlier version withdraws: it changes the consent beneath its digest, and its event has none.
@@ -150,10 +164,8 @@ each_database! {
         assert_eq!(sql::run(&store, copied, values).await, 1);
         let before = replies(&world, &offer).await;
 
-        steer(&store, "verifying", "verify").await;
-        until(&store, "done").await;
-        steer(&store, "committing", "commit").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Verify).await;
+        steer(&world, Ask::Commit).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (3, 2)));
         for table in TABLES {
             assert_eq!(count(&store, &format!("{table} WHERE row_digest IS NULL")).await, 0, "{table}");
@@ -176,13 +188,10 @@ each_database! {
         let (world, store) = upgraded(database).await;
         let offer = world.offer().await;
         give_and_withdraw(&world, &world.anna, &offer).await;
-        steer(&store, "running", "move").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Start).await;
         assert_eq!(sql::run(&store, "UPDATE consent_event SET reason = 'another' WHERE reason IS NOT NULL", []).await, 1);
-        steer(&store, "verifying", "verify").await;
-        until(&store, "done").await;
-        steer(&store, "committing", "commit").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Verify).await;
+        steer(&world, Ask::Commit).await;
         assert_eq!(world.events(&world.anna).await[0].reason, "another");
     }
 
@@ -210,10 +219,8 @@ each_database! {
             assert_eq!(&sql::everything(&store, table).await, rows, "{table}");
         }
         assert_eq!(replies(&world, &offer).await, before);
-        steer(&store, "running", "move").await;
-        until(&store, "done").await;
-        steer(&store, "committing", "commit").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Start).await;
+        steer(&world, Ask::Commit).await;
         assert_eq!((counts(&store, IN_THE_CLEAR).await, counts(&store, SEALED).await), ((0, 0), (2, 2)));
         assert_eq!(replies(&world, &offer).await, before);
         let again = withdrawal(&world.anna, &offer);
@@ -231,13 +238,10 @@ each_database! {
         // One before anything is moved, one when both forms are there.
         keys.subject_or_new(world.anna.subject).await.unwrap();
         keys.erase(world.anna.subject).await.unwrap();
-        steer(&store, "running", "move").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Start).await;
         keys.erase(world.bert.subject).await.unwrap();
-        steer(&store, "verifying", "verify").await;
-        until(&store, "done").await;
-        steer(&store, "committing", "commit").await;
-        until(&store, "done").await;
+        steer(&world, Ask::Verify).await;
+        steer(&world, Ask::Commit).await;
         assert_eq!(counts(&store, IN_THE_CLEAR).await, (0, 0));
         for user in [&world.anna, &world.bert] {
             let events = world.events(user).await;

@@ -2,35 +2,46 @@
 
 use std::time::Duration;
 
-use portal_store::Database;
+use common::IntegrityCause as Cause;
 use portal_testkit::each_database;
 use portal_testkit::mesh::TestUser;
 use sea_orm::Value;
+use tonic::Code;
 
 use crate::sealed::{evidence, give_and_withdraw};
 use crate::sql;
-use crate::world::{World, pb};
+use crate::world::{World, common, pb, refused};
 
-/// Lets a scan begin, and waits for its findings: table, column, cause.
-async fn scan(world: &World, store: &Database) -> Vec<(String, String, String)> {
-    let ended = "SELECT COUNT(*) FROM integrity_report WHERE ended_at IS NOT NULL";
-    let before: i64 = sql::one(store, ended).await;
-    world.mesh.clock.advance(Duration::from_secs(60));
-    let reached = async {
-        while sql::one::<i64>(store, ended).await == before {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+/// Lets a scan run to its end.
+pub async fn scan(world: &World) -> common::IntegrityReport {
+    let mut integrity = world.integrity(&world.operator);
+    let begun = integrity.run_scan(common::RunScanRequest::default()).await.unwrap().into_inner();
+    ended(world, begun.report_id).await
+}
+
+/// The report, once the scan has ended.
+async fn ended(world: &World, report_id: String) -> common::IntegrityReport {
+    let mut integrity = world.integrity(&world.operator);
+    let end = async {
+        loop {
+            let get = common::GetReportRequest { report_id: report_id.clone() };
+            let report = integrity.get_report(get).await.unwrap().into_inner();
+            if report.state() != common::ScanState::Running {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
-    let newest = "(SELECT id FROM integrity_report ORDER BY started_at DESC LIMIT 1)";
-    let findings =
-        format!("SELECT at_table, at_column, cause FROM integrity_finding WHERE report_id = {newest}");
-    let rows = sql::query(store, &findings).await;
-    let column = |row: &sea_orm::QueryResult, at| row.try_get_by_index::<String>(at).unwrap();
-    let mut findings: Vec<_> =
-        rows.iter().map(|row| (column(row, 0), column(row, 1), column(row, 2))).collect();
-    findings.sort();
-    findings
+    tokio::time::timeout(Duration::from_secs(60), end).await.unwrap()
+}
+
+/// What a report names: table, column, cause.
+fn findings(report: &common::IntegrityReport) -> Vec<(&str, &str, Cause)> {
+    let found =
+        report.findings.iter().map(|found| (found.table.as_str(), found.column.as_str(), found.cause()));
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(|(table, column, cause)| (*table, *column, *cause as i32));
+    found
 }
 
 each_database! {
@@ -44,10 +55,10 @@ each_database! {
         let keys = world.keys().await;
         keys.erase(world.officer.subject).await.unwrap();
         let store = database.connect().await;
-        assert_eq!(scan(&world, &store).await, []);
-        let newest = "FROM integrity_report ORDER BY started_at DESC LIMIT 1";
+        let report = scan(&world).await;
+        assert_eq!((report.state(), findings(&report)), (common::ScanState::Clean, Vec::new()));
         // A consent, two events and a document of three people; a purpose, a notice, and a revision of either.
-        assert_eq!(sql::one::<i64>(&store, &format!("SELECT rows_checked {newest}")).await, 3 * 4 + 4);
+        assert_eq!((report.rows_checked, report.rows_total), (3 * 4 + 4, 3 * 4 + 4));
 
         let anna = sql::id(&store, &world.anna.subject.to_string());
         let of_anna = format!("(SELECT event_id FROM consent_event WHERE subject_id = {anna})");
@@ -65,20 +76,22 @@ each_database! {
         ] {
             assert_eq!(sql::run(&store, &change, []).await, 1, "{change}");
         }
-        let found = scan(&world, &store).await;
+        let report = scan(&world).await;
+        assert_eq!(report.state(), common::ScanState::Faulty);
         let expected = [
-            ("consent", "", "digest_mismatch"),
-            ("consent_event", "", "digest_mismatch"),
-            ("consent_event", "status", "value_invalid"),
-            ("evidence", "", "digest_mismatch"),
-            ("evidence", "sealed_content", "envelope_refused"),
-            ("notice", "", "digest_mismatch"),
-            ("notice_revision", "", "digest_mismatch"),
-            ("purpose", "", "digest_mismatch"),
-            ("purpose_revision", "", "digest_mismatch"),
+            ("consent", "", Cause::DigestMismatch),
+            ("consent_event", "", Cause::DigestMismatch),
+            ("consent_event", "status", Cause::ValueInvalid),
+            ("evidence", "", Cause::DigestMismatch),
+            ("evidence", "sealed_content", Cause::EnvelopeRefused),
+            ("notice", "", Cause::DigestMismatch),
+            ("notice_revision", "", Cause::DigestMismatch),
+            ("purpose", "", Cause::DigestMismatch),
+            ("purpose_revision", "", Cause::DigestMismatch),
         ];
-        let text = |(table, column, cause): (&str, &str, &str)| (table.to_owned(), column.to_owned(), cause.to_owned());
-        assert_eq!(found, expected.map(text));
+        assert_eq!(findings(&report), expected);
+        let rows: Vec<_> = report.findings.iter().map(|found| found.row_id.as_str()).collect();
+        assert!(rows.contains(&offer.purpose.purpose_id.as_str()) && rows.contains(&offer.notice.notice_id.as_str()));
         keys.close().await;
     }
 
@@ -107,13 +120,13 @@ each_database! {
             cell
         };
         let reason = format!("SELECT sealed_reason FROM consent_event WHERE sequence = 2 AND subject_id = {}", sql::id(&store, &world.anna.subject.to_string()));
-        let refused = ("sealed_content", "envelope_refused");
-        let forged: [(Vec<u8>, (&str, &str)); 8] = [
+        let refused = ("sealed_content", Cause::EnvelopeRefused);
+        let forged: [(Vec<u8>, (&str, Cause)); 8] = [
             (changed(0, |cell| cell[40] ^= 1).await, refused),
             (changed(1, |cell| cell[17] ^= 1).await, refused),
             (changed(2, |cell| cell.truncate(30)).await, refused),
-            (changed(3, |cell| cell.truncate(17)).await, ("sealed_content", "envelope_malformed")),
-            (changed(4, |cell| cell[5] ^= 2).await, ("sealed_content", "key_missing")),
+            (changed(3, |cell| cell.truncate(17)).await, ("sealed_content", Cause::EnvelopeMalformed)),
+            (changed(4, |cell| cell[5] ^= 2).await, ("sealed_content", Cause::KeyMissing)),
             (cell(&world.anna, 0).await, refused),
             (cell(&world.bert, 6).await, refused),
             (sql::one(&store, &reason).await, refused),
@@ -122,10 +135,31 @@ each_database! {
         let mut expected = Vec::new();
         for (position, (cell, (column, cause))) in forged.into_iter().enumerate() {
             assert_eq!(sql::run(&store, &update(position), [Value::from(cell)]).await, 1);
-            expected.push(("evidence".to_owned(), column.to_owned(), cause.to_owned()));
-            expected.push(("evidence".to_owned(), String::new(), "digest_mismatch".to_owned()));
+            expected.push(("evidence", column, cause));
+            expected.push(("evidence", "", Cause::DigestMismatch));
         }
-        expected.sort();
-        assert_eq!(scan(&world, &store).await, expected);
+        expected.sort_by_key(|(_, column, cause)| (*column, *cause as i32));
+        assert_eq!(findings(&scan(&world).await), expected);
+    }
+
+    /// By the schedule scans begin without being asked.
+    async fn scans_begin_by_themselves(database) {
+        let world = World::start(database).await;
+        world.offer().await;
+        let mut integrity = world.integrity(&world.operator);
+        let newest = common::GetReportRequest::default();
+        refused(integrity.get_report(newest.clone()).await, Code::NotFound, "REPORT_NOT_FOUND");
+        world.mesh.clock.advance(Duration::from_secs(60));
+        let begun = async {
+            loop {
+                match integrity.get_report(newest.clone()).await {
+                    Ok(report) => return report.into_inner().report_id,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        let id = tokio::time::timeout(Duration::from_secs(60), begun).await.unwrap();
+        let report = ended(&world, id).await;
+        assert_eq!((report.state(), report.rows_checked), (common::ScanState::Clean, 4));
     }
 }

@@ -9,9 +9,13 @@ use portal_core::{Role, Workload};
 use portal_crypto::envelope::Scope;
 use portal_keys::{Ambient, Keys, KeysConfig, ProviderConfig};
 use portal_mesh::{MeshChannel, Running};
+pub use portal_proto::common::v1 as common;
 pub use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
 use portal_proto::consent::v1::decision_service_client::DecisionServiceClient;
+use portal_proto::consent::v1::integrity_service_client::IntegrityServiceClient;
+use portal_proto::consent::v1::key_service_client::KeyServiceClient;
+use portal_proto::consent::v1::migration_service_client::MigrationServiceClient;
 use portal_proto::consent::v1::notice_service_client::NoticeServiceClient;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use portal_proto::google::rpc;
@@ -30,6 +34,7 @@ pub struct World {
     gateway: MeshChannel,
     pub controller: TestUser,
     pub officer: TestUser,
+    pub operator: TestUser,
     pub anna: TestUser,
     pub bert: TestUser,
 }
@@ -46,6 +51,7 @@ impl World {
             gateway,
             controller: TestUser::with_roles(&[Role::Controller]),
             officer: TestUser::with_roles(&[Role::Officer]),
+            operator: TestUser::with_roles(&[Role::Operator]),
             anna: TestUser::subject(),
             bert: TestUser::subject(),
             mesh,
@@ -96,7 +102,7 @@ impl World {
         std::fs::rename(from, to).unwrap();
     }
 
-    /// The keys, as another process of the service has them.
+    /// The keys as another process of the service has them.
     pub async fn keys(&self) -> Keys {
         let host = self.mesh.host();
         let ambient = Ambient { clock: host.clock, entropy: host.entropy, metrics: Default::default() };
@@ -122,6 +128,18 @@ impl World {
 
     pub fn decisions(&self, user: &TestUser) -> DecisionServiceClient<UserChannel> {
         DecisionServiceClient::new(self.channel(user))
+    }
+
+    pub fn key_service(&self, user: &TestUser) -> KeyServiceClient<UserChannel> {
+        KeyServiceClient::new(self.channel(user))
+    }
+
+    pub fn integrity(&self, user: &TestUser) -> IntegrityServiceClient<UserChannel> {
+        IntegrityServiceClient::new(self.channel(user))
+    }
+
+    pub fn migrations(&self, user: &TestUser) -> MigrationServiceClient<UserChannel> {
+        MigrationServiceClient::new(self.channel(user))
     }
 
     /// A channel that another workload opens.
