@@ -7,6 +7,7 @@ use portal_store::{Database, migrate};
 use portal_testkit::{TestDatabase, each_database};
 use sea_orm::Value;
 
+use crate::scans::scan;
 use crate::sealed::{REASON, give_and_withdraw, withdrawal};
 use crate::sql;
 use crate::world::{Offer, World, common, pb};
@@ -183,16 +184,31 @@ each_database! {
         assert!(listed.into_inner().consents.is_empty());
     }
 
-    /// Until the commit what stands in the clear is the truth: an earlier version may have written it.
+    /// Until the commit what stands in the clear is the truth: an earlier version may have written it, also when all was
+    /// compared already.
     async fn what_is_in_the_clear_counts(database) {
         let (world, store) = upgraded(database).await;
         let offer = world.offer().await;
         give_and_withdraw(&world, &world.anna, &offer).await;
+        world.draft_notice(&[&offer.purpose]).await;
         steer(&world, Ask::Start).await;
         assert_eq!(sql::run(&store, "UPDATE consent_event SET reason = 'another' WHERE reason IS NOT NULL", []).await, 1);
         steer(&world, Ask::Verify).await;
+        for change in [
+            "UPDATE consent SET version = version + 1, recorded_at = recorded_at + 1",
+            "UPDATE purpose SET version = version + 1, updated_at = updated_at + 1",
+            "UPDATE purpose_revision SET description = 'Older' WHERE published_at IS NULL",
+            "UPDATE notice SET version = version + 1, updated_at = updated_at + 1",
+            "UPDATE notice_revision SET title = 'Older' WHERE published_at IS NULL",
+        ] {
+            sql::tamper(&store, change).await;
+        }
+        let before = replies(&world, &offer).await;
+        assert!(before.contains("another") && before.contains("Older"));
         steer(&world, Ask::Commit).await;
-        assert_eq!(world.events(&world.anna).await[0].reason, "another");
+        assert_eq!(replies(&world, &offer).await, before);
+        let report = scan(&world).await;
+        assert_eq!((report.state(), report.rows_checked), (common::ScanState::Clean, 4 + 4 + 2 + 2));
     }
 
     /// On the schema of before, with rows that only that knew: the service brings it up to date, moves all, and answers as
