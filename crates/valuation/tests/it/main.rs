@@ -5,6 +5,7 @@ mod access;
 mod consent;
 mod datasets;
 mod jobs;
+mod operators;
 mod outage;
 mod real_consent;
 mod schema;

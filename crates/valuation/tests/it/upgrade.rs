@@ -1,7 +1,10 @@
 //! An installation that has rows of an earlier version: they are sealed while the service works, can be put back, and are
 //! blanked by the commit.
 
+use std::time::Duration;
+
 use portal_core::id::{Id, SubjectId};
+use portal_proto::common::v1::{self as common, MigrationState as State};
 use portal_proto::valuation::v1 as pb;
 use portal_store::migrate;
 use portal_testkit::{TestDatabase, each_database};
@@ -12,10 +15,50 @@ use sea_orm::{QueryResult, Value};
 use crate::sealed::{Intruder, list, uuid, withheld};
 use crate::world::{World, batch, new_id, person, synthetic};
 
-const NAME: &str = "d0001_seal_records";
+pub const NAME: &str = "d0001_seal_records";
+
+/// What an operator asks of the migration.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask {
+    Commit,
+    RollBack,
+    Start,
+    Verify,
+}
+
+/// Asks, and waits until it is done.
+pub async fn steer(world: &World, ask: Ask) -> common::Migration {
+    let (mut migrations, name, request_id) =
+        (world.migrations(&world.operator), NAME.to_owned(), String::new());
+    let asked = match ask {
+        Ask::Commit => migrations.commit_migration(common::CommitMigrationRequest { name, request_id }).await,
+        Ask::RollBack => {
+            migrations.rollback_migration(common::RollbackMigrationRequest { name, request_id }).await
+        }
+        Ask::Start => {
+            let request = common::StartMigrationRequest { name, ..Default::default() };
+            migrations.start_migration(request).await
+        }
+        Ask::Verify => migrations.verify_migration(common::VerifyMigrationRequest { name, request_id }).await,
+    };
+    asked.unwrap();
+    let end = if matches!(ask, Ask::RollBack) { State::RolledBack } else { State::Done };
+    let reached = async {
+        loop {
+            let request = common::GetMigrationRequest { name: NAME.to_owned() };
+            let migration = migrations.get_migration(request).await.unwrap().into_inner();
+            assert_ne!(migration.state(), State::Failed, "{ask:?}: {}", migration.failure_reason);
+            if migration.state() == end {
+                return migration;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap()
+}
 
 /// A row as an earlier version wrote it: with it there is something to move, and nothing is sealed yet.
-async fn an_older_row(database: &TestDatabase) -> Intruder {
+pub async fn an_older_row(database: &TestDatabase) -> Intruder {
     let intruder = Intruder::of(database).await;
     migrate::up::<Migrations>(&intruder.0).await.unwrap();
     let sql = "INSERT INTO dataset (id, owner, display_name, description, task, feature_count, class_count, \
@@ -26,31 +69,6 @@ async fn an_older_row(database: &TestDatabase) -> Intruder {
 }
 
 impl Intruder {
-    /// Does what an operator's call does, and waits until it is done.
-    async fn steer(&self, (state, step): (&str, &str), end: &str) {
-        let sql = "INSERT INTO data_migration (name, state, step, committed, changed_at) VALUES ($1, $2, $3, $4, 0) \
-                   ON CONFLICT (name) DO UPDATE SET state = excluded.state, step = excluded.step";
-        let values = [NAME.into(), state.into(), step.into(), false.into()];
-        assert_eq!(self.write(sql, &values).await, 1);
-        let progress = "UPDATE data_migration_progress SET cursor = NULL, at_end = $2, counted = $2, step_done = 0 WHERE name = $1";
-        self.write(progress, &[NAME.into(), false.into()]).await;
-        let mut last = String::new();
-        for _ in 0..1_200 {
-            last = self.column::<String>("data_migration", "state").await.remove(0);
-            if last == end {
-                return;
-            }
-            assert_ne!(
-                last,
-                "failed",
-                "{:?}",
-                self.column::<Option<String>>("data_migration", "failure_reason").await
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("it is {last}, not {end}");
-    }
-
     /// Everything that the data migration may touch, as it stands in the database: every column of every row.
     async fn dump(&self) -> Vec<String> {
         let mut dump = Vec::new();
@@ -71,10 +89,6 @@ impl Intruder {
         }
         assert!(dump.len() > 20);
         dump
-    }
-
-    async fn done(&self, column: &str) -> i64 {
-        self.column("data_migration_progress", column).await.remove(0)
     }
 }
 
@@ -176,20 +190,20 @@ each_database! {
         assert_eq!(intruder.count("idempotency_key WHERE sealed_reply IS NOT NULL").await, 0);
         let before = intruder.dump().await;
 
-        intruder.steer(("running", "move"), "done").await;
+        steer(&world, Ask::Start).await;
         assert_eq!(intruder.count("batch WHERE sealed IS NULL OR row_digest IS NULL").await, 0);
         assert_eq!(intruder.count("record_value WHERE measure IS NULL OR row_digest IS NULL OR standing = 0").await, 0);
-        intruder.steer(("rolling_back", "undo"), "rolled_back").await;
+        steer(&world, Ask::RollBack).await;
         assert_eq!(intruder.dump().await, before);
 
-        intruder.steer(("running", "move"), "done").await;
+        steer(&world, Ask::Start).await;
         same("moved").await;
         assert_eq!(intruder.count("batch WHERE sealed IS NULL OR row_digest IS NULL").await, 0);
         assert_eq!(intruder.count("valuation WHERE row_digest IS NULL OR result_digest IS NULL").await, 0);
         assert_eq!(intruder.count("exclusion WHERE row_digest IS NULL").await, 0);
         assert_eq!(intruder.count("subject_value WHERE measure IS NULL OR standing = 0").await, 0);
 
-        intruder.steer(("committing", "commit"), "done").await;
+        steer(&world, Ask::Commit).await;
         for table in ["record_value", "subject_value"] {
             assert_eq!(intruder.count(&format!("{table} WHERE standing <> 0 OR value <> 0")).await, 0);
         }
@@ -207,9 +221,9 @@ each_database! {
         let dataset = world.filled(2, &synthetic(20, 10, 4)).await;
         let valuation = world.valued(&world.start_valuation(&dataset).await.name).await;
         let values = world.record_values(&valuation.valuation_id).await;
-        intruder.steer(("running", "move"), "done").await;
-        let (moved, total) = (intruder.done("rows_done").await, intruder.done("rows_total").await);
-        assert_eq!(moved, total);
+        let moved = steer(&world, Ask::Start).await;
+        // The older dataset, the new one, its append with two batches, the valuation and its values.
+        assert_eq!((moved.rows_total, moved.rows_done), (2 + 3 + 1 + 20 + 4, 2 + 3 + 1 + 20 + 4));
 
         let late = write_like_before(&intruder, &dataset, &valuation).await;
         let grown = world.dataset(&dataset.dataset_id).await;
@@ -221,8 +235,8 @@ each_database! {
         assert_eq!(second_values.len(), 22);
         assert!(second_values.iter().any(|value| value.record_id == "late1" && value.subject_id == person(77)));
 
-        intruder.steer(("verifying", "verify"), "done").await;
-        assert_eq!(intruder.done("rows_done").await, moved + late);
+        let verified = steer(&world, Ask::Verify).await;
+        assert_eq!(verified.rows_done, moved.rows_done + late);
         assert_eq!(intruder.count("batch WHERE sealed IS NULL OR row_digest IS NULL").await, 0);
         assert_eq!(intruder.count("record_value WHERE measure IS NULL OR row_digest IS NULL").await, 0);
         assert_eq!(intruder.count("valuation WHERE row_digest IS NULL OR result_digest IS NULL").await, 0);
@@ -231,7 +245,7 @@ each_database! {
         let worth = "UPDATE record_value SET percentile = percentile / 2 WHERE valuation_id = $1";
         assert_eq!(intruder.write(worth, &[uuid(&copy)]).await, 20);
 
-        intruder.steer(("committing", "commit"), "done").await;
+        steer(&world, Ask::Commit).await;
         let renamed = pb::Dataset { display_name: "Renamed".to_owned(), ..grown };
         let halved: Vec<_> = values
             .iter()
@@ -257,27 +271,27 @@ each_database! {
         let dataset = world.filled(2, &synthetic(20, 10, 4)).await;
         let valuation = world.valued(&world.start_valuation(&dataset).await.name).await;
         let values = world.record_values(&valuation.valuation_id).await;
-        intruder.steer(("running", "move"), "done").await;
+        steer(&world, Ask::Start).await;
         let swapped = "UPDATE record_value SET measure = (SELECT o.measure FROM record_value o \
                        WHERE o.valuation_id = record_value.valuation_id AND o.position = 1) WHERE position = 0";
         assert_eq!(intruder.write(swapped, &[]).await, 1);
-        intruder.steer(("verifying", "verify"), "done").await;
-        intruder.steer(("committing", "commit"), "done").await;
+        steer(&world, Ask::Verify).await;
+        steer(&world, Ask::Commit).await;
         assert_eq!(world.record_values(&valuation.valuation_id).await, values);
         world.valued(&world.start_valuation(&dataset).await.name).await;
     }
 
     /// Somebody who was erased before: nothing of them is sealed, it goes with the commit, and others are as before.
     async fn the_erased_go_with_the_commit(database) {
-        let intruder = an_older_row(database).await;
+        an_older_row(database).await;
         let world = World::start(database).await;
         let dataset = world.filled(2, &synthetic(20, 10, 4)).await;
         let valuation = world.valued(&world.start_valuation(&dataset).await.name).await;
         let values = world.record_values(&valuation.valuation_id).await;
         let keys = world.keys().await;
         keys.erase(SubjectId::parse(&person(1)).unwrap()).await.unwrap();
-        for (order, end) in [(("running", "move"), "done"), (("verifying", "verify"), "done"), (("committing", "commit"), "done")] {
-            intruder.steer(order, end).await;
+        for ask in [Ask::Start, Ask::Verify, Ask::Commit] {
+            steer(&world, ask).await;
         }
         let page = world.valuations().list_record_values(list(&valuation)).await.unwrap();
         assert_eq!(withheld(&page).as_deref(), Some("5"));

@@ -15,6 +15,9 @@ use portal_proto::google::rpc;
 use portal_proto::valuation::v1 as pb;
 use portal_proto::valuation::v1::append_records_request::Payload;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
+use portal_proto::valuation::v1::integrity_service_client::IntegrityServiceClient;
+use portal_proto::valuation::v1::key_service_client::KeyServiceClient;
+use portal_proto::valuation::v1::migration_service_client::MigrationServiceClient;
 use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClient;
 use portal_store::DatabaseConfig;
 use portal_testkit::mesh::{START, TestUser, UserChannel};
@@ -34,6 +37,7 @@ pub struct World {
     pub service: Option<Running>,
     pub channel: MeshChannel,
     pub controller: TestUser,
+    pub operator: TestUser,
     pub purpose: PurposeId,
     keys: KeysConfig,
     database: DatabaseConfig,
@@ -82,6 +86,7 @@ impl World {
             service: Some(service),
             channel,
             controller: TestUser::with_roles(&[Role::Controller]),
+            operator: TestUser::with_roles(&[Role::Operator]),
             purpose,
             keys,
             database: database.config(),
@@ -134,6 +139,18 @@ impl World {
 
     pub fn operations(&self) -> OperationsClient<UserChannel> {
         OperationsClient::new(self.call_as(&self.controller))
+    }
+
+    pub fn integrity(&self, user: &TestUser) -> IntegrityServiceClient<UserChannel> {
+        IntegrityServiceClient::new(self.call_as(user))
+    }
+
+    pub fn key_service(&self, user: &TestUser) -> KeyServiceClient<UserChannel> {
+        KeyServiceClient::new(self.call_as(user))
+    }
+
+    pub fn migrations(&self, user: &TestUser) -> MigrationServiceClient<UserChannel> {
+        MigrationServiceClient::new(self.call_as(user))
     }
 
     pub fn dataset_message(&self, features: i32) -> pb::Dataset {
