@@ -164,6 +164,16 @@ impl MigrationError {
     }
 }
 
+/// Where the migration of this name stands and how far it is, read without what it takes to run it; `None` if it was
+/// never started.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn recorded(tx: &ReadTx, name: &str) -> Result<Option<(Record, Progress)>, StoreError> {
+    let Some(record) = table::record(tx, name).await? else { return Ok(None) };
+    Ok(Some((record, table::progress(tx, name).await?)))
+}
+
 /// What a service writes to the rows of one migration, asked in each transaction that writes one. One per migration and
 /// process: it remembers when the answer is final.
 #[derive(Debug)]
