@@ -1,6 +1,8 @@
 //! The keys of an earlier system, and its records read with them.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::thread;
 
 use portal_core::Sensitive;
 use portal_crypto::suite::{Algorithm, Disabled, Suites};
@@ -9,6 +11,9 @@ use crate::key_id::KeyId;
 use crate::open::{LegacyOpen, OpenError};
 use crate::record::LegacyRecord;
 use crate::verify::{InvalidSignature, LegacyVerify};
+
+/// Fewer records than these are not worth a thread.
+const SHARE: usize = 8;
 
 /// Why a record can't be read. Never shows content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -62,5 +67,36 @@ impl Reader {
         let verified = signer.record(record)?;
         let key = self.open.get(&record.kem_key()).ok_or(Unreadable::UnknownKemKey(record.kem_key()))?;
         Ok(key.open(verified)?)
+    }
+
+    /// What each of `records` says, in their order: on all processors, since a record takes a third of a millisecond.
+    #[must_use]
+    pub fn read_all(&self, records: &[&LegacyRecord]) -> Vec<Result<Sensitive<Vec<u8>>, Unreadable>> {
+        let read = |records: &[&LegacyRecord]| records.iter().map(|record| self.read(record)).collect();
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = records.len().div_ceil(processors).max(SHARE);
+        if records.len() <= share {
+            return read(records);
+        }
+        thread::scope(|scope| {
+            let shares: Vec<_> =
+                records.chunks(share).map(|share| scope.spawn(move || read(share))).collect();
+            let joined = |share: thread::ScopedJoinHandle<'_, Vec<_>>| {
+                share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            shares.into_iter().flat_map(joined).collect()
+        })
+    }
+
+    /// Whether it has the key of Kyber-768 with this id.
+    #[must_use]
+    pub fn can_open(&self, key: KeyId) -> bool {
+        self.open.contains_key(&key)
+    }
+
+    /// Whether it has the key of Dilithium3 with this id.
+    #[must_use]
+    pub fn can_verify(&self, key: KeyId) -> bool {
+        self.verify.contains_key(&key)
     }
 }

@@ -4,7 +4,7 @@
 //! back has the shape of a record or is an error that names it.
 
 use portal_core::id::{Id, SubjectId};
-use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use portal_store::{Corruption, ReadTx, StoreError, Tx, bulk};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, PaginatorTrait, QueryOrder, QuerySelect};
 
@@ -86,17 +86,82 @@ pub async fn insert(tx: &Tx, records: &[LegacyRecord]) -> Result<u64, InsertErro
     Ok(inserted)
 }
 
-/// At most `limit` records after this one, in the order of their ids.
+/// A row of the table.
+pub struct Row {
+    /// Which record.
+    pub record_id: RecordId,
+    /// Whom it is about, as it says.
+    pub subject_id: SubjectId,
+    /// The record; [`StoreError::Corrupt`] if the row is none.
+    pub record: Result<LegacyRecord, StoreError>,
+}
+
+/// At most `limit` rows after this one, in the order of their ids: one that is no record does not hide the others.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for a row that is no record.
-pub async fn page(tx: &ReadTx, after: Option<RecordId>, limit: u32) -> Result<Vec<LegacyRecord>, StoreError> {
+/// [`StoreError`].
+pub async fn rows(tx: &ReadTx, after: Option<RecordId>, limit: u32) -> Result<Vec<Row>, StoreError> {
     let mut query = Entity::find();
     if let Some(after) = after {
         query = query.filter(Column::RecordId.gt(after.uuid()));
     }
     let rows = query.order_by_asc(Column::RecordId).limit(u64::from(limit)).all(tx.conn()).await?;
-    rows.into_iter().map(LegacyRecord::try_from).collect()
+    Ok(rows.into_iter().map(Row::from).collect())
+}
+
+/// At most `limit` records after this one, in the order of their ids.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for a row that is no record.
+pub async fn page(tx: &ReadTx, after: Option<RecordId>, limit: u32) -> Result<Vec<LegacyRecord>, StoreError> {
+    rows(tx, after, limit).await?.into_iter().map(|row| row.record).collect()
+}
+
+/// Deletes these rows, all of which must be there.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(tx: &Tx, ids: &[RecordId]) -> Result<(), StoreError> {
+    let keys = ids.iter().map(|id| vec![id.uuid().into()]).collect();
+    let deleted = bulk::delete::<Entity>(tx, &[Column::RecordId], keys).await?;
+    StoreError::check_rows(ids.len() as u64, deleted)
+}
+
+/// A key that records name, and how many do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyUse {
+    /// The key; `None` where the row does not hold the id of one.
+    pub key: Option<KeyId>,
+    /// How many rows name it.
+    pub rows: u64,
+}
+
+/// The keys that all records are sealed to, and those that they are signed by.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn key_uses(tx: &ReadTx) -> Result<[Vec<KeyUse>; 2], StoreError> {
+    Ok([key_use(tx, Column::KemKeyId).await?, key_use(tx, Column::SignerKeyId).await?])
+}
+
+async fn key_use(tx: &ReadTx, column: Column) -> Result<Vec<KeyUse>, StoreError> {
+    let query = Entity::find().select_only().column(column).column_as(Column::RecordId.count(), "rows");
+    let rows: Vec<(Vec<u8>, i64)> =
+        query.group_by(column).order_by_asc(column).into_tuple().all(tx.conn()).await?;
+    let key_use = |(id, rows): (Vec<u8>, i64)| KeyUse {
+        key: id.try_into().ok().map(KeyId::from_bytes),
+        rows: rows.unsigned_abs(),
+    };
+    Ok(rows.into_iter().map(key_use).collect())
+}
+
+/// How many people the records are about.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count_subjects(tx: &ReadTx) -> Result<u64, StoreError> {
+    let query = Entity::find().select_only().column(Column::SubjectId).distinct();
+    Ok(query.into_tuple::<Uuid>().count(tx.conn()).await?)
 }
 
 /// How many records there are.
@@ -120,6 +185,16 @@ impl From<&LegacyRecord> for Model {
             sealed: record.sealed().to_vec(),
             signer_key_id: record.signer().as_bytes().to_vec(),
             signature: record.signature().to_vec(),
+        }
+    }
+}
+
+impl From<Model> for Row {
+    fn from(row: Model) -> Self {
+        Self {
+            record_id: RecordId::from_uuid(row.record_id),
+            subject_id: SubjectId::from_uuid(row.subject_id),
+            record: row.try_into(),
         }
     }
 }
