@@ -17,6 +17,8 @@ pub mod token_pairs;
 
 mod entity;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -92,6 +92,11 @@ impl Auth {
         self.mesh.channel(workload, Workload::Auth, self.running.local_addr())
     }
 
+    /// The gateway's channel.
+    pub fn channel(&self) -> MeshChannel {
+        self.channel.clone()
+    }
+
     pub fn advance(&self, seconds: u64) {
         self.mesh.clock.advance(Duration::from_secs(seconds));
     }

@@ -6,6 +6,7 @@ mod fixture;
 mod input;
 mod logs;
 mod moving;
+mod operators;
 mod outage;
 mod revocations;
 mod scans;

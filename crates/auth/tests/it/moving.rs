@@ -22,7 +22,7 @@ use crate::sql;
 
 const SEAL: &str = "d0001_seal_personal_data";
 const REINDEX: &str = "d0002_reindex_accounts";
-const ANNA: &str = "anna@example.org";
+pub const ANNA: &str = "anna@example.org";
 const BERT: &str = "bert@example.org";
 const CARL: &str = "carl@example.org";
 const DORA: &str = "dora@example.org";
@@ -110,7 +110,7 @@ async fn signed_up_before(store: &Database, number: u128, email: &str) {
 }
 
 /// A service that finds an account of the first version, and so writes as that did.
-async fn upgraded(database: &TestDatabase) -> (Auth, Database) {
+pub async fn upgraded(database: &TestDatabase) -> (Auth, Database) {
     let store = database.connect().await;
     migrate::up::<Before>(&store).await.unwrap();
     signed_up_before(&store, 1, ANNA).await;
