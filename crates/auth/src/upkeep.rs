@@ -46,7 +46,9 @@ impl Upkeep {
         let keys = open_keys(config, host).await?;
         let store_metrics = host.metrics.shared(portal_store::Metrics::register);
         let entropy = Arc::clone(&host.entropy);
-        let database = Database::connect(&config.database, entropy, store_metrics.clone()).await?;
+        // What is blanked when a data migration is committed is gone from SQLite's file too.
+        let database = config.database.clone().with_secure_delete();
+        let database = Database::connect(&database, entropy, store_metrics.clone()).await?;
         migrate::up::<migration::Migrations>(&database).await?;
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);

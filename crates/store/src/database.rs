@@ -199,6 +199,19 @@ impl Database {
         Ok(row.try_get_by_index::<i32>(0)? == 0)
     }
 
+    /// As [`Self::scrub`], and also of what was deleted without [`DatabaseConfig::with_secure_delete`]: SQLite writes its
+    /// file anew (VACUUM). Everybody who writes waits for it, and it takes room for a second copy. PostgreSQL has nothing
+    /// to do here either.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], mostly.
+    pub async fn compact(&self) -> Result<bool, StoreError> {
+        if let Pools::Sqlite { writer, .. } = &self.0.pools {
+            writer.execute_unprepared("VACUUM").await?;
+        }
+        self.scrub().await
+    }
+
     /// Waits for running transactions and closes all connections. Later transactions fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) {
