@@ -93,6 +93,10 @@ impl Hierarchy {
         if seen.head.is_none_or(|seen| head.revision != seen.revision) {
             self.learn().await?;
         }
+        if seen.head.is_some_and(|seen| head != seen) {
+            // Whoever deleted keys may have ended before the WAL could be wiped: an operator's command, say.
+            self.scrub_later();
+        }
         self.trust.extend(now, TRUST);
         (seen.head, seen.at) = (Some(head), now);
         Ok(())
