@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portal_core::{TrustDomain, Workload};
-use portal_crypto::kdf::ServiceSecret;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 /// `[server]`: where the process listens.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,28 +70,6 @@ impl IdentityConfig {
 
 fn default_trust_domain() -> String {
     "portal.local".to_owned()
-}
-
-/// `[secrets]`: the service's own secret, from which every keyed derivation comes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretsConfig {
-    /// File with 32 random bytes in hexadecimal.
-    pub service_secret_file: PathBuf,
-}
-
-impl SecretsConfig {
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// [`ConfigError::Read`] if the file can't be read, [`ConfigError::Invalid`] if it is not 64 hexadecimal digits.
-    pub fn load(&self) -> Result<ServiceSecret, ConfigError> {
-        let text = Zeroizing::new(read(&self.service_secret_file)?);
-        ServiceSecret::from_hex(text.trim()).map_err(|_| ConfigError::Invalid {
-            key: "secrets.service_secret_file",
-            problem: "must hold 32 bytes in hexadecimal (64 digits)".to_owned(),
-        })
-    }
 }
 
 /// `[upstreams]`: `host:port` of the services this process calls.

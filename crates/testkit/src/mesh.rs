@@ -17,7 +17,7 @@ use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Clock, ManualClock, Role, SystemEntropy, Timestamp, TrustDomain, Workload};
 use portal_crypto::token::{AccessClaims, KeySet as VerifyingKeys, TokenKey, issue};
 use portal_mesh::ca::CertificateAuthority;
-use portal_mesh::config::{IdentityConfig, SecretsConfig, ServerConfig, UpstreamsConfig};
+use portal_mesh::config::{IdentityConfig, ServerConfig, UpstreamsConfig};
 use portal_mesh::{Host, Identity, MeshChannel, MeshServer, Metrics, Readiness, Row, Running, TokenVerifier};
 use portal_proto::auth::v1::token_service_server::{TokenService, TokenServiceServer};
 use portal_proto::auth::v1::{GetKeySetRequest, JsonWebKey, KeySet};
@@ -119,17 +119,6 @@ impl TestMesh {
     #[must_use]
     pub fn server(&self) -> ServerConfig {
         server_config()
-    }
-
-    /// A service secret, in a file; the same for the same `name`.
-    ///
-    /// # Panics
-    /// If the file can't be written.
-    #[must_use]
-    pub fn secrets(&self, name: &str) -> SecretsConfig {
-        let service_secret_file = self.path(&format!("{name}.secret"));
-        std::fs::write(&service_secret_file, "5a".repeat(32)).unwrap();
-        SecretsConfig { service_secret_file }
     }
 
     /// The address of auth, and of the others if given.
