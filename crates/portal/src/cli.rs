@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use portal_core::Workload;
+use portal_core::id::{Id, SubjectId};
 
 /// A quantum-safe privacy portal: consent, authentication, valuation and a gateway.
 #[derive(Debug, Parser)]
@@ -53,7 +54,12 @@ pub enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
         admin: SocketAddr,
     },
-    /// Schema migrations of one service's database
+    /// Keys of one service: what there is, rotation, destruction
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Migrations of one service's database
     Migrate {
         #[command(subcommand)]
         command: MigrateCommand,
@@ -109,23 +115,123 @@ pub enum CertsCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum MigrateCommand {
+    /// Data migrations: rows get another form while the service goes on working
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Show which migrations are applied
-    Status(MigrateTarget),
+    Status(Target),
     /// Apply all that are pending
-    Up(MigrateTarget),
+    Up(Target),
     /// Take back the newest
     Down {
         #[command(flatten)]
-        target: MigrateTarget,
+        target: Target,
         /// How many
         #[arg(long, default_value_t = 1)]
         steps: u32,
     },
 }
 
-/// Which database.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Drop the old form for good. No earlier version of the service may run any more
+    Commit(DataTarget),
+    /// Stop after the present batch; `start` goes on
+    Pause(DataTarget),
+    /// Put everything back as it was before the start
+    Rollback(DataTarget),
+    /// Move the rows and verify them, beside the running service; ends when that is done. Ctrl-C stops it, and `start`
+    /// goes on where it stopped
+    Start {
+        #[command(flatten)]
+        target: DataTarget,
+        /// Most rows per second, to spare live traffic; 0 for as fast as it goes
+        #[arg(long, value_name = "N")]
+        max_rows_per_second: Option<u32>,
+        /// Only say how many rows there are and how long they would take
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Show where they stand
+    Status(DataTarget),
+    /// Open and compare everything once more
+    Verify(DataTarget),
+}
+
+/// Which data migrations.
 #[derive(Args, Debug)]
-pub struct MigrateTarget {
+pub struct DataTarget {
+    /// Its name; all to which it applies without one
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a keyring file with one root key, unless it is there
+    CreateRoot {
+        /// The file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// File with the passphrase that seals it, on its first line
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Destroy a key that nothing is wrapped under any more
+    Destroy {
+        #[command(flatten)]
+        target: Target,
+        /// Id of the epoch or root key, as `list` shows it
+        #[arg(long, value_name = "ID")]
+        key: String,
+    },
+    /// Destroy all keys of a person: what is sealed under them opens in no copy any more
+    Erase {
+        #[command(flatten)]
+        target: Target,
+        /// Id of the person
+        #[arg(long, value_name = "ID", value_parser = id::<SubjectId>)]
+        subject: SubjectId,
+        /// Where the signed statement is written; must not exist
+        #[arg(long, value_name = "FILE")]
+        statement: PathBuf,
+    },
+    /// Show all keys: id, use, algorithm, state, times. No key material
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// As a CycloneDX 1.6 cryptography bill of materials (JSON)
+        #[arg(long)]
+        cyclonedx: bool,
+    },
+    /// Delete the keys of erased people again, after a backup of the key database was put back
+    ReplayShreds(Target),
+    /// Take an epoch key out of use: another one takes its place, and what it wraps is wrapped again
+    Retire {
+        #[command(flatten)]
+        target: Target,
+        /// Id of the epoch key, as `list` shows it; the active one without it
+        #[arg(long, value_name = "ID")]
+        key: Option<String>,
+    },
+    /// Wrap what retired epochs wrap under the active one. Can be interrupted and repeated
+    Rewrap(Target),
+    /// Begin a new epoch, or make a new root key and wrap under it what the old one wraps
+    Rotate {
+        #[command(flatten)]
+        target: Target,
+        /// The root key, not the epoch
+        #[arg(long)]
+        root: bool,
+    },
+}
+
+/// Which service's.
+#[derive(Args, Debug)]
+pub struct Target {
     /// The service it belongs to
     #[arg(long, value_name = "SERVICE")]
     pub service: Workload,
@@ -135,4 +241,8 @@ pub struct MigrateTarget {
     /// The data directory of `portal up`
     #[arg(long, value_name = "DIR", default_value = "portal-data")]
     pub data_dir: PathBuf,
+}
+
+fn id<T: Id>(text: &str) -> Result<T, String> {
+    T::parse(text).map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all, and secrets that only their owner reads.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -41,7 +41,24 @@ pub fn write(path: &Path, text: &str, readers: Readers) -> anyhow::Result<()> {
 pub fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
     }
+}
+
+/// Deletes a file for good, also after a power cut, and its directory if that is empty then. Says whether it was there.
+pub fn remove(path: &Path) -> std::io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    if let Some(directory) = path.parent() {
+        fs::File::open(directory)?.sync_all()?;
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(true)
 }

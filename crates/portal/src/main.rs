@@ -7,8 +7,10 @@ mod cli;
 mod config;
 mod files;
 mod healthcheck;
+mod keys;
 mod migrate;
 mod output;
+mod progress;
 mod serve;
 mod services;
 mod up;
@@ -42,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Consent { config } => serve::run(portal_core::Workload::Consent, &config).map(done),
         Command::Gateway { config } => serve::run(portal_core::Workload::Gateway, &config).map(done),
         Command::Healthcheck { admin } => Ok(healthcheck::run(admin)),
+        Command::Keys { command } => keys::run(&command).map(done),
         Command::Migrate { command } => migrate::run(&command).map(done),
         Command::Up(options) => up::run(&options).map(done),
         Command::Valuation { config } => serve::run(portal_core::Workload::Valuation, &config).map(done),

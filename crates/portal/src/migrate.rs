@@ -1,4 +1,6 @@
-//! `portal migrate`: the schema of one service's database.
+//! `portal migrate`: the schema of one service's database; and, in `data`, the rows in it.
+
+mod data;
 
 use std::sync::Arc;
 
@@ -6,25 +8,27 @@ use portal_core::{SystemEntropy, Workload};
 use portal_store::migrate::{self, MigrateError, Migration};
 use portal_store::{Database, DatabaseConfig, Metrics};
 
-use crate::cli::{MigrateCommand, MigrateTarget};
+use crate::cli::{MigrateCommand, Target};
 use crate::config::{self, Unusable};
 use crate::services::Config;
 use crate::{output, serve, up};
 
 pub fn run(command: &MigrateCommand) -> anyhow::Result<()> {
     serve::runtime()?.block_on(async {
-        let (target, steps) = match command {
-            MigrateCommand::Status(target) | MigrateCommand::Up(target) => (target, 0),
-            MigrateCommand::Down { target, steps } => (target, *steps),
+        let (target, change) = match command {
+            MigrateCommand::Data { command } => return data::run(command).await,
+            MigrateCommand::Down { target, steps } => (target, Change::Down(*steps)),
+            MigrateCommand::Status(target) => (target, Change::None),
+            MigrateCommand::Up(target) => (target, Change::Up),
         };
         // Before anything is opened: the gateway has no database, and must not get an empty one by asking.
         let schema = Schema::of(target.service)?;
         let database =
             Database::connect(&database(target)?, Arc::new(SystemEntropy), Metrics::default()).await?;
-        match command {
-            MigrateCommand::Status(_) => {}
-            MigrateCommand::Up(_) => schema.up(&database).await?,
-            MigrateCommand::Down { .. } => schema.down(&database, steps).await?,
+        match change {
+            Change::Down(steps) => schema.down(&database, steps).await?,
+            Change::None => {}
+            Change::Up => schema.up(&database).await?,
         }
         for migration in schema.status(&database).await? {
             let state = if migration.applied { "applied" } else { "pending" };
@@ -35,12 +39,28 @@ pub fn run(command: &MigrateCommand) -> anyhow::Result<()> {
     })
 }
 
-fn database(target: &MigrateTarget) -> anyhow::Result<DatabaseConfig> {
-    let Some(file) = &target.config else {
+/// What is done to a schema.
+enum Change {
+    Down(u32),
+    None,
+    Up,
+}
+
+impl Target {
+    /// The configuration of the service that is meant.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        match &self.config {
+            Some(file) => Config::load(self.service, file, &config::environment()),
+            None => up::config(&self.data_dir, self.service),
+        }
+    }
+}
+
+fn database(target: &Target) -> anyhow::Result<DatabaseConfig> {
+    if target.config.is_none() {
         return Ok(up::database(&target.data_dir, target.service));
-    };
-    let config = Config::load(target.service, file, &config::environment())?;
-    Ok(config.database().ok_or_else(no_database)?.clone())
+    }
+    Ok(target.config()?.database().ok_or_else(no_database)?.clone())
 }
 
 fn no_database() -> Unusable {

@@ -16,3 +16,17 @@ pub fn error(text: &str) {
         tracing::debug!("standard error is closed");
     }
 }
+
+/// Rows whose columns are as wide as their widest cell; the first one is the head.
+pub fn table<const N: usize>(rows: &[[String; N]]) {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use portal_core::Workload;
+use portal_keys::Keys;
 use portal_mesh::config::TelemetryConfig;
 use portal_mesh::{Host, Running};
+use portal_store::Database;
+use portal_upkeep::migration::Migrations;
 
 use crate::config::{load, parse};
 
@@ -14,6 +17,21 @@ pub enum Config {
     Consent(portal_consent::Config),
     Gateway(portal_gateway::Config),
     Valuation(portal_valuation::Config),
+}
+
+/// The keys and the data of a service that a command works on.
+pub struct Opened {
+    pub keys: Keys,
+    pub database: Database,
+    pub migrations: Migrations,
+}
+
+impl Opened {
+    /// Ends what goes on in the background and closes both databases.
+    pub async fn close(self) {
+        self.keys.close().await;
+        self.database.close().await;
+    }
 }
 
 impl Config {
@@ -65,6 +83,51 @@ impl Config {
             Self::Gateway(_) => None,
             Self::Valuation(config) => Some(&config.database),
         }
+    }
+
+    /// `[keys]`; the gateway has none.
+    pub const fn keys(&self) -> Option<&portal_keys::KeysConfig> {
+        match self {
+            Self::Auth(config) => Some(&config.keys),
+            Self::Consent(config) => Some(&config.keys),
+            Self::Gateway(_) => None,
+            Self::Valuation(config) => Some(&config.keys),
+        }
+    }
+
+    /// The same, but data migrations as fast as they go: for a command that knows that no service is running.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        let migrations = portal_upkeep::MigrationConfig::alone();
+        match &mut self {
+            Self::Auth(config) => config.migrations = migrations,
+            Self::Consent(config) => config.migrations = migrations,
+            Self::Gateway(_) => {}
+            Self::Valuation(config) => config.migrations = migrations,
+        }
+        self
+    }
+
+    /// Opens the service's keys and data without serving them; the gateway has none.
+    pub async fn open(&self, host: &Host) -> anyhow::Result<Option<Opened>> {
+        Ok(Some(match self {
+            Self::Auth(config) => {
+                let portal_auth::Upkeep { keys, database, migrations, .. } =
+                    portal_auth::Upkeep::open(config, host).await?;
+                Opened { keys, database, migrations }
+            }
+            Self::Consent(config) => {
+                let portal_consent::Upkeep { keys, database, migrations, .. } =
+                    portal_consent::Upkeep::open(config, host).await?;
+                Opened { keys, database, migrations }
+            }
+            Self::Gateway(_) => return Ok(None),
+            Self::Valuation(config) => {
+                let portal_valuation::Upkeep { keys, database, migrations, .. } =
+                    portal_valuation::Upkeep::open(config, host).await?;
+                Opened { keys, database, migrations }
+            }
+        }))
     }
 
     /// Starts the service.

@@ -6,7 +6,9 @@
 mod client;
 mod data;
 mod demo;
+mod layout;
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -18,10 +20,12 @@ use portal_mesh::{Running, admin, task, telemetry};
 use portal_store::DatabaseConfig;
 
 use crate::cli::UpOptions;
+use crate::config::Unusable;
 use crate::serve::{Stop, host, runtime};
 use crate::services::Config;
 use crate::{config, output};
 use data::DataDirectory;
+use layout::{Addresses, Layout};
 
 /// Certificates live a day; they are renewed long before.
 const RENEW_EVERY: Duration = Duration::from_secs(6 * 3_600);
@@ -32,9 +36,33 @@ pub fn run(options: &UpOptions) -> anyhow::Result<()> {
     runtime()?.block_on(up(options, data))
 }
 
+/// The configuration that `portal up` gives `workload` in `data_dir`, for a command that opens its data or keys.
+pub fn config(data_dir: &Path, workload: Workload) -> anyhow::Result<Config> {
+    let layout = Layout::at(&data_dir.canonicalize().map_err(|error| nothing_there(data_dir, &error))?);
+    let file = layout.root_key_file(workload);
+    if workload != Workload::Gateway && !file.exists() {
+        return Err(Unusable::one(format!("{} is missing: portal up makes it", file.display())).into());
+    }
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let upstreams = [(Workload::Auth, nowhere), (Workload::Consent, nowhere)];
+    let addresses = Addresses { listen: nowhere, admin_listen: nowhere, upstreams: &upstreams };
+    Config::parse(workload, &layout.config(workload, &addresses))
+}
+
 /// Where `portal up` keeps the database of `workload`.
 pub fn database(data_dir: &Path, workload: Workload) -> DatabaseConfig {
-    DatabaseConfig::from_url(data::database_url(data_dir, workload))
+    DatabaseConfig::from_url(format!("sqlite:{}", Layout::at(data_dir).database_file(workload).display()))
+}
+
+/// The lock on `data_dir`, unless a process runs on it: until it is dropped, none can start.
+pub fn lock(data_dir: &Path) -> anyhow::Result<Option<File>> {
+    let file = Layout::at(data_dir).lock();
+    let lock = File::create(&file).map_err(|error| nothing_there(data_dir, &error))?;
+    Ok(lock.try_lock().is_ok().then_some(lock))
+}
+
+fn nothing_there(data_dir: &Path, error: &std::io::Error) -> Unusable {
+    Unusable::one(format!("can't open the data directory {}: {error}", data_dir.display()))
 }
 
 /// Only what a person should see, unless asked for more.
@@ -63,6 +91,7 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
         let config = Config::parse(workload, &config)?;
         let service = config.start(host.clone()).await.with_context(|| format!("{workload} can't start"))?;
         running.push((workload, service));
+        data.secret_is_sealed(workload)?;
     }
     if let Some((_, gateway)) = running.last() {
         let edge = gateway.local_addr();

@@ -1,13 +1,9 @@
-//! The data directory of `portal up`: what is missing is made, what is there is kept.
+//! The data directory of `portal up` while a process runs on it: what is missing is made, what is there is kept. Where
+//! things stand is told by [`Layout`].
 //!
-//! ```text
-//! lock                 held while a process runs on the directory
-//! ca/                  ca.crt, ca.key: the mesh's certificate authority
-//! tls/<service>/       tls.crt, tls.key, ca.crt
-//! secrets/<service>    the service secret
-//! operator-password    of the first operator
-//! <service>.db         the service's database
-//! ```
+//! A directory of an earlier version is taken over as it is. Its plain service secrets are sealed among the keys when
+//! their service starts; only after that are the plain files deleted, so that a process that is killed in between
+//! finds the file, finds the same secret sealed, and deletes the file then.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -17,17 +13,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use portal_core::entropy::random_bytes;
-use portal_core::{SystemEntropy, TrustDomain, Workload};
+use portal_core::{SystemClock, SystemEntropy, TrustDomain, Workload};
 use portal_mesh::ca::{CertificateAuthority, MAX_LEAF_LIFE};
 use zeroize::Zeroizing;
 
+use super::layout::{self, Addresses, Layout};
 use crate::certs;
 use crate::files::{self, Readers};
 
-const TRUST_DOMAIN: &str = "portal.local";
-
 pub struct DataDirectory {
-    path: PathBuf,
+    layout: Layout,
     authority: CertificateAuthority,
     password_file: PathBuf,
     /// The password, if this start made it: it is shown once.
@@ -40,29 +35,29 @@ impl DataDirectory {
     /// Opens `path`, making what is missing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let describe = || format!("can't open the data directory {}", path.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(describe)?;
-        let path = path.canonicalize().with_context(describe)?;
-        let lock = File::create(path.join("lock")).with_context(describe)?;
+        private_directory(path).with_context(describe)?;
+        let layout = Layout::at(&path.canonicalize().with_context(describe)?);
+        let path = layout.path();
+        let lock = File::create(layout.lock()).with_context(describe)?;
         if lock.try_lock().is_err() {
             bail!("{} is in use by another portal; give this one its own --data-dir", path.display());
         }
-        let authority = certs::authority(&path.join("ca"), TrustDomain::parse(TRUST_DOMAIN)?)?;
-        let (password_file, new_password) = operator_password(&path)?;
-        let directory = Self { path, authority, password_file, new_password, _lock: lock };
-        directory.renew_certificates()?;
-        for workload in Workload::ALL {
-            let secret = directory.secret_file(workload);
-            if files::read(&secret)?.is_none() {
-                files::write(&secret, &random_hex(), Readers::Owner)?;
-            }
+        let authority = certs::authority(&layout.authority(), TrustDomain::parse(layout::TRUST_DOMAIN)?)?;
+        let (password_file, new_password) = operator_password(&layout)?;
+        for workload in [Workload::Auth, Workload::Consent, Workload::Valuation] {
+            make_root_key(&layout, workload)?;
         }
+        let directory = Self { layout, authority, password_file, new_password, _lock: lock };
+        directory.renew_certificates()?;
+        // Earlier versions made one for the gateway too; nothing was ever derived of it.
+        directory.secret_is_sealed(Workload::Gateway)?;
         Ok(directory)
     }
 
     /// Issues every service a new certificate.
     pub fn renew_certificates(&self) -> anyhow::Result<()> {
         for workload in Workload::ALL {
-            certs::issue(&self.authority, workload, MAX_LEAF_LIFE, &self.tls(workload))?;
+            certs::issue(&self.authority, workload, MAX_LEAF_LIFE, &self.layout.tls(workload))?;
         }
         Ok(())
     }
@@ -75,39 +70,32 @@ impl DataDirectory {
         admin_listen: SocketAddr,
         upstreams: &[(Workload, SocketAddr)],
     ) -> String {
-        let tls = self.tls(workload);
-        let file = |path: PathBuf| toml::Value::String(path.display().to_string()).to_string();
-        let mut text = format!(
-            "[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin_listen}\"\n\
-             [identity]\ntrust_domain = \"{TRUST_DOMAIN}\"\ncertificate_file = {}\nprivate_key_file = {}\n\
-             trust_bundle_file = {}\n[telemetry]\n",
-            file(tls.join("tls.crt")),
-            file(tls.join("tls.key")),
-            file(tls.join("ca.crt")),
-        );
-        let mut add = |part: String| text.push_str(&part);
-        if workload != Workload::Gateway {
-            let url = toml::Value::String(database_url(&self.path, workload)).to_string();
-            add(format!("[database]\nurl = {url}\n"));
-            add(format!("[secrets]\nservice_secret_file = {}\n", file(self.secret_file(workload))));
-        }
+        let mut text = self.layout.config(workload, &Addresses { listen, admin_listen, upstreams });
         if workload == Workload::Auth {
-            add(format!(
-                "[operator]\nemail = \"operator@portal.local\"\npassword_file = {}\n",
-                file(self.password_file.clone())
-            ));
-        } else {
-            add("[upstreams]\n".to_owned());
-            for (upstream, address) in upstreams {
-                add(format!("{upstream} = \"{address}\"\n"));
-            }
+            let file = layout::quoted(&self.password_file);
+            // Writing to a String can't fail.
+            let _ = write!(text, "[operator]\nemail = \"operator@portal.local\"\npassword_file = {file}\n");
         }
         text
     }
 
+    /// Deletes the plain service secret of an earlier version. To be called when the service has started with
+    /// [`Self::config`]: the secret is sealed then, and was compared.
+    pub fn secret_is_sealed(&self, workload: Workload) -> anyhow::Result<()> {
+        let file = self.layout.secret_file(workload);
+        let describe = || format!("can't delete {}, which is sealed among the keys now", file.display());
+        if files::remove(&file).with_context(describe)? {
+            tracing::info!(
+                service = workload.name(),
+                "the plain service secret of an earlier version is deleted"
+            );
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.layout.path()
     }
 
     /// The first operator's password.
@@ -126,28 +114,35 @@ impl DataDirectory {
         write!(hint, " in {}", self.password_file.display())?;
         Ok(hint)
     }
-
-    fn tls(&self, workload: Workload) -> PathBuf {
-        self.path.join("tls").join(workload.name())
-    }
-
-    fn secret_file(&self, workload: Workload) -> PathBuf {
-        self.path.join("secrets").join(workload.name())
-    }
 }
 
-/// The URL of the database of `workload` in `data_dir`.
-pub fn database_url(data_dir: &Path, workload: Workload) -> String {
-    format!("sqlite:{}", data_dir.join(format!("{workload}.db")).display())
+/// Makes the keyring of `workload`, unless it is there. Another one in place of a lost one would hide the loss.
+fn make_root_key(layout: &Layout, workload: Workload) -> anyhow::Result<()> {
+    let (file, keys) = (layout.root_key_file(workload), layout.key_database_file(workload));
+    if !file.exists() && keys.exists() {
+        bail!(
+            "{} is missing, and what {} holds does not open without it: put it back from its backup",
+            file.display(),
+            keys.display()
+        );
+    }
+    let describe = || format!("can't make {}", file.display());
+    private_directory(file.parent().with_context(describe)?).with_context(describe)?;
+    portal_keys::provider::file::create(&file, None, &SystemClock, &SystemEntropy).with_context(describe)?;
+    Ok(())
+}
+
+fn private_directory(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The file that `PORTAL_OPERATOR_PASSWORD_FILE` names, or our own with a new password.
 #[expect(clippy::disallowed_methods, reason = "the binary is where the environment is read")]
-fn operator_password(data_dir: &Path) -> anyhow::Result<(PathBuf, Option<Zeroizing<String>>)> {
+fn operator_password(layout: &Layout) -> anyhow::Result<(PathBuf, Option<Zeroizing<String>>)> {
     if let Ok(given) = std::env::var("PORTAL_OPERATOR_PASSWORD_FILE") {
         return Ok((PathBuf::from(given), None));
     }
-    let file = data_dir.join("operator-password");
+    let file = layout.operator_password_file();
     if files::read(&file)?.is_some() {
         return Ok((file, None));
     }
