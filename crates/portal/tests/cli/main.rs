@@ -7,149 +7,37 @@
     clippy::print_stdout
 )]
 
+mod data;
+mod harness;
+mod keys;
+mod upgrade;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use harness::{Up, get, portal, run};
+use rustix::process::Signal;
 
 const SERVICES: [&str; 4] = ["auth", "consent", "gateway", "valuation"];
-
-fn portal() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portal"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
-/// Runs it to its end: exit code, standard output, standard error.
-fn run(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().expect("ended by a signal"), text(stdout), text(stderr))
-}
-
-/// `portal up`, ready.
-struct Up {
-    child: Child,
-    /// What it printed up to the ready line and after it.
-    lines: Vec<String>,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Up {
-    fn start(data: &Path) -> Self {
-        Self::start_with(&mut portal(), data)
-    }
-
-    fn start_with(command: &mut Command, data: &Path) -> Self {
-        Self::launch(command, data, &[])
-    }
-
-    fn launch(command: &mut Command, data: &Path, more: &[&str]) -> Self {
-        let started = Instant::now();
-        let mut child = command
-            .arg("up")
-            .arg("--data-dir")
-            .arg(data)
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = Vec::new();
-        let mut address = None;
-        let mut admin = None;
-        // The line with the last thing to try ends the welcome.
-        while !lines.last().is_some_and(|line: &String| line.contains("$ACCESS_TOKEN")) {
-            let mut line = String::new();
-            assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "ended before it was ready: {lines:?}");
-            let line = line.trim_end().to_owned();
-            if let Some(url) = line.strip_prefix("portal ready on http://") {
-                println!("ready after {:?}", started.elapsed());
-                address = Some(url.parse().unwrap());
-            }
-            if let Some((_, rest)) = line.split_once("metrics   http://") {
-                admin = Some(rest.strip_suffix("/metrics").unwrap().parse().unwrap());
-            }
-            lines.push(line);
-        }
-        Self { child, lines, stdout, address: address.unwrap(), admin: admin.unwrap() }
-    }
-
-    /// Sends a signal; how it ended, and what it printed from then on.
-    fn end(mut self, signal: Signal) -> (Option<i32>, String) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-
-    /// Whether the first operator signs in with `password`.
-    fn signs_in(&self, password: &str) -> bool {
-        self.sign_in("operator@portal.local", password).is_some()
-    }
-
-    /// The access token that `email` gets for `password`.
-    fn sign_in(&self, email: &str, password: &str) -> Option<String> {
-        let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
-        let answer = http(
-            self.address,
-            &format!(
-                "POST /v1/sessions HTTP/1.1\r\nhost: portal\r\ncontent-type: application/json\r\n\
-                 content-length: {}\r\nconnection: close\r\n\r\n{body}",
-                body.len()
-            ),
-        );
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let body: serde_json::Value = serde_json::from_str(body).ok()?;
-        let token = body["session"]["accessToken"].as_str()?;
-        head.starts_with("HTTP/1.1 200 ").then(|| token.to_owned())
-    }
-
-    /// The answer to a GET with a token.
-    fn read(&self, path: &str, token: &str) -> serde_json::Value {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: portal\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-        );
-        let answer = http(self.address, &request);
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
-    }
-}
-
-fn http(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn get(address: SocketAddr, path: &str) -> String {
-    http(address, &format!("GET {path} HTTP/1.1\r\nhost: portal\r\nconnection: close\r\n\r\n"))
-}
 
 #[test]
 fn help_names_every_command() {
     let (code, help, _) = run(portal().arg("--help"));
     assert_eq!(code, 0);
-    for command in
-        ["up", "auth", "consent", "gateway", "valuation", "certs", "check-config", "healthcheck", "migrate"]
-    {
+    for command in [
+        "up",
+        "auth",
+        "consent",
+        "gateway",
+        "valuation",
+        "certs",
+        "check-config",
+        "healthcheck",
+        "keys",
+        "migrate",
+    ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is not in\n{help}"
@@ -175,6 +63,13 @@ fn wrong_usage_exits_2() {
         &["check-config", "/nonexistent.toml"],
         &["certs", "issue", "--ca", "/tmp", "--service", "nobody"],
         &["migrate", "status", "--service", "gateway"],
+        &["migrate", "data", "status", "--service", "gateway"],
+        &["migrate", "data", "status", "--service", "auth", "--data-dir", "/nonexistent"],
+        &["keys", "list", "--service", "gateway"],
+        &["keys", "list", "--service", "auth", "--data-dir", "/nonexistent"],
+        &["keys", "list", "--service", "auth", "--config", "/nonexistent.toml"],
+        &["keys", "erase", "--service", "auth", "--subject", "nobody", "--statement", "/nonexistent/x"],
+        &["keys", "create-root"],
     ];
     for arguments in table {
         let (code, stdout, stderr) = run(portal().args(*arguments));
@@ -183,8 +78,8 @@ fn wrong_usage_exits_2() {
     }
 }
 
-/// Certificates, secrets and a configuration file for `service` in `directory`, as a deployment would have them.
-fn good_config(directory: &Path, service: &str) -> std::path::PathBuf {
+/// Certificates, a root key and a configuration file for `service` in `directory`, as a deployment would have them.
+pub fn good_config(directory: &Path, service: &str) -> std::path::PathBuf {
     let ca = directory.join("ca");
     let (code, _, stderr) =
         run(portal().args(["certs", "issue", "--ca"]).arg(&ca).args(["--service", service]));
@@ -202,10 +97,13 @@ fn good_config(directory: &Path, service: &str) -> std::path::PathBuf {
         tls.display()
     );
     if service != "gateway" {
-        let secret = write(&format!("{service}.secret"), &"5a".repeat(32));
-        let database = directory.join(format!("{service}.db"));
-        text += &format!("[database]\nurl = \"sqlite:{}\"\n", database.display());
-        text += &format!("[secrets]\nservice_secret_file = \"{secret}\"\n");
+        let root = directory.join(format!("{service}.root.json"));
+        let (code, _, stderr) = run(portal().args(["keys", "create-root", "--out"]).arg(&root));
+        assert_eq!(code, 0, "{stderr}");
+        let database = |name: &str| format!("sqlite:{}", directory.join(name).display());
+        text += &format!("[database]\nurl = \"{}\"\n", database(&format!("{service}.db")));
+        text += &format!("[keys]\nprovider = \"file\"\nroot_key_file = \"{}\"\n", root.display());
+        text += &format!("database_url = \"{}\"\n", database(&format!("{service}.keys.db")));
     }
     if service == "auth" {
         let password = write("password", "a long enough password");
@@ -270,11 +168,14 @@ fn up_is_ready_keeps_what_it_made_and_ends_well() {
     let file = data.join("operator-password");
     let password = fs::read_to_string(&file).unwrap().trim().to_owned();
     assert!(up.lines.iter().any(|line| line.contains("operator@portal.local") && line.contains(&password)));
-    for secret in ["operator-password", "ca/ca.key", "tls/consent/tls.key", "secrets/auth"] {
+    for secret in ["operator-password", "ca/ca.key", "tls/consent/tls.key", "root-keys/auth.json"] {
         let mode = fs::metadata(data.join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
-    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    for private in [data.clone(), data.join("root-keys")] {
+        assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700, "{private:?}");
+    }
+    assert!(!data.join("secrets").exists(), "a service secret in the clear");
     assert!(up.signs_in(&password));
     assert!(!up.signs_in("not the password"));
     memory(up.child.id());
