@@ -10,3 +10,5 @@
 mod authz;
 mod bad_input;
 mod canary;
+mod erasure;
+mod story;

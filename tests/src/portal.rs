@@ -86,6 +86,22 @@ impl Portal {
         log(self.directory.path())
     }
 
+    /// Runs the binary with `arguments` on a data directory: its exit code, and all it printed.
+    #[must_use]
+    pub fn command(directory: &TempDir, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--data-dir").arg(directory.path().join("data")).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), text.concat())
+    }
+
+    /// As [`Self::command`], beside this process.
+    #[must_use]
+    pub fn beside(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        Self::command(&self.directory, arguments)
+    }
+
     /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
