@@ -9,7 +9,7 @@ use portal_core::id::SubjectId;
 use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_crypto::hash::sha256;
-use portal_keys::{Keys, Replies};
+use portal_keys::{Keys, KeysError, Replies};
 use portal_store::idempotency::{self, KeptReply, Key};
 use portal_store::{Database, StoreError, Tx};
 
@@ -59,7 +59,8 @@ enum Done<T> {
 struct Change<'a, T> {
     /// Its request id, if it has one.
     once: Option<&'a Once<T>>,
-    /// The key of the person it is about, if something of it is sealed under that.
+    /// The key of the person it is about, if something of it is sealed under that; a kept reply without it is sealed
+    /// under the service's own.
     key: Option<Arc<SubjectKey>>,
     now: Timestamp,
 }
@@ -109,7 +110,8 @@ impl App {
     }
 
     /// A change about `subject`, asked for at this moment. `seals` says whether it has something to be sealed beside a
-    /// kept reply.
+    /// kept reply, which says nothing that does not stand in plain columns: where the person's key can't be had, it is
+    /// kept under the service's own, and nobody is kept from withdrawing.
     async fn change_of<'a, T>(
         &self,
         subject: SubjectId,
@@ -117,8 +119,16 @@ impl App {
         seals: bool,
     ) -> Result<Change<'a, T>, Error> {
         let now = self.clock.now();
-        let needs_key = seals || once.is_some();
-        let key = if needs_key { Some(self.keys.subject_or_new(subject).await?) } else { None };
+        let key = match (seals, once) {
+            (false, None) => None,
+            (false, Some(_)) => match self.keys.subject_or_new(subject).await {
+                Ok(key) => Some(key),
+                Err(KeysError::Disabled(_) | KeysError::EpochDisabled(_)) => None,
+                Err(error) if error.is_retryable() => None,
+                Err(error) => return Err(error.into()),
+            },
+            (true, _) => Some(self.keys.subject_or_new(subject).await?),
+        };
         Ok(Change { once, key, now })
     }
 

@@ -1,7 +1,8 @@
 //! Consents: give, refuse, withdraw, read.
 //!
 //! Withdrawing loads neither purpose nor notice: nothing about them can stand in its way; nor does a corrupt row in the way
-//! of withdrawing the others. A key is needed only for what is sealed: words, evidence, and a kept reply.
+//! of withdrawing the others. A key is needed only for what is sealed, words and evidence: without them nobody waits
+//! for one.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

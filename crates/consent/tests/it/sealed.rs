@@ -10,6 +10,7 @@ use crate::sql;
 use crate::world::{Offer, World, pb, question, refused};
 
 pub const REQUEST_ID: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
+const OTHER_ID: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c073991";
 pub const REASON: &str = "canary-of-a-reason";
 const EVIDENCE: &str = "canary-of-evidence";
 const TABLES: [&str; 4] = ["consent", "consent_event", "evidence", "idempotency_key"];
@@ -168,12 +169,17 @@ each_database! {
         assert_eq!(decided(&world, anna, &offer).await.unwrap().decision(), pb::Decision::Permit);
         let everybody = pb::ListConsentsRequest::default();
         assert_eq!(world.consents(&world.officer).list_consents(everybody).await.unwrap().into_inner().consents.len(), 1);
-        consents.withdraw_consent(offer.withdraw(anna.subject)).await.unwrap();
+        let wordless = pb::WithdrawConsentRequest { request_id: OTHER_ID.to_owned(), ..offer.withdraw(anna.subject) };
+        let reply = consents.withdraw_consent(wordless.clone()).await.unwrap().into_inner();
         assert_eq!(decided(&world, anna, &offer).await.unwrap().reason(), pb::Reason::ConsentWithdrawn);
+        assert_eq!(consents.withdraw_consent(wordless.clone()).await.unwrap().into_inner(), reply);
+        let kept = "SELECT COUNT(*) FROM idempotency_key WHERE subject_id IS NULL AND LENGTH(reply) = 0 AND method LIKE '%/WithdrawConsent'";
+        assert_eq!(sql::one::<i64>(&store, kept).await, 1);
 
         world.provider_is_there(true);
         world.mesh.clock.advance(Duration::from_secs(1));
         assert_eq!(world.events(anna).await[1..], before[..]);
+        assert_eq!(world.consents(anna).withdraw_consent(wordless).await.unwrap().into_inner(), reply);
         world.consents(&world.bert).give_consent(give).await.unwrap();
     }
 
@@ -192,7 +198,8 @@ each_database! {
         refused(world.consents(anna).withdraw_consent(withdrawal(anna, &offer)).await, off.0, off.1);
         let give = pb::GiveConsentRequest { evidence: evidence(), ..offer.give(anna.subject) };
         refused(world.consents(anna).give_consent(give).await, off.0, off.1);
-        world.give(anna, &offer).await.unwrap();
+        let wordless = pb::GiveConsentRequest { request_id: OTHER_ID.to_owned(), ..offer.give(anna.subject) };
+        world.consents(anna).give_consent(wordless).await.unwrap();
         assert_eq!(decided(&world, anna, &offer).await.unwrap().decision(), pb::Decision::Permit);
         world.restart_with(|keys| keys.disabled_algorithms.clear()).await;
         assert_eq!(world.events(&world.anna).await[1..], before[..]);
