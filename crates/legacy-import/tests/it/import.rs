@@ -141,7 +141,9 @@ portal_testkit::each_database! {
 
         // The other keys are found.
         let world = World::new(test, &[&writer, &other]).await;
-        assert_eq!(world.run().await.record.state, State::Done);
+        world.importer.start(None).await.unwrap();
+        assert_eq!(world.importer.counts().await.unwrap().left, 5, "all are looked at again");
+        assert_eq!(world.drive().await.record.state, State::Done);
         assert_eq!(world.refusals().await, [expected[0], expected[1], expected[4]]);
         assert_eq!(world.counts().await, (5, N - 8));
     }

@@ -1,10 +1,14 @@
 //! Integrity scans of both tables name row, column and cause.
 
+use std::sync::Arc;
+
+use portal_core::SystemEntropy;
 use portal_legacy_import::importer::Unreadables;
-use portal_store::Corruption;
+use portal_store::{Corruption, Database, Metrics};
+use portal_upkeep::migration::State;
 use portal_upkeep::scan::report::ReportedFinding;
 
-use crate::world::{World, blob, id, records, sql_id, subject};
+use crate::world::{World, blob, digest, execute, id, records, sql_id, subject, values};
 use crate::writer::{Value, Writer};
 
 async fn scan(world: &World) -> Vec<ReportedFinding> {
@@ -59,8 +63,8 @@ portal_testkit::each_database! {
         );
     }
 
-    /// Who was erased can't be opened any more, which is no fault; whose key is lost is one.
-    async fn erased_and_lost(test) {
+    /// Who was erased can't be opened any more, which is no fault; that a row about them was changed is one.
+    async fn of_the_erased(test) {
         let writer = Writer::new(60);
         let world = World::new(test, &[&writer]).await;
         world.load(records(&writer, 0..10)).await;
@@ -70,5 +74,30 @@ portal_testkit::each_database! {
         assert_eq!(scan(&world).await, []);
         world.keys.erase(subject(0)).await.unwrap();
         assert_eq!(scan(&world).await, []);
+        let row = sql_id(test, id(0));
+        world.execute(&format!("UPDATE imported_record SET source_field = 'x' WHERE record_id = {row}")).await;
+        assert_eq!(scan(&world).await, [finding("imported_record", 0, "", Corruption::DigestMismatch)]);
+    }
+
+    /// A key that is gone without an erasure: the rows are told, the import does not pass for verified, and is repeated.
+    async fn of_those_whose_key_is_lost(test) {
+        let writer = Writer::new(60);
+        let world = World::new(test, &[&writer]).await;
+        world.load(records(&writer, 0..10)).await;
+        world.run().await;
+        let config = test.keys("consent").await.database;
+        let keys = Database::connect(&config, Arc::new(SystemEntropy), Metrics::default()).await.unwrap();
+        let subject = sql_id(test, subject(0));
+        execute(&keys, &format!("DELETE FROM subject_key WHERE subject_id = {subject}")).await;
+        let world = World::new(test, &[&writer]).await;
+        let lost = |number| finding("imported_record", number, "value", Corruption::KeyMissing);
+        assert_eq!(scan(&world).await, [0, 1, 2, 3, 4].map(lost));
+        world.importer.verify().await.unwrap();
+        let failed = world.drive().await.record;
+        assert_eq!(failed.failure_reason.as_deref(), Some("RECORD_UNREADABLE"));
+        assert_eq!(world.roll_back().await, State::RolledBack);
+        assert_eq!(world.run().await.record.state, State::Done);
+        assert_eq!(scan(&world).await, []);
+        assert_eq!(world.imported_digest().await, digest(&values(0..10)));
     }
 }

@@ -56,8 +56,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let File { database, mut keys, legacy } =
-            toml::from_str(text).map_err(|error: toml::de::Error| error.to_string())?;
+        let File { database, mut keys, legacy } = toml::from_str(text).map_err(|error| at(text, &error))?;
         let service = keys.remove("service").ok_or("keys.service: missing")?;
         let service = service.as_str().and_then(|name| name.parse().ok());
         let service = service.ok_or("keys.service: must be auth, consent or valuation")?;
@@ -79,6 +78,13 @@ impl Config {
         let suites = portal_crypto::suite::Suites::all_but_named(names)?;
         Ok(Reader::new(suites, open, verify)?)
     }
+}
+
+/// Where and what, without the line itself, which may have a password in it that should not be there.
+fn at(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+    format!("line {line}: {}", error.message())
 }
 
 #[cfg(test)]
@@ -113,6 +119,10 @@ mod tests {
         check("'consent'", "'consents'", "keys.service: must be");
         check("root_key_file = 'r'\n", "", "keys: root_key_file: missing");
         check("['a']", "[]", "legacy: ");
-        check("[legacy]", "[legacies]", "legacies");
+        check("[legacy]", "[legacies]", "line 7: ");
+        // A password that stands where it should not is not told.
+        let broken = good.replace("'sqlite:a'", "'postgres://anna:secret@db/a");
+        let problem = Config::parse(&broken).err().unwrap();
+        assert!(problem.starts_with("line 2: ") && !problem.contains("secret"), "{problem}");
     }
 }
