@@ -281,6 +281,24 @@ each_database! {
         refused(auth.get(&operator, &annas.account_id).await, Code::DataLoss, "ROW_CORRUPT");
     }
 
+    /// The schema of before and that of now can be had from each other, and an account stays what it was.
+    async fn the_schema_goes_back_and_forth(database) {
+        let store = database.connect().await;
+        migrate::up::<Before>(&store).await.unwrap();
+        signed_up_before(&store, 1, ANNA).await;
+        let before = sql::rows(&store, OLD[0].0, OLD[0].1).await;
+        for _ in 0..2 {
+            migrate::up::<Migrations>(&store).await.unwrap();
+            for (table, new) in NEW {
+                assert_eq!(count(&store, &format!("{table} WHERE {} IS NOT NULL", new[0])).await, 0);
+            }
+            migrate::down::<Migrations>(&store, 1).await.unwrap();
+            let row = &sql::query(&store, "SELECT * FROM account").await[0];
+            assert_eq!(row.column_names().len(), OLD[0].1.len());
+        }
+        assert_eq!(sql::rows(&store, OLD[0].0, OLD[0].1).await, before);
+    }
+
     /// What an earlier version writes after the last look at it is found by the commit.
     async fn the_commit_takes_what_came_last(database) {
         let (auth, store) = upgraded(database).await;
