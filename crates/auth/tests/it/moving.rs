@@ -116,7 +116,9 @@ pub async fn upgraded(database: &TestDatabase) -> (Auth, Database) {
     signed_up_before(&store, 1, ANNA).await;
     let mesh = TestMesh::start().await;
     let mut config = config(&mesh, database).await;
-    config.keys.import_service_secret_file = Some(mesh.secrets("auth").service_secret_file);
+    let secret = mesh.path("earlier.secret");
+    std::fs::write(&secret, "5a".repeat(32)).unwrap();
+    config.keys.import_service_secret_file = Some(secret);
     (Auth::with(mesh, config).await, store)
 }
 
