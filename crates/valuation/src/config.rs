@@ -93,5 +93,11 @@ mod tests {
         assert_eq!(config.jobs.consent_patience(), Duration::from_secs(5));
         assert!(toml::from_str::<Config>(&format!("{MINIMAL}\n[jobs]\npatience = 5")).is_err());
         assert!(toml::from_str::<Config>(&format!("{MINIMAL}\n[job]")).is_err());
+        let upkeep = "[integrity]\nschedule = \"0 4 * * SUN\"\n[migrations]\nmax_rows_per_second = 100";
+        assert!(toml::from_str::<Config>(&format!("{MINIMAL}\n{upkeep}")).is_ok());
+        for unknown in ["[integrity]\nschedules = \"\"", "[migrations]\nrate = 1", "[secrets]\nfile = \"x\""]
+        {
+            assert!(toml::from_str::<Config>(&format!("{MINIMAL}\n{unknown}")).is_err(), "{unknown}");
+        }
     }
 }

@@ -146,7 +146,24 @@ fn told(reason: Reason, place: std::fmt::Arguments<'_>) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use portal_mesh::status::reason_of;
+    use portal_store::idempotency::IdempotencyError;
+    use portal_store::{Corruption, StoreError};
+
     use super::*;
+
+    #[test]
+    fn what_is_the_same_in_every_service_has_the_same_reason() {
+        let check = |error: Error, code, reason: &str| {
+            let status = Status::from(error);
+            assert_eq!((status.code(), reason_of(&status).as_deref()), (code, Some(reason)));
+        };
+        check(IdempotencyError::Mismatch.into(), Code::InvalidArgument, "REQUEST_ID_REUSED");
+        check(StoreError::Conflict { attempts: 8 }.into(), Code::Aborted, "CONFLICT");
+        let (table, column, cause) = ("batch", "record", Corruption::EnvelopeRefused);
+        let corrupt = StoreError::Corrupt { table, column, row: "7".to_owned(), cause };
+        check(corrupt.into(), Code::DataLoss, "ROW_CORRUPT");
+    }
 
     #[test]
     fn a_failure_tells_code_and_reason() {
