@@ -71,6 +71,7 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
         }
         "CreateSession" => json!({ "email": things.email, "password": password }),
         "RefreshSession" => json!({ "refreshToken": things.refresh_token }),
+        "RotateKeys" => json!({ "use": "KEY_USE_EPOCH" }),
         "SetRoles" => json!({ "accountId": things.account_id, "roles": ["auditor"] }),
         "CreatePurpose" => json!({ "purpose": purpose }),
         "UpdatePurpose" => json!({

@@ -196,13 +196,11 @@ async fn wait(opened: &Opened, name: &str, started: Migration) -> anyhow::Result
         migration = watch => migration?,
         () = opened.migrations.run(std::future::pending()) => bail!("{name} can't be worked on"),
     };
-    match migration.record.state {
-        State::Failed => {
-            let reason = migration.record.failure_reason.unwrap_or_default();
-            bail!("{name} has failed: {reason}; start goes on when that is mended")
-        }
-        _ => Ok(()),
+    if migration.record.state == State::Failed {
+        let reason = migration.record.failure_reason.unwrap_or_default();
+        bail!("{name} has failed: {reason}; start goes on when that is mended")
     }
+    Ok(())
 }
 
 const fn doing(step: Step) -> &'static str {
