@@ -154,10 +154,10 @@ impl MigrationError {
         match self {
             Self::Keys(KeysError::Disabled(_)) => reasons::ALGORITHM_DISABLED.name,
             Self::Keys(KeysError::Erased(_)) => reasons::SUBJECT_ERASED.name,
-            Self::Keys(KeysError::Corrupt { .. } | KeysError::Missing(_)) => reasons::RECORD_UNREADABLE.name,
+            Self::Keys(KeysError::Corrupt { .. } | KeysError::Missing(_)) => reasons::ROW_CORRUPT.name,
             Self::Keys(_) => reasons::KEYS_UNAVAILABLE.name,
             Self::Mismatch { .. } => reasons::MIGRATION_MISMATCH.name,
-            Self::Store(StoreError::Corrupt { .. }) => reasons::RECORD_UNREADABLE.name,
+            Self::Store(StoreError::Corrupt { .. }) => reasons::ROW_CORRUPT.name,
             Self::Store(StoreError::Disabled(_)) => reasons::ALGORITHM_DISABLED.name,
             Self::Store(_) => portal_mesh::status::reason::INTERNAL.name,
         }

@@ -75,12 +75,6 @@ pub const MIGRATION_OF_SCHEMA: Reason = Reason::new(
     "MIGRATION_OF_SCHEMA",
     "this is a schema migration: it is applied when the service starts, or by the command portal migrate",
 );
-/// A row can't be read.
-pub const RECORD_UNREADABLE: Reason = Reason::new(
-    Code::DataLoss,
-    "RECORD_UNREADABLE",
-    "a stored record can't be read; an integrity scan tells which, and a backup has it",
-);
 /// No such report.
 pub const REPORT_NOT_FOUND: Reason = Reason::new(
     Code::NotFound,
@@ -93,11 +87,11 @@ pub const REQUEST_ID_REUSED: Reason = Reason::new(
     "REQUEST_ID_REUSED",
     "this request_id was used for another request in the last 24 hours; choose a new one",
 );
-/// A row is not what was written.
+/// A row is not what was written. Also the reason of a migration that failed.
 pub const ROW_CORRUPT: Reason = Reason::new(
     Code::DataLoss,
     "ROW_CORRUPT",
-    "it was changed outside of the service and is not used; an operator finds it by an integrity scan",
+    "what is stored was changed outside of the service and is not used; an operator finds it by an integrity scan",
 );
 /// One scan at a time.
 pub const SCAN_RUNNING: Reason =
@@ -124,7 +118,6 @@ pub const REASONS: &[Reason] = &[
     MIGRATION_NOT_RUNNING,
     MIGRATION_NOT_STARTED,
     MIGRATION_OF_SCHEMA,
-    RECORD_UNREADABLE,
     REPORT_NOT_FOUND,
     REQUEST_ID_REUSED,
     ROW_CORRUPT,

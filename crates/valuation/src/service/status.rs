@@ -35,12 +35,6 @@ pub const NOTHING_TO_VALUE: Reason = Reason::new(
     "NOTHING_TO_VALUE",
     "a valuation needs training and validation records of people who permit the dataset's purpose",
 );
-/// A stored record can't be read: why a valuation failed.
-pub const RECORD_UNREADABLE: Reason = Reason::new(
-    Code::DataLoss,
-    "RECORD_UNREADABLE",
-    "a stored record can't be read; the operator finds it in the service's log",
-);
 /// Too many records for one append.
 pub const TOO_MANY_RECORDS: Reason = Reason::new(
     Code::ResourceExhausted,
@@ -73,7 +67,6 @@ pub const REASONS: &[Reason] = &[
     DUPLICATE_RECORD,
     KEYS_UNAVAILABLE,
     NOTHING_TO_VALUE,
-    RECORD_UNREADABLE,
     REQUEST_ID_REUSED,
     ROW_CORRUPT,
     SUBJECT_ERASED,
@@ -114,7 +107,7 @@ pub fn failure(failure: Failure) -> rpc::Status {
         Failure::Internal => reason::INTERNAL.status(),
         Failure::KeysUnavailable => KEYS_UNAVAILABLE.status(),
         Failure::NothingToValue(split) => nothing_to_value(split),
-        Failure::Unreadable => RECORD_UNREADABLE.status(),
+        Failure::Unreadable => ROW_CORRUPT.status(),
     };
     message(&status)
 }
