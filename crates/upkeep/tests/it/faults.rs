@@ -30,7 +30,7 @@ each_database! {
         tamper(process.database(), 321, Column::NameSealed, bad).await;
         assert_eq!(apply(&process, Operation::Verify).await, State::Verifying);
         assert_eq!(run(&process).await, State::Failed);
-        assert_eq!(failure(&process).await.as_deref(), Some("RECORD_UNREADABLE"));
+        assert_eq!(failure(&process).await.as_deref(), Some("ROW_CORRUPT"));
 
         // With the row as it was, it goes on from where it stopped.
         tamper(process.database(), 321, Column::NameSealed, good).await;
@@ -58,6 +58,6 @@ each_database! {
         tamper(process.database(), 99, Column::Digest, vec![0_u8; 32]).await;
         apply(&process, Operation::Verify).await;
         assert_eq!(run(&process).await, State::Failed);
-        assert_eq!(failure(&process).await.as_deref(), Some("RECORD_UNREADABLE"));
+        assert_eq!(failure(&process).await.as_deref(), Some("ROW_CORRUPT"));
     }
 }

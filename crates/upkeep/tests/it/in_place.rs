@@ -57,15 +57,15 @@ pub async fn create_table(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(table).await
 }
 
-struct Reseal {
-    crypto: Arc<Crypto>,
+pub struct Reseal {
+    pub crypto: Arc<Crypto>,
 }
 
 impl Reseal {
     fn seal(&self, column: SealedColumn<String>, id: Uuid, body: &str) -> Sealed<String> {
         let key = self.crypto.keys.of(Uuid::from_u128(subject_of(id.as_u128()))).unwrap();
         let row = Row { id: id.into_bytes(), version: 1 };
-        column.seal(&self.crypto.sealing, key, row, &body.to_owned()).unwrap()
+        column.seal(&self.crypto.sealing, &key, row, &body.to_owned()).unwrap()
     }
 
     fn open(
@@ -75,7 +75,7 @@ impl Reseal {
         body: &Sealed<String>,
     ) -> Result<String, StoreError> {
         let key = self.crypto.keys.of(Uuid::from_u128(subject_of(id.as_u128()))).unwrap();
-        column.open(&self.crypto.sealing, key, Row { id: id.into_bytes(), version: 1 }, body)
+        column.open(&self.crypto.sealing, &key, Row { id: id.into_bytes(), version: 1 }, body)
     }
 
     async fn write(&self, tx: &Tx, rows: Vec<(Uuid, Sealed<String>, i64)>) -> Result<(), StoreError> {
@@ -179,6 +179,33 @@ impl DataMigration for Reseal {
     }
 }
 
+/// Writes letters of the old form.
+pub async fn fill(database: &Database, rows: u128) {
+    let reseal = &Reseal { crypto: Arc::new(Crypto::new()) };
+    let fill = database.run_tx("fill_letters", |tx| async move {
+        let row = |id: u128| -> Vec<Value> {
+            let id = Uuid::from_u128(id);
+            vec![id.into(), reseal.seal(OLD, id, &format!("letter {id}")).into(), 1_i64.into()]
+        };
+        let columns = [Column::Id, Column::Body, Column::Form];
+        bulk::insert::<Entity>(&tx, &columns, (0..rows).map(row).collect()).await
+    });
+    fill.await.unwrap();
+}
+
+async fn letters(database: &Database) -> Vec<letter::Model> {
+    let all = database.read("letters", |tx| async move {
+        Ok::<_, StoreError>(Entity::find().order_by_asc(Column::Id).all(tx.conn()).await?)
+    });
+    all.await.unwrap()
+}
+
+/// SHA-256 over the cells of all letters.
+pub async fn hash(database: &Database) -> [u8; 32] {
+    let letters = letters(database).await;
+    sha256(&letters.iter().flat_map(|row| row.body.envelope().to_vec()).collect::<Vec<u8>>())
+}
+
 struct World {
     database: Database,
     reseal: Arc<Reseal>,
@@ -192,34 +219,16 @@ impl World {
         let registered: Vec<Arc<dyn DataMigration>> = vec![Arc::clone(&reseal) as Arc<dyn DataMigration>];
         let migrations =
             Migrations::new(&host(&database, Arc::new(SystemEntropy)), MigrationConfig::alone(), registered);
-        let world = Self { database, reseal, migrations };
-        let world_ = &world;
-        let fill = world.database.run_tx("fill_letters", |tx| async move {
-            let row = |id: u128| -> Vec<Value> {
-                let id = Uuid::from_u128(id);
-                vec![id.into(), world_.reseal.seal(OLD, id, &format!("letter {id}")).into(), 1_i64.into()]
-            };
-            bulk::insert::<Entity>(
-                &tx,
-                &[Column::Id, Column::Body, Column::Form],
-                (0..700).map(row).collect(),
-            )
-            .await
-        });
-        fill.await.unwrap();
-        world
+        fill(&database, 700).await;
+        Self { database, reseal, migrations }
     }
 
     async fn letters(&self) -> Vec<letter::Model> {
-        let all = self.database.read("letters", |tx| async move {
-            Ok::<_, StoreError>(Entity::find().order_by_asc(Column::Id).all(tx.conn()).await?)
-        });
-        all.await.unwrap()
+        letters(&self.database).await
     }
 
     async fn hash(&self) -> [u8; 32] {
-        let letters = self.letters().await;
-        sha256(&letters.iter().flat_map(|row| row.body.envelope().to_vec()).collect::<Vec<u8>>())
+        hash(&self.database).await
     }
 
     async fn to(&self, operation: Operation) -> State {

@@ -1,26 +1,15 @@
-//! Processes that die in the middle of a migration: dropped tasks, and real processes killed with -9.
+//! Tasks that are dropped in the middle of a migration, and two that work on it at once. Real processes: `chaos`.
 
-use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use portal_core::SeededEntropy;
 use portal_core::entropy::random_bytes;
-use portal_core::{SeededEntropy, SystemEntropy};
-use portal_store::{Database, DatabaseConfig, Metrics};
-use portal_testkit::{EphemeralPostgres, each_database};
+use portal_testkit::each_database;
 use portal_upkeep::migration::{Operation, State};
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::live::write_until;
 use crate::steering::{apply, run};
-use crate::toy::{Crypto, Process, SEAL_NAMES, Schema};
+use crate::toy::{Process, SEAL_NAMES};
 
 const START: Operation = Operation::Start { max_rows_per_second: None };
-const ROWS: u128 = 20_000;
-/// Names the database to the child.
-const CHILD: &str = "PORTAL_UPKEEP_TEST_CHILD";
 
 async fn done(process: &Process) -> (State, u64) {
     let found = process.migrations.find(SEAL_NAMES).await.unwrap();
@@ -84,94 +73,5 @@ each_database! {
         assert_eq!(run(&one).await, State::Done);
         let progress = two.migrations.find(SEAL_NAMES).await.unwrap().progress;
         assert_eq!((progress.rows_done, progress.rows_verified), (3_000, 3_000));
-    }
-}
-
-/// Where a child finds the database.
-struct Place {
-    url: String,
-    _directory: Option<TempDir>,
-    _server: Option<EphemeralPostgres>,
-}
-
-async fn connect(url: &str) -> Process {
-    let config = DatabaseConfig::from_url(url);
-    let database = Database::connect(&config, Arc::new(SystemEntropy), Metrics::default()).await.unwrap();
-    portal_store::migrate::up::<Schema>(&database).await.unwrap();
-    Process::on(&database, Crypto::new())
-}
-
-fn child(url: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed::the_child", "--nocapture"])
-        .env(CHILD, url)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// What the child does: it runs migrations until it is killed, or until its parent is gone. Nothing, in a test run.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_child() {
-    #[expect(clippy::disallowed_methods, reason = "a test has no configuration file")]
-    let Ok(url) = std::env::var(CHILD) else { return };
-    let process = connect(&url).await;
-    let parent_is_gone = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    process.migrations.run(async move { drop(parent_is_gone.await) }).await;
-}
-
-/// 20,000 rows, killed with -9 again and again while it moves, verifies and rolls back, and while somebody writes.
-async fn killed_processes(place: Place) {
-    let watcher = connect(&place.url).await;
-    watcher.fill(ROWS).await;
-    let entropy = SeededEntropy::new(4);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut writing = JoinSet::new();
-    writing.spawn(write_until(Arc::clone(&watcher.repository), 1, false, Arc::clone(&stop)));
-    let slowly = Operation::Start { max_rows_per_second: Some(15_000) };
-    let mut kills = 0;
-    for operation in [slowly, Operation::RollBack, slowly] {
-        apply(&watcher, operation).await;
-        for kill in 0.. {
-            let mut child = child(&place.url);
-            // The last one may finish.
-            let rows = if kill < 3 {
-                u64::from(u16::from_be_bytes(random_bytes(&entropy)) % 5_000)
-            } else {
-                u64::MAX
-            };
-            let is_done = wait_for(&watcher, rows).await;
-            child.kill().unwrap();
-            child.wait().unwrap();
-            if is_done {
-                break;
-            }
-            kills += 1;
-        }
-    }
-    stop.store(true, Ordering::SeqCst);
-    assert!(kills > 4, "{kills} kills");
-    let written = writing.join_all().await.pop().unwrap();
-    let mut expected: BTreeMap<u128, String> = (0..ROWS).map(|id| (id, format!("name {id}"))).collect();
-    expected.extend(written);
-    assert_eq!(watcher.names().await, expected);
-    let rows = watcher.rows().await;
-    let crypto = &watcher.repository.crypto;
-    assert!(rows.iter().all(|row| row.name_sealed.is_some() && crypto.digests.check(row).is_ok()));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_on_sqlite() {
-    let directory = TempDir::with_prefix("portal-upkeep-").unwrap();
-    let url = format!("sqlite:{}", directory.path().join("test.db").display());
-    killed_processes(Place { url, _directory: Some(directory), _server: None }).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_on_postgres() {
-    if let Some(server) = EphemeralPostgres::start() {
-        let url = server.url("postgres");
-        killed_processes(Place { url, _directory: None, _server: Some(server) }).await;
     }
 }

@@ -18,7 +18,7 @@ const ROWS: u128 = 20_000;
 const WRITERS: u128 = 3;
 
 /// Writes to rows of its own, some of them new, until it is told to stop, and says what it wrote last to each.
-pub async fn write_until(
+async fn write_until(
     repository: Arc<Repository>,
     writer: u128,
     like_before: bool,

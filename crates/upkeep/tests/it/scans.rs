@@ -66,7 +66,7 @@ each_database! {
         let note = {
             let key = process.repository.crypto.keys.of(rows[7].subject).unwrap();
             let row = portal_store::sealed::DigestedRow::row(&rows[7]);
-            NOTE.seal(&process.repository.crypto.sealing, key, row, &"a note".to_owned()).unwrap().into_envelope()
+            NOTE.seal(&process.repository.crypto.sealing, &key, row, &"a note".to_owned()).unwrap().into_envelope()
         };
         let flipped = {
             let mut flipped = sealed(2);

@@ -4,17 +4,15 @@
 //! [`write_like_before`] is an earlier version of the service, which knows nothing but `name`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portal_core::id::{EpochId, Id, SubjectId, TenantId};
-use portal_core::{Entropy, SeededEntropy, SystemClock, SystemEntropy, Timestamp, Workload};
-use portal_crypto::envelope::{Padding, Scope, SubjectKey};
-use portal_crypto::epoch::EpochKey;
+use portal_core::{Entropy, SystemClock, SystemEntropy, Workload};
+use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::hash::sha256;
-use portal_crypto::key::KeyBytes;
 use portal_crypto::row_digest::RowDigestKey;
-use portal_crypto::suite::Suites;
+use portal_keys::KeysError;
 use portal_store::sealed::{DigestedRow, Row, RowDigests, SealedColumn, Sealing};
 use portal_store::{Corruption, Database, ReadTx, Sealed, StoreError, Tx, bulk, columns, migrate};
 use portal_testkit::TestDatabase;
@@ -26,6 +24,8 @@ use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder, QuerySelect, Value};
 use sea_orm_migration::sea_query::Table;
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+
+use crate::people::{Keys, SUBJECTS};
 
 pub const SEAL_NAMES: &str = "d0001_seal_names";
 pub const NAME: SealedColumn<String> = SealedColumn::new("person", "name_sealed", Padding::To64);
@@ -82,6 +82,7 @@ impl MigrationTrait for First {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         schema::create_tables(manager).await?;
         portal_store::idempotency::create_table(manager).await?;
+        portal_store::idempotency::add_sealed_replies(manager).await?;
         let table = Table::create()
             .table(person::Entity)
             .col(columns::id(Column::Id).primary_key())
@@ -105,35 +106,6 @@ impl MigratorTrait for Schema {
     }
 }
 
-/// Subject keys as a service has them, from one epoch key; the same in every process of a test.
-pub struct Keys {
-    keys: Vec<SubjectKey>,
-    /// The key of this subject was destroyed.
-    pub destroyed: Option<u128>,
-}
-
-/// How many people the rows are about.
-pub const SUBJECTS: u128 = 50;
-
-impl Keys {
-    fn new() -> Self {
-        let entropy = SeededEntropy::new(1);
-        let scope = Scope { service: Workload::Consent, tenant: TenantId::DEFAULT };
-        let epoch = EpochId::from_uuid(Uuid::from_u128(1));
-        let epoch = EpochKey::new(&KeyBytes::generate(&entropy), epoch, scope, Suites::ALL);
-        let key = |subject| {
-            let subject = SubjectId::from_uuid(Uuid::from_u128(subject));
-            epoch.new_subject_key(subject, 1, Timestamp::default(), &entropy).unwrap().0
-        };
-        Self { keys: (0..SUBJECTS).map(key).collect(), destroyed: None }
-    }
-
-    pub fn of(&self, subject: Uuid) -> Option<&SubjectKey> {
-        let subject = subject.as_u128();
-        if self.destroyed == Some(subject) { None } else { self.keys.get(usize::try_from(subject).ok()?) }
-    }
-}
-
 /// What the repository, the migration and the scan share.
 pub struct Crypto {
     pub keys: Keys,
@@ -143,15 +115,25 @@ pub struct Crypto {
 
 impl Crypto {
     pub fn new() -> Self {
+        Self::with(Keys::made_up())
+    }
+
+    pub fn with(keys: Keys) -> Self {
         let metrics = portal_store::Metrics::default();
         Self {
-            keys: Keys::new(),
+            keys,
             sealing: Sealing::new(Arc::new(SystemEntropy), &metrics),
             digests: RowDigests::new(RowDigestKey::new(&[9; 32]), &metrics),
         }
     }
 
-    fn key(&self, row: &person::Model) -> Result<&SubjectKey, StoreError> {
+    /// Has the keys of `rows` at hand: once per batch, as a service does it.
+    pub async fn warm(&self, rows: &[person::Model]) -> Result<(), KeysError> {
+        // In a box: the compiler can't lay out a future that is nested so deeply.
+        Box::pin(self.keys.warm(rows.iter().map(|row| row.subject))).await
+    }
+
+    fn key(&self, row: &person::Model) -> Result<Arc<SubjectKey>, StoreError> {
         self.keys.of(row.subject).ok_or_else(|| StoreError::Corrupt {
             table: "person",
             column: "subject",
@@ -164,13 +146,13 @@ impl Crypto {
     pub fn name(&self, row: &person::Model) -> Result<String, StoreError> {
         match (&row.name, &row.name_sealed) {
             (Some(name), _) => Ok(name.clone()),
-            (None, Some(sealed)) => NAME.open(&self.sealing, self.key(row)?, row.row(), sealed),
+            (None, Some(sealed)) => NAME.open(&self.sealing, &self.key(row)?, row.row(), sealed),
             (None, None) => Ok(String::new()),
         }
     }
 
     fn seal(&self, row: &mut person::Model, name: &str) -> Result<(), StoreError> {
-        row.name_sealed = Some(NAME.seal(&self.sealing, self.key(row)?, row.row(), &name.to_owned())?);
+        row.name_sealed = Some(NAME.seal(&self.sealing, &self.key(row)?, row.row(), &name.to_owned())?);
         self.digests.stamp(row)
     }
 }
@@ -202,13 +184,14 @@ impl Repository {
                 let is_new = found.is_none();
                 let mut row = found.unwrap_or(person::Model {
                     id,
-                    subject: Uuid::from_u128(subject_of(id.as_u128())),
+                    subject: self.crypto.keys.subject_of(id.as_u128()),
                     name: None,
                     name_sealed: None,
                     note: None,
                     version: 0,
                     digest: None,
                 });
+                self.crypto.warm(std::slice::from_ref(&row)).await.unwrap();
                 row.version += 1;
                 (row.name, row.name_sealed, row.note, row.digest) = (None, None, None, None);
                 if mode != Mode::New {
@@ -308,6 +291,7 @@ impl DataMigration for SealNames {
 
     async fn move_batch(&self, tx: &Tx, of: &Page) -> Result<Batch, MigrationError> {
         let (mut rows, last) = page(tx, of, Some(Column::NameSealed.is_null())).await?;
+        self.crypto.warm(&rows).await?;
         for row in &mut rows {
             let name = row.name.clone().unwrap_or_default();
             self.crypto.seal(row, &name)?;
@@ -319,12 +303,13 @@ impl DataMigration for SealNames {
 
     async fn verify_batch(&self, tx: &Tx, of: &Page) -> Result<Batch, MigrationError> {
         let (rows, last) = page(tx, of, None).await?;
+        self.crypto.warm(&rows).await?;
         let mut batch = Batch::of(of, rows.len(), last);
         let mut again = Vec::new();
         for mut row in rows {
             let opened = match &row.name_sealed {
                 Some(sealed) => {
-                    Some(NAME.open(&self.crypto.sealing, self.crypto.key(&row)?, row.row(), sealed)?)
+                    Some(NAME.open(&self.crypto.sealing, &self.crypto.key(&row)?, row.row(), sealed)?)
                 }
                 None => None,
             };
@@ -344,6 +329,7 @@ impl DataMigration for SealNames {
 
     async fn undo_batch(&self, tx: &Tx, of: &Page) -> Result<Batch, MigrationError> {
         let (mut rows, last) = page(tx, of, Some(Column::NameSealed.is_not_null())).await?;
+        self.crypto.warm(&rows).await?;
         for row in &mut rows {
             row.name = Some(self.crypto.name(row)?);
             (row.name_sealed, row.digest) = (None, None);
@@ -355,6 +341,7 @@ impl DataMigration for SealNames {
 
     async fn commit_batch(&self, tx: &Tx, of: &Page) -> Result<Batch, MigrationError> {
         let (mut rows, last) = page(tx, of, Some(Column::Name.is_not_null())).await?;
+        self.crypto.warm(&rows).await?;
         for row in &mut rows {
             let name = row.name.take().unwrap_or_default();
             self.crypto.seal(row, &name)?;
@@ -393,8 +380,8 @@ impl ScannedTable for ScanPersons {
 impl ScanPersons {
     fn check(&self, row: &person::Model) -> Result<(), StoreError> {
         let key = self.crypto.key(row)?;
-        NAME.open_option(&self.crypto.sealing, key, row.row(), row.name_sealed.as_ref())?;
-        NOTE.open_option(&self.crypto.sealing, key, row.row(), row.note.as_ref())?;
+        NAME.open_option(&self.crypto.sealing, &key, row.row(), row.name_sealed.as_ref())?;
+        NOTE.open_option(&self.crypto.sealing, &key, row.row(), row.note.as_ref())?;
         self.crypto.digests.check(row)
     }
 }
@@ -431,13 +418,19 @@ impl Process {
 
     /// Writes rows of the old form, as many as asked for.
     pub async fn fill(&self, rows: u128) {
+        self.fill_range(0..rows).await;
+    }
+
+    /// Writes rows of the old form.
+    pub async fn fill_range(&self, ids: Range<u128>) {
+        let (ids, keys) = (&ids, &self.repository.crypto.keys);
         let insert = self.database().run_tx("fill", |tx| async move {
             let row = |id: u128| -> Vec<Value> {
-                let (subject, name) = (Uuid::from_u128(subject_of(id)), format!("name {id}"));
+                let (subject, name) = (keys.subject_of(id), format!("name {id}"));
                 vec![Uuid::from_u128(id).into(), subject.into(), name.into(), 1_i64.into()]
             };
             let columns = [Column::Id, Column::Subject, Column::Name, Column::Version];
-            bulk::insert::<person::Entity>(&tx, &columns, (0..rows).map(row).collect()).await
+            bulk::insert::<person::Entity>(&tx, &columns, ids.clone().map(row).collect()).await
         });
         insert.await.unwrap();
     }
@@ -452,6 +445,7 @@ impl Process {
     /// Every name as the service reads it.
     pub async fn names(&self) -> BTreeMap<u128, String> {
         let rows = self.rows().await;
+        self.repository.crypto.warm(&rows).await.unwrap();
         rows.iter().map(|row| (row.id.as_u128(), self.repository.crypto.name(row).unwrap())).collect()
     }
 
