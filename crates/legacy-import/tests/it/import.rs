@@ -187,7 +187,7 @@ portal_testkit::each_database! {
             world.importer.verify().await.unwrap();
             let failed = world.drive().await.record;
             assert_eq!((failed.state, failed.step), (State::Failed, Step::Verify), "{damage}");
-            assert_eq!(failed.failure_reason.as_deref(), Some("RECORD_UNREADABLE"), "{damage}");
+            assert_eq!(failed.failure_reason.as_deref(), Some("ROW_CORRUPT"), "{damage}");
             world.importer.commit(Unreadables::Leave).await.unwrap_err();
             assert_eq!(world.counts().await, (20, 20));
             assert_eq!(world.roll_back().await, State::RolledBack, "{damage}");

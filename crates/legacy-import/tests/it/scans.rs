@@ -94,7 +94,7 @@ portal_testkit::each_database! {
         assert_eq!(scan(&world).await, [0, 1, 2, 3, 4].map(lost));
         world.importer.verify().await.unwrap();
         let failed = world.drive().await.record;
-        assert_eq!(failed.failure_reason.as_deref(), Some("RECORD_UNREADABLE"));
+        assert_eq!(failed.failure_reason.as_deref(), Some("ROW_CORRUPT"));
         assert_eq!(world.roll_back().await, State::RolledBack);
         assert_eq!(world.run().await.record.state, State::Done);
         assert_eq!(scan(&world).await, []);

@@ -142,7 +142,7 @@ fn told(migration: &Migration, counts: &Counts) -> anyhow::Result<Outcome> {
 /// What to do about a failure.
 fn cure(reason: &str) -> &'static str {
     match reason {
-        "MIGRATION_MISMATCH" | "RECORD_UNREADABLE" => {
+        "MIGRATION_MISMATCH" | "ROW_CORRUPT" => {
             "an imported record is not what was imported: find all such with portal-legacy-import scan, then \
              rollback and run again"
         }
