@@ -109,7 +109,6 @@ fn records_are_valued_as_before(up: &Up) {
         if state.contains("SUCCEEDED") {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let before = worth(first["valuationId"].as_str().unwrap());
     assert_eq!(before.len(), 6);
