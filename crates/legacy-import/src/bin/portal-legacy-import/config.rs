@@ -119,7 +119,7 @@ mod tests {
         check("'consent'", "'consents'", "keys.service: must be");
         check("root_key_file = 'r'\n", "", "keys: root_key_file: missing");
         check("['a']", "[]", "legacy: ");
-        check("[legacy]", "[legacies]", "line 7: ");
+        check("[legacy]", "[legacies]", "line 8: ");
         // A password that stands where it should not is not told.
         let broken = good.replace("'sqlite:a'", "'postgres://anna:secret@db/a");
         let problem = Config::parse(&broken).err().unwrap();
