@@ -122,10 +122,11 @@ pub async fn first_duplicate(tx: &Tx, id: AppendId, dataset: DatasetId) -> Resul
     const IN_DATASET: &str = "SELECT s.position, s.batch_row FROM staged_record s \
          JOIN record r ON r.dataset_id = $2 AND r.record_id = s.record_id \
          WHERE s.append_id = $1 ORDER BY s.position, s.batch_row LIMIT 1";
+    // By the ids of records: SQLite would go through all earlier batches for each record by an index on the position.
     const IN_APPEND: &str = "SELECT s.position, s.batch_row FROM staged_record s \
-         JOIN staged_record e ON e.append_id = s.append_id AND e.record_id = s.record_id \
-         AND e.position < s.position \
-         WHERE s.append_id = $1 ORDER BY s.position, s.batch_row LIMIT 1";
+         WHERE s.append_id = $1 AND EXISTS (SELECT 1 FROM staged_record e WHERE e.append_id = s.append_id \
+         AND e.record_id = s.record_id AND e.position + 0 < s.position) \
+         ORDER BY s.position, s.batch_row LIMIT 1";
     for (sql, values) in [
         (IN_DATASET, vec![Value::from(id.uuid()), Value::from(dataset.uuid())]),
         (IN_APPEND, vec![Value::from(id.uuid())]),
