@@ -75,7 +75,8 @@ pub struct Running {
     local_addr: SocketAddr,
     start_drain: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    last: Vec<Last>,
+    // Behind a mutex that nobody waits for: with it the handle can be shared.
+    last: Mutex<Vec<Last>>,
     drain: Duration,
 }
 
@@ -94,7 +95,7 @@ impl Running {
         tasks: Vec<JoinHandle<()>>,
         drain: Duration,
     ) -> Self {
-        Self { local_addr, start_drain, tasks, last: Vec::new(), drain }
+        Self { local_addr, start_drain, tasks, last: Mutex::default(), drain }
     }
 
     /// Where it listens.
@@ -110,7 +111,7 @@ impl Running {
 
     /// Adds work for [`Self::stop`] to do when the calls and tasks have ended: to close what they used.
     pub fn at_last(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.last.push(Box::pin(work));
+        self.last.get_mut().unwrap_or_else(PoisonError::into_inner).push(Box::pin(work));
     }
 
     /// The drain that handlers and workers watch.
@@ -128,7 +129,8 @@ impl Running {
             tracing::warn!("calls were still under way at the end of the drain");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
-        if tokio::time::timeout(LAST, futures_util::future::join_all(self.last)).await.is_err() {
+        let last = self.last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if tokio::time::timeout(LAST, futures_util::future::join_all(last)).await.is_err() {
             tracing::warn!("what was used could not be closed in order");
         }
     }
