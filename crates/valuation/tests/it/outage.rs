@@ -35,7 +35,8 @@ async fn failure(world: &World, dataset: &pb::Dataset) -> rpc::Status {
     error
 }
 
-fn reason(error: &rpc::Status) -> String {
+/// The reason of an error in an operation.
+pub fn reason(error: &rpc::Status) -> String {
     let info = error.details.iter().find(|any| any.type_url.ends_with("ErrorInfo")).unwrap();
     <rpc::ErrorInfo as prost::Message>::decode(info.value.as_slice()).unwrap().reason
 }

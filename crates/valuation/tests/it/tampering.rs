@@ -5,6 +5,7 @@ use portal_testkit::each_database;
 use sea_orm::Value;
 use tonic::Code;
 
+use crate::outage::reason;
 use crate::sealed::{Intruder, assert_unreadable, list, uuid, withheld};
 use crate::world::{World, assert_refused, batch, new_id, synthetic};
 
@@ -309,7 +310,7 @@ each_database! {
         for (table, change) in batches.chain(records).chain(appends).chain([taken]) {
             intruder.meanwhile(table, (&change, &ids, 1), async {
                 let unreadable = assert_unreadable(&world, &dataset).await;
-                assert!(unreadable.message.contains("stored record"), "{change}: {unreadable:?}");
+                assert_eq!(reason(&unreadable), "ROW_CORRUPT", "{change}");
                 if !change.contains("dataset_id = $2") && !change.contains(theirs) {
                     world.valued(&world.start_valuation(&other).await.name).await;
                 }
