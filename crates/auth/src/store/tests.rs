@@ -81,7 +81,7 @@ fn session(id: u128, subject: u128, name: &str, mode: Mode) -> session::Model {
 fn refused<T>(opened: Result<T, StoreError>, column: &str) {
     match opened {
         Err(StoreError::Corrupt { column: at, cause: Corruption::EnvelopeRefused, .. }) => {
-            assert_eq!(at, column)
+            assert_eq!(at, column);
         }
         Err(error) => panic!("{error:?}"),
         Ok(_) => panic!("it opened"),
