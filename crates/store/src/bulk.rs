@@ -1,7 +1,7 @@
 //! Many rows in one statement: what data migrations and imports write with, at tens of thousands of rows per second.
 //!
 //! On PostgreSQL the values travel as one array per column, so that the statement has the same text however many rows
-//! there are, and is parsed once. SQLite has no arrays: there they are `VALUES` in pieces of [`SQLITE_ROWS`] rows.
+//! there are, and is parsed once. SQLite has no arrays: there they are `VALUES` in pieces of `SQLITE_ROWS` rows.
 
 use std::fmt::Write as _;
 
