@@ -28,6 +28,7 @@ const BATCH: u64 = 1_000;
 pub(crate) struct Seen {
     head: Option<Head>,
     at: Timestamp,
+    changed: bool,
     failing: bool,
 }
 
@@ -93,10 +94,13 @@ impl Hierarchy {
         if seen.head.is_none_or(|seen| head.revision != seen.revision) {
             self.learn().await?;
         }
-        if seen.head.is_some_and(|seen| head != seen) {
-            // Whoever deleted keys may have ended before the WAL could be wiped: an operator's command, say.
+        let changed = seen.head.is_some_and(|seen| head != seen);
+        if seen.changed && !changed {
+            // Whoever deleted keys may have ended before the WAL could be wiped: an operator's command, say. While others
+            // are at it a checkpoint would only be in their way.
             self.scrub_later();
         }
+        seen.changed = changed;
         self.trust.extend(now, TRUST);
         (seen.head, seen.at) = (Some(head), now);
         Ok(())
