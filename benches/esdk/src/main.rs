@@ -3,6 +3,7 @@
 //! the ECDSA signature that is its default, which is shown too.
 //!
 //! Ends with an error unless Portal does at least 100 times the operations per second.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

