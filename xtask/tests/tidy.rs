@@ -73,7 +73,8 @@ fn bare_root(file: &File) -> Vec<String> {
 }
 
 fn own_lints(file: &File) -> Vec<String> {
-    let member = file.path.ends_with("/Cargo.toml");
+    // The root of a workspace is no member of it.
+    let member = file.path.ends_with("/Cargo.toml") && !file.text.contains("[workspace]");
     let workspace = file.text.contains("[lints]\nworkspace = true\n");
     (member && !workspace).then(|| file.path.clone()).into_iter().collect()
 }
