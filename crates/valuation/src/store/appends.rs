@@ -241,11 +241,6 @@ enum StoredNumbers {
 }
 
 impl Stored {
-    /// Whether records open with the keys of their people only.
-    pub fn is_sealed(&self) -> bool {
-        matches!(self.numbers, StoredNumbers::Sealed(_))
-    }
-
     /// Features and label of a record of `width` features.
     ///
     /// # Errors

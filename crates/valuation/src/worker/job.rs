@@ -2,8 +2,9 @@
 //!
 //! Consent decides twice: before the records are read, and again when the engine is done. Whoever is not permitted at
 //! the first is not read at all; whoever is not permitted any more at the second is taken out and the rest is valued
-//! anew, until nobody is missing. If consent can't be asked, nothing is valued. Records are opened batch by batch with
-//! the keys of their people; whoever was erased is left out in the same way.
+//! anew, until nobody is missing. If consent can't be asked, nothing is valued. Records are read batch by batch with
+//! the keys of their people, also while they stand in the clear: whoever was erased is left out in the same way, and
+//! each round leaves out somebody who was in before.
 
 use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -83,8 +84,12 @@ pub struct Job {
 /// Who is in and who is out.
 struct People {
     permitted: HashSet<SubjectId>,
-    withdrawn: HashSet<SubjectId>,
+    /// Why others are out who were permitted once.
+    gone: HashMap<SubjectId, Cause>,
 }
+
+/// People who were erased since their records were read.
+struct Erased(Vec<SubjectId>);
 
 /// What the engine is given, and what it is not.
 #[derive(Default)]
@@ -164,7 +169,7 @@ impl Job {
         let purpose = dataset.description.purpose;
         let everybody = self.everybody(dataset.id).await?;
         let permitted = self.permitted(purpose, &everybody).await?;
-        let mut people = People { permitted, withdrawn: HashSet::new() };
+        let mut people = People { permitted, gone: HashMap::new() };
         loop {
             let samples = self.samples(&dataset, &people).await?;
             let Samples { training, validation, members, subjects, excluded, .. } = samples;
@@ -173,16 +178,21 @@ impl Job {
             let values = self.compute(dataset.description.shape, training, validation).await?;
             let subjects: Vec<_> = subjects.into_iter().collect();
             let still = self.permitted(purpose, &subjects).await?;
-            let gone: Vec<_> = subjects.into_iter().filter(|subject| !still.contains(subject)).collect();
+            let gone: Vec<_> = subjects.iter().copied().filter(|subject| !still.contains(subject)).collect();
             if gone.is_empty() {
                 let outcome = Outcome::new(members, &values, nothing);
-                let Some(sealed) = self.sealed(&outcome, &still).await? else { continue };
-                return self.publish((&outcome, &sealed), exclusions(excluded), units).await;
-            }
-            tracing::info!(valuation = %self.valuation.id, subjects = gone.len(), "consents ended meanwhile");
-            for subject in gone {
-                people.permitted.remove(&subject);
-                people.withdrawn.insert(subject);
+                match self.sealed(&outcome, &subjects).await? {
+                    Ok(sealed) => {
+                        return self.publish((&outcome, &sealed), exclusions(excluded), units).await;
+                    }
+                    Err(Erased(erased)) => {
+                        tracing::info!(valuation = %self.valuation.id, subjects = erased.len(), "erased meanwhile");
+                        people.leave(erased, Cause::Erased);
+                    }
+                }
+            } else {
+                tracing::info!(valuation = %self.valuation.id, subjects = gone.len(), "consents ended meanwhile");
+                people.leave(gone, Cause::Withdrawn);
             }
         }
     }
@@ -242,22 +252,19 @@ impl Job {
         }
     }
 
-    /// The values, each sealed under the key of its person; `None` if one of `people` was erased meanwhile.
+    /// The values, each sealed under the key of its person, unless some of `people`, whose records were used, were erased
+    /// meanwhile.
     async fn sealed(
         &self,
         outcome: &Outcome,
-        people: &HashSet<SubjectId>,
-    ) -> Result<Option<SealedOutcome>, End> {
-        let people: Vec<_> = people.iter().copied().collect();
-        let keys = self.keys(&people, Absent::New).await?;
-        match results::seal(&self.app.seals, &keys, self.valuation.id, outcome) {
-            Ok(sealed) => Ok(Some(sealed)),
-            Err(Error::Keys(KeysError::Erased(_))) => {
-                tracing::info!(valuation = %self.valuation.id, "somebody was erased meanwhile");
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        people: &[SubjectId],
+    ) -> Result<Result<SealedOutcome, Erased>, End> {
+        let keys = self.keys(people, Absent::New).await?;
+        let erased: Vec<_> = people.iter().copied().filter(|subject| is_erased(&keys, *subject)).collect();
+        if !erased.is_empty() {
+            return Ok(Err(Erased(erased)));
         }
+        Ok(Ok(results::seal(&self.app.seals, &keys, self.valuation.id, outcome)?))
     }
 
     /// Reads the records of `people.permitted`, and counts the others.
@@ -275,14 +282,10 @@ impl Job {
                 Ok::<_, Error>(appends::read(&seals.reading(&tx).await?, place).await?)
             };
             let batch = self.app.database.read("valued_records", read).await?;
-            let keys = if batch.is_sealed() {
-                let subjects = batch.records.iter().map(|record| record.subject);
-                let wanted =
-                    subjects.filter(|subject| people.permitted.contains(subject)).collect::<Vec<_>>();
-                self.keys(&wanted, Absent::Missing).await?
-            } else {
-                SubjectKeys::default()
-            };
+            let subjects = batch.records.iter().map(|record| record.subject);
+            let wanted = subjects.filter(|subject| people.permitted.contains(subject)).collect::<Vec<_>>();
+            // Also for records in the clear: who was erased is known by the keys alone.
+            let keys = self.keys(&wanted, Absent::Missing).await?;
             samples.add((batch, width), people, (seals, &keys))?;
         }
         // A dataset that has gone on since does not say how many records it had.
@@ -350,6 +353,16 @@ impl Job {
     }
 }
 
+impl People {
+    /// Takes `subjects` out for `cause`.
+    fn leave(&mut self, subjects: Vec<SubjectId>, cause: Cause) {
+        for subject in subjects {
+            self.permitted.remove(&subject);
+            self.gone.insert(subject, cause);
+        }
+    }
+}
+
 impl Samples {
     /// Takes the permitted records of `batch`.
     fn add(
@@ -362,18 +375,15 @@ impl Samples {
         for record in &batch.records {
             let subject = record.subject;
             if !people.permitted.contains(&subject) {
-                let withdrawn = people.withdrawn.contains(&subject);
-                let cause = if withdrawn { Cause::Withdrawn } else { Cause::NotPermitted };
+                let cause = people.gone.get(&subject).copied().unwrap_or(Cause::NotPermitted);
                 self.exclude(batch.split, subject, cause);
                 continue;
             }
-            let (features, label) = match batch.open(seals, keys, record, width) {
-                Err(Error::Keys(KeysError::Erased(_))) => {
-                    self.exclude(batch.split, subject, Cause::Erased);
-                    continue;
-                }
-                opened => opened?,
-            };
+            if is_erased(keys, subject) {
+                self.exclude(batch.split, subject, Cause::Erased);
+                continue;
+            }
+            let (features, label) = batch.open(seals, keys, record, width)?;
             let part = match batch.split {
                 Split::Training => &mut self.training,
                 Split::Validation => &mut self.validation,
@@ -397,6 +407,10 @@ impl Samples {
         }
         subjects.insert(subject);
     }
+}
+
+fn is_erased(keys: &SubjectKeys, subject: SubjectId) -> bool {
+    matches!(keys.get(subject), Err(KeysError::Erased(_)))
 }
 
 /// What the engine's game is worth without any training record.

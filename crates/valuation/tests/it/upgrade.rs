@@ -304,4 +304,49 @@ each_database! {
         assert_eq!(world.record_values(&after.valuation_id).await.len(), 15);
         keys.close().await;
     }
+
+    /// While records stand in the clear alone, or in both forms, whoever was erased is left out all the same: of those
+    /// who are valued, and of those whom others are compared with.
+    async fn the_erased_are_left_out_before_the_commit(database) {
+        an_older_row(database).await;
+        let mut world = World::start(database).await;
+        let mut records = synthetic(20, 10, 3);
+        // Persons 0 to 2 train; validation is of 3, 4 and 5.
+        for record in &mut records[20..] {
+            record.subject = person(3 + usize::from(record.label > 4.0) + usize::from(record.label > 7.0));
+        }
+        let theirs = |subject: &str, split: pb::Split| {
+            let theirs = records.iter().filter(|record| record.subject == subject && record.split == split);
+            i64::try_from(theirs.count()).unwrap()
+        };
+        let dataset = world.filled(2, &records).await;
+        let keys = world.keys().await;
+        let erased = [person(1), person(3)];
+        for erased in &erased {
+            keys.erase(SubjectId::parse(erased).unwrap()).await.unwrap();
+        }
+        keys.close().await;
+        // That it is told within a second is tested elsewhere.
+        world.restart().await;
+        let check = async |what: &str| {
+            let valued = world.valued(&world.start_valuation(&dataset).await.name).await;
+            let expected = pb::Exclusion {
+                cause: pb::exclusion::Cause::Unreadable.into(),
+                training_record_count: theirs(&erased[0], pb::Split::Train),
+                validation_record_count: theirs(&erased[1], pb::Split::Validation),
+                subject_count: 2,
+            };
+            assert!(expected.training_record_count > 0 && expected.validation_record_count > 0);
+            assert_eq!(valued.exclusions, [expected], "{what}");
+            let values = world.record_values(&valued.valuation_id).await;
+            assert!(values.iter().all(|value| value.subject_id != erased[0]), "{what}");
+            values
+        };
+        let before = check("in the clear").await;
+        steer(&world, Ask::Start).await;
+        assert_eq!(check("in both forms").await, before);
+        steer(&world, Ask::Verify).await;
+        steer(&world, Ask::Commit).await;
+        assert_eq!(check("sealed").await, before);
+    }
 }
