@@ -17,7 +17,7 @@ use super::policy::{
 };
 use super::{Edge, has_role, refused, respond};
 use crate::app::Answer;
-use crate::app::consents::{Withdrawn, Words};
+use crate::app::consents::Words;
 use crate::store::events::EventsOf;
 
 #[tonic::async_trait]
@@ -86,12 +86,15 @@ impl ConsentService for Edge {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
-        let encode = |withdrawn: &Withdrawn| convert::replies(withdrawn).encode_to_vec();
-        let once = once::<WithdrawAllConsents, _>(&caller, &request.request_id, content, encode);
+        let once =
+            once::<WithdrawAllConsents, _>(&caller, &request.request_id, content, convert::kept_replies);
         let ((subject, reason), once) = both(convert::withdraw_all(request), once).map_err(refused)?;
         let permit = caller.permit_for::<WithdrawAllConsents>(subject)?;
         let answer = self.app.withdraw_all(&permit, subject, reason, once).await?;
-        let rows = if let Answer::Fresh(withdrawn) = &answer { withdrawn.withheld } else { 0 };
+        let rows = match &answer {
+            Answer::Fresh(withdrawn) => withdrawn.withheld,
+            Answer::Replayed(kept) => convert::withheld_in(kept),
+        };
         Ok(withheld(respond(answer, convert::replies)?, rows))
     }
 

@@ -358,9 +358,12 @@ each_database! {
             let id = sql::id(&store, &offer.purpose.purpose_id);
             tamper(&store, &format!("UPDATE consent SET {change} WHERE purpose_id = {id}")).await;
         }
-        let request = pb::WithdrawAllConsentsRequest { subject_id: anna.subject.to_string(), reason: REASON.to_owned(), ..Default::default() };
-        let reply = world.consents(anna).withdraw_all_consents(request).await.unwrap();
+        let request = pb::WithdrawAllConsentsRequest { subject_id: anna.subject.to_string(), reason: REASON.to_owned(), request_id: REQUEST_ID.to_owned() };
+        let reply = world.consents(anna).withdraw_all_consents(request.clone()).await.unwrap();
         assert_eq!(withheld(&reply), 2);
+        let again = world.consents(anna).withdraw_all_consents(request).await.unwrap();
+        assert_eq!(withheld(&again), 2, "who asks again is told so too");
+        assert_eq!(reply.get_ref(), again.get_ref());
         assert_eq!(reply.into_inner().replies.len(), 1);
         assert_eq!(decided(&world, anna, &second).await.unwrap().reason(), pb::Reason::ConsentWithdrawn);
         refused(decided(&world, anna, &first).await, CORRUPT.0, CORRUPT.1);
