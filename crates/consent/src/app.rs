@@ -8,8 +8,7 @@ use std::sync::Arc;
 use portal_core::id::SubjectId;
 use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::SubjectKey;
-use portal_crypto::hash::sha256;
-use portal_keys::{Keys, KeysError, Replies};
+use portal_keys::{Keys, Replies, RequestHash, RequestHashes};
 use portal_store::idempotency::{self, KeptReply, Key};
 use portal_store::{Database, StoreError, Tx};
 
@@ -30,6 +29,7 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) seals: Seals,
     pub(crate) replies: Replies,
+    pub(crate) requests: RequestHashes,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
@@ -38,7 +38,7 @@ pub(crate) struct App {
 /// A request id, and how the reply to it is kept.
 pub(crate) struct Once<T> {
     key: Key,
-    hash: [u8; 32],
+    content: Vec<u8>,
     encode: fn(&T) -> Vec<u8>,
 }
 
@@ -52,13 +52,14 @@ pub(crate) enum Answer<T> {
 /// What a transaction comes to: a change, or a reply that is not opened yet.
 enum Done<T> {
     Fresh(T),
-    Kept(KeptReply),
+    /// Of a request that had this hash.
+    Kept(KeptReply, [u8; 32]),
 }
 
 /// A change that is asked for.
 struct Change<'a, T> {
-    /// Its request id, if it has one.
-    once: Option<&'a Once<T>>,
+    /// Its request id, if it has one, and what it is known again by.
+    once: Option<(&'a Once<T>, RequestHash)>,
     /// The key of the person it is about, if something of it is sealed under that; a kept reply without it is sealed
     /// under the service's own.
     key: Option<Arc<SubjectKey>>,
@@ -67,37 +68,37 @@ struct Change<'a, T> {
 
 impl<T> Once<T> {
     /// For the request of `key` whose canonical content is `content`.
-    pub(crate) fn new(key: Key, content: &[u8], encode: fn(&T) -> Vec<u8>) -> Self {
-        Self { key, hash: sha256(content), encode }
+    pub(crate) fn new(key: Key, content: Vec<u8>, encode: fn(&T) -> Vec<u8>) -> Self {
+        Self { key, content, encode }
     }
 }
 
 impl<T> Change<'_, T> {
     /// The reply that was kept for the request, if it has an id and was made before.
     async fn kept(&self, tx: &Tx) -> Result<Option<Done<T>>, Error> {
-        let Some(once) = self.once else { return Ok(None) };
-        let reply = idempotency::recall(tx, &once.key, &once.hash, self.now).await?;
-        Ok(reply.map(Done::Kept))
+        let Some((once, hash)) = &self.once else { return Ok(None) };
+        let reply = hash.recall(tx, &once.key, self.now).await?;
+        Ok(reply.map(|(kept, hash)| Done::Kept(kept, hash)))
     }
 
     /// Keeps the reply for the request, if it has an id.
     async fn done(&self, tx: &Writing<'_>, replies: &Replies, value: T) -> Result<Done<T>, Error> {
-        if let Some(once) = self.once {
-            let reply = (once.encode)(&value);
-            let kept =
-                replies.seal((&once.key, &once.hash), self.key.as_deref(), &reply, tx.mode().into())?;
-            idempotency::keep(tx.tx(), &once.key, &once.hash, &kept, self.now).await?;
+        if let Some((once, hash)) = &self.once {
+            let (reply, forms) = ((once.encode)(&value), tx.mode().into());
+            let hash = hash.kept(forms);
+            let kept = replies.seal((&once.key, hash), self.key.as_deref(), &reply, forms)?;
+            idempotency::keep(tx.tx(), &once.key, hash, &kept, self.now).await?;
         }
         Ok(Done::Fresh(value))
     }
 
     /// The answer, with a kept reply opened.
     async fn answer(&self, replies: &Replies, done: Done<T>) -> Result<Answer<T>, Error> {
-        match (done, self.once) {
+        match (done, &self.once) {
             (Done::Fresh(value), _) => Ok(Answer::Fresh(value)),
-            (Done::Kept(kept), None) => Ok(Answer::Replayed(kept.plain)),
-            (Done::Kept(kept), Some(once)) => {
-                Ok(Answer::Replayed(replies.open((&once.key, &once.hash), kept).await?))
+            (Done::Kept(kept, _), None) => Ok(Answer::Replayed(kept.plain)),
+            (Done::Kept(kept, hash), Some((once, _))) => {
+                Ok(Answer::Replayed(replies.open((&once.key, &hash), kept).await?))
             }
         }
     }
@@ -106,12 +107,13 @@ impl<T> Change<'_, T> {
 impl App {
     /// A change about nobody, asked for at this moment.
     fn change<'a, T>(&self, once: Option<&'a Once<T>>) -> Change<'a, T> {
-        Change { once, key: None, now: self.clock.now() }
+        Change { once: self.known(once), key: None, now: self.clock.now() }
     }
 
     /// A change about `subject`, asked for at this moment. `seals` says whether it has something to be sealed beside a
-    /// kept reply, which says nothing that does not stand in plain columns: where the person's key can't be had, it is
-    /// kept under the service's own, and nobody is kept from withdrawing.
+    /// kept reply, which says nothing that does not stand in plain columns: where the person has no key, or it can't be
+    /// had for whatever reason, that is kept under the service's own. So nobody is kept from withdrawing, and nobody
+    /// leaves keys behind by naming people who do not exist.
     async fn change_of<'a, T>(
         &self,
         subject: SubjectId,
@@ -121,15 +123,15 @@ impl App {
         let now = self.clock.now();
         let key = match (seals, once) {
             (false, None) => None,
-            (false, Some(_)) => match self.keys.subject_or_new(subject).await {
-                Ok(key) => Some(key),
-                Err(KeysError::Disabled(_) | KeysError::EpochDisabled(_)) => None,
-                Err(error) if error.is_retryable() => None,
-                Err(error) => return Err(error.into()),
-            },
+            (false, Some(_)) => self.keys.subject(subject).await.ok(),
             (true, _) => Some(self.keys.subject_or_new(subject).await?),
         };
-        Ok(Change { once, key, now })
+        Ok(Change { once: self.known(once), key, now })
+    }
+
+    /// A request with what it is known again by.
+    fn known<'a, T>(&self, once: Option<&'a Once<T>>) -> Option<(&'a Once<T>, RequestHash)> {
+        once.map(|once| (once, self.requests.of(&once.content)))
     }
 
     /// Forgets replies that are no longer valid.

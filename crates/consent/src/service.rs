@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portal_core::{Invalid, Role, Workload};
 use portal_crypto::page_token::PageTokenKey;
-use portal_keys::Replies;
+use portal_keys::{Replies, RequestHashes};
 use portal_mesh::status::{invalid, reason};
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::consent::v1 as pb;
@@ -50,6 +50,7 @@ impl Service {
         let app = Arc::new(App {
             database: upkeep.database.clone(),
             replies,
+            requests: RequestHashes::new(keys.service_secret()),
             keys: keys.clone(),
             seals: upkeep.seals.clone(),
             clock: Arc::clone(&host.clock),

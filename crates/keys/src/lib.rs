@@ -26,6 +26,7 @@
 //! | `watch`, `upkeep` | what goes on in the background |
 //! | `wrapping` | keys under the root |
 //! | `replies` | [`Replies`]: the kept replies to request ids, sealed |
+//! | `request_hash` | [`RequestHashes`]: what a request is known again by |
 //! | `store` | the rows; the only SQL |
 //! | `inventory`, `cbom` | what keys there are |
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ mod keys;
 mod metrics;
 pub mod provider;
 mod replies;
+mod request_hash;
 mod rewrap;
 mod rotate;
 mod seals;
@@ -63,6 +65,7 @@ pub use keys::Keys;
 pub use metrics::Metrics;
 pub use provider::{Provider, ProviderError};
 pub use replies::{Replies, ReplyError, Request};
+pub use request_hash::{RequestHash, RequestHashes};
 pub use rewrap::RewrapProgress;
 pub use rotate::{RootChange, Rotation};
 pub use secrets::IndexKeys;

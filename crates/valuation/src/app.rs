@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use portal_core::id::AccountId;
 use portal_core::{Clock, Entropy};
-use portal_keys::{Keys, Replies};
+use portal_keys::{Keys, Replies, RequestHashes};
 use portal_mesh::policy::{Action, Permit};
 use portal_store::Database;
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,6 +30,7 @@ pub struct App {
     pub(crate) keys: Keys,
     pub(crate) seals: Seals,
     pub(crate) replies: Replies,
+    pub(crate) requests: RequestHashes,
     pub(crate) metrics: Metrics,
     pub(crate) signals: Signals,
 }

@@ -12,9 +12,8 @@ use std::sync::Arc;
 
 use portal_core::id::{Id, OperationId};
 use portal_core::{Invalid, Workload};
-use portal_crypto::hash::sha256;
 use portal_crypto::page_token::PageTokenKey;
-use portal_keys::Replies;
+use portal_keys::{Replies, RequestHashes};
 use portal_mesh::policy::Action;
 use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
 use portal_proto::google::longrunning::operations_server::OperationsServer;
@@ -81,6 +80,7 @@ impl Service {
             entropy: Arc::clone(&host.entropy),
             consent: Consent::new(&consent),
             replies,
+            requests: RequestHashes::new(keys.service_secret()),
             keys: keys.clone(),
             seals: upkeep.seals.clone(),
             metrics: host.metrics.register(Metrics::register),
@@ -132,7 +132,7 @@ fn once<A: Action, T>(
     }
     let id = OperationId::parse(request_id).map_err(|error| refused(Invalid::field("request_id", error)))?;
     let key = Key { caller: caller.key(), method: A::METHOD, request_id: id.to_string() };
-    Ok(Once { key: Some((key, sha256(&request.encode_to_vec()))), encode })
+    Ok(Once { key: Some((key, request.encode_to_vec())), encode })
 }
 
 /// A reply as it was kept.

@@ -103,7 +103,7 @@ pub(super) fn once<A: Action, T>(
     let id = id::<portal_core::id::OperationId>(&mut invalid, "request_id", request_id);
     let id = invalid.finish(id)?;
     let key = Key { caller: caller.key(), method: A::METHOD, request_id: id.to_string() };
-    Ok(Some(Once::new(key, &content(), encode)))
+    Ok(Some(Once::new(key, content(), encode)))
 }
 
 /// Both, or the violations of both.

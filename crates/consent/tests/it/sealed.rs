@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use portal_crypto::hash::sha256;
 use portal_testkit::each_database;
 use portal_testkit::mesh::TestUser;
+use prost::Message;
 use tonic::{Code, Status};
 
 use crate::sql;
@@ -223,5 +225,65 @@ each_database! {
         }
         let again = world.consents(&world.anna).withdraw_consent(withdrawal(&world.anna, &offer)).await;
         refused(again, Code::DataLoss, "ROW_CORRUPT");
+    }
+
+    /// Whatever has become of somebody's key: withdrawing with a request id and without words is recorded, once, and the
+    /// same request again has the same answer.
+    async fn withdrawing_needs_no_key(database) {
+        let mut world = World::start(database).await;
+        let offer = world.offer().await;
+        for user in [&world.anna, &world.bert] {
+            give_and_withdraw(&world, user, &offer).await;
+            world.give(user, &offer).await.unwrap();
+        }
+        let keys = world.keys().await;
+        keys.erase(world.bert.subject).await.unwrap();
+        keys.close().await;
+        let keys = world.key_database().await;
+        let anna = sql::id(&keys, &world.anna.subject.to_string());
+        let broken = format!("UPDATE subject_key SET record = (SELECT e.record FROM epoch_key e) WHERE subject_id = {anna}");
+        assert_eq!(sql::run(&keys, &broken, []).await, 1);
+        world.restart().await;
+        for user in [&world.anna, &world.bert] {
+            let wordless = pb::WithdrawConsentRequest { request_id: OTHER_ID.to_owned(), ..offer.withdraw(user.subject) };
+            let reply = world.consents(user).withdraw_consent(wordless.clone()).await.unwrap().into_inner();
+            assert_eq!(decided(&world, user, &offer).await.unwrap().reason(), pb::Reason::ConsentWithdrawn);
+            assert_eq!(world.consents(user).withdraw_consent(wordless).await.unwrap().into_inner(), reply);
+            world.give(user, &offer).await.unwrap();
+            let all = pb::WithdrawAllConsentsRequest {
+                subject_id: user.subject.to_string(), request_id: OTHER_ID.to_owned(), ..Default::default()
+            };
+            world.consents(user).withdraw_all_consents(all).await.unwrap();
+            assert_eq!(decided(&world, user, &offer).await.unwrap().reason(), pb::Reason::ConsentWithdrawn);
+        }
+    }
+
+    /// Asking for what is not there makes no keys, for whomever it is asked.
+    async fn nobody_leaves_keys_behind(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        let request = pb::WithdrawConsentRequest { request_id: OTHER_ID.to_owned(), ..offer.withdraw(world.anna.subject) };
+        let status = world.consents(&world.anna).withdraw_consent(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        let keys = world.key_database().await;
+        assert_eq!(sql::one::<i64>(&keys, "SELECT COUNT(*) FROM subject_key").await, 0);
+    }
+
+    /// A request that is known again says nothing to who guesses its content: its hash is keyed.
+    async fn requests_are_known_by_keyed_hashes(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        let reply = give_and_withdraw(&world, &world.anna, &offer).await;
+        let request = withdrawal(&world.anna, &offer);
+        let guessed = sha256(&request.encode_to_vec()).to_vec();
+        let store = database.connect().await;
+        let kept = sql::one::<Vec<u8>>(&store, "SELECT request_hash FROM idempotency_key").await;
+        assert_eq!(kept.len(), 32);
+        assert_ne!(kept, guessed);
+        let other = pb::WithdrawConsentRequest { reason: "another".to_owned(), ..request.clone() };
+        let reused = world.consents(&world.anna).withdraw_consent(other).await;
+        refused(reused, Code::InvalidArgument, "REQUEST_ID_REUSED");
+        let again = world.consents(&world.anna).withdraw_consent(request.clone()).await.unwrap().into_inner();
+        assert_eq!(again, reply);
     }
 }

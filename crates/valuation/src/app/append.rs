@@ -72,7 +72,7 @@ impl App {
                     appends::stage(writing, append, 0, (batch, sealed)).await?;
                     publish(writing, (id, owner), append, batch.counts(), now).await
                 };
-                once.run(&self.replies, writing, now, change).await
+                once.run((&self.replies, &self.requests), writing, now, change).await
             })
             .await?;
         self.metrics.appended(batch.counts().total());

@@ -29,7 +29,7 @@ impl App {
                     datasets::insert(writing, dataset).await?;
                     Ok(dataset.clone())
                 };
-                once.run(&self.replies, writing, now, create).await
+                once.run((&self.replies, &self.requests), writing, now, create).await
             })
             .await
     }

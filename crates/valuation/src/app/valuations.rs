@@ -41,7 +41,7 @@ impl App {
                     valuations::insert(writing, &valuation).await?;
                     Ok(valuation)
                 };
-                once.run(&self.replies, writing, now, start).await
+                once.run((&self.replies, &self.requests), writing, now, start).await
             })
             .await?;
         self.signals.changed.send_replace(());
@@ -94,7 +94,7 @@ impl App {
                     valuations::cancel(writing, id, now).await?;
                     owned(writing, id, owner).await
                 };
-                once.run(&self.replies, writing, now, cancel).await
+                once.run((&self.replies, &self.requests), writing, now, cancel).await
             })
             .await?;
         self.signals.cancelled.notify_waiters();
