@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{ReadTx, StoreError};
-use portal_upkeep::migration::{Mode, ModeOf};
+use portal_upkeep::migration::{Finality, Mode, ModeOf};
 
 pub(crate) use entity::{account, revocation, revocation_head, session, token_pair};
 
@@ -42,8 +42,8 @@ pub struct Seals {
 impl Seals {
     /// For rows in the form that `migration` has got to.
     #[must_use]
-    pub fn new(sealing: Sealing, digests: RowDigests, migration: &'static str) -> Self {
-        Self { sealing, digests, mode: Arc::new(ModeOf::new(migration)) }
+    pub fn new(sealing: Sealing, digests: RowDigests, migration: &'static str, finality: &Finality) -> Self {
+        Self { sealing, digests, mode: Arc::new(ModeOf::new(migration, finality.clone())) }
     }
 
     /// In which form rows are written.

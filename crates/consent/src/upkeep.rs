@@ -10,7 +10,7 @@ use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
-use portal_upkeep::migration::{DataMigration, Migrations};
+use portal_upkeep::migration::{DataMigration, Finality, Migrations};
 use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::Scans;
 
@@ -51,7 +51,8 @@ impl Upkeep {
         migrate::up::<migration::Migrations>(&database).await?;
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
-        let seals = Seals::new(sealing.clone(), digests);
+        let finality = Finality::open(&keys).await?;
+        let seals = Seals::new(sealing.clone(), digests, &finality);
         let engines = portal_upkeep::Host {
             service: Workload::Consent,
             database: database.clone(),
@@ -60,7 +61,7 @@ impl Upkeep {
             metrics: host.metrics.shared(portal_upkeep::Metrics::register),
         };
         let migrations: Vec<Arc<dyn DataMigration>> = vec![Arc::new(moving::migration(&seals, &keys))];
-        let migrations = Migrations::new(&engines, config.migrations.clone(), migrations);
+        let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
         let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&seals, &keys));
         migrations.settle().await?;
         Ok(Self { keys, database, migrations, scans, engines, seals, sealing })

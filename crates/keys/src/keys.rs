@@ -1,5 +1,6 @@
 //! The handle that a service holds.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portal_core::id::{EpochId, RootId, SubjectId};
@@ -290,6 +291,31 @@ impl Keys {
         generation: u32,
     ) -> Result<(), KeysError> {
         self.hierarchy().destroy_index_key(table, column, generation).await
+    }
+
+    /// Notes that `name` has happened to the data, for good. Called again it changes nothing.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn reach(&self, name: &str) -> Result<(), KeysError> {
+        self.hierarchy().reach(name).await
+    }
+
+    /// Takes back what [`Keys::reach`] noted, since an operator has put data back from before it; says whether it was
+    /// noted.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn take_back(&self, name: &str) -> Result<bool, KeysError> {
+        self.hierarchy().take_back(name).await
+    }
+
+    /// All that [`Keys::reach`] noted.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn reached(&self) -> Result<BTreeSet<String>, KeysError> {
+        self.hierarchy().reached().await
     }
 
     /// Asks the key database for a sign of life.

@@ -28,6 +28,7 @@
 //! | `replies` | [`Replies`]: the kept replies to request ids, sealed |
 //! | `request_hash` | [`RequestHashes`]: what a request is known again by |
 //! | `store` | the rows; the only SQL |
+//! | `milestones` | what has happened for good to the data |
 //! | `inventory`, `cbom` | what keys there are |
 #![forbid(unsafe_code)]
 
@@ -41,6 +42,7 @@ mod hierarchy;
 mod inventory;
 mod keys;
 mod metrics;
+mod milestones;
 pub mod provider;
 mod replies;
 mod request_hash;

@@ -9,12 +9,14 @@
 //! | [`epochs`], [`secrets`], [`subjects`] | the three kinds of sealed keys |
 //! | [`shreds`] | the shred ledger |
 //! | [`events`] | what happened, for auditors |
+//! | [`milestones`] | what happened to the data for good |
 
 mod entity;
 pub(crate) mod epochs;
 pub(crate) mod events;
 pub(crate) mod head;
 pub(crate) mod migration;
+pub(crate) mod milestones;
 pub(crate) mod secrets;
 pub(crate) mod shreds;
 pub(crate) mod state;

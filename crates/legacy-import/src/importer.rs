@@ -12,7 +12,7 @@ use portal_core::{Clock, Entropy};
 use portal_keys::{Keys, KeysError};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, ReadTx, StoreError};
-use portal_upkeep::migration::{Migration, Migrations, Operation, OperationError, State, Step};
+use portal_upkeep::migration::{Finality, Migration, Migrations, Operation, OperationError, State, Step};
 use portal_upkeep::scan::Scans;
 use portal_upkeep::{Host, IntegrityConfig, MigrationConfig};
 use tokio::sync::oneshot;
@@ -143,7 +143,8 @@ impl Importer {
             metrics: portal_upkeep::Metrics::default(),
         };
         let import = ImportRecords::new(Arc::clone(&reader), seals.clone(), keys.clone(), clock);
-        let migrations = Migrations::new(&host, MigrationConfig::alone(), vec![Arc::new(import)]);
+        let migrations =
+            Migrations::new(&host, MigrationConfig::alone(), Finality::not_kept(), vec![Arc::new(import)]);
         let legacy = LegacyTable::new(Arc::clone(&reader));
         let imported = ImportedTable::new(seals.clone(), keys.clone());
         let scans =

@@ -140,6 +140,9 @@ pub enum DataCommand {
     Commit(DataTarget),
     /// Stop after the present batch; `start` goes on
     Pause(DataTarget),
+    /// Believe the data that a data migration is not committed, after it was put back from a backup of before. The service
+    /// must not run
+    Reopen(DataTarget),
     /// Put everything back as it was before the start
     Rollback(DataTarget),
     /// Move the rows and verify them, beside the running service; ends when that is done. Ctrl-C stops it, and `start`

@@ -74,7 +74,8 @@ impl Action<'_> {
     }
 }
 
-async fn open(target: &Target) -> anyhow::Result<Keys> {
+/// The keys that `target` names.
+pub async fn open(target: &Target) -> anyhow::Result<Keys> {
     let config = target.config()?;
     let no_keys = "--service must be auth, consent or valuation: the gateway has no keys";
     let config = config.keys().ok_or_else(|| Unusable::one(no_keys.to_owned()))?;

@@ -32,7 +32,7 @@ use portal_core::{SeededEntropy, SystemClock, SystemEntropy};
 use portal_keys::Ambient;
 use portal_testkit::TestDatabase;
 use portal_upkeep::MigrationConfig;
-use portal_upkeep::migration::{DataMigration, Migrations, Operation, State};
+use portal_upkeep::migration::{DataMigration, Finality, Migrations, Operation, State};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -90,7 +90,7 @@ fn migrations(process: &Process) -> Migrations {
     let host = toy::host(process.database(), Arc::new(SystemEntropy));
     let crypto = Arc::clone(&process.repository.crypto);
     let seal: Arc<dyn DataMigration> = Arc::new(SealNames { crypto });
-    Migrations::new(&host, MigrationConfig::default(), vec![seal])
+    Migrations::new(&host, MigrationConfig::default(), Finality::not_kept(), vec![seal])
 }
 
 /// Moves and verifies all rows, and says how many a second in either step.

@@ -19,6 +19,7 @@
 //! | `runner` | the batches |
 //! | [`state`] | states and transitions, pure |
 //! | [`progress`] | counts, rate, time left, pure |
+//! | [`finality`] | what has no way back, noted where whoever writes the data can't reach it |
 //! | `pace` | batch size and rate limit, pure |
 //! | [`undo`] | the log of old forms, for migrations that overwrite them |
 //! | `table` | the tables of all this |
@@ -31,6 +32,7 @@ use portal_keys::KeysError;
 use portal_store::{ReadTx, StoreError, Tx};
 
 pub mod engine;
+pub mod finality;
 mod pace;
 pub mod progress;
 mod runner;
@@ -40,6 +42,7 @@ pub mod tables;
 pub mod undo;
 
 pub use engine::{Migration, Migrations, Operation, OperationError};
+pub use finality::Finality;
 pub use progress::Progress;
 pub use state::{Mode, Record, State, Step, TransitionError};
 pub use tables::{TableMigration, Tables};
@@ -132,6 +135,16 @@ pub enum MigrationError {
         /// The primary key.
         row: String,
     },
+    /// The record of the migration says that the old form is still to be believed, and the keys say otherwise.
+    #[error(
+        "the record of the data migration {migration} was set back: the keys say that it is committed. If you have put the \
+         data back from a backup of before, tell so by `portal migrate data reopen {migration}`; if not, somebody has written \
+         to the table data_migration and may have put in rows in the clear"
+    )]
+    SetBack {
+        /// The migration.
+        migration: &'static str,
+    },
     /// The database failed, or a row is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -143,7 +156,7 @@ impl MigrationError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Keys(error) => error.is_retryable(),
-            Self::Mismatch { .. } => false,
+            Self::Mismatch { .. } | Self::SetBack { .. } => false,
             Self::Store(error) => error.is_retryable(),
         }
     }
@@ -155,6 +168,7 @@ impl MigrationError {
             Self::Keys(KeysError::Disabled(_)) => reasons::ALGORITHM_DISABLED.name,
             Self::Keys(KeysError::Erased(_)) => reasons::SUBJECT_ERASED.name,
             Self::Keys(KeysError::Corrupt { .. } | KeysError::Missing(_)) => reasons::ROW_CORRUPT.name,
+            Self::SetBack { .. } => reasons::ROW_CORRUPT.name,
             Self::Keys(_) => reasons::KEYS_UNAVAILABLE.name,
             Self::Mismatch { .. } => reasons::MIGRATION_MISMATCH.name,
             Self::Store(StoreError::Corrupt { .. }) => reasons::ROW_CORRUPT.name,
@@ -179,14 +193,15 @@ pub async fn recorded(tx: &ReadTx, name: &str) -> Result<Option<(Record, Progres
 #[derive(Debug)]
 pub struct ModeOf {
     migration: &'static str,
+    finality: Finality,
     final_: AtomicBool,
 }
 
 impl ModeOf {
     /// For the migration of this name.
     #[must_use]
-    pub const fn new(migration: &'static str) -> Self {
-        Self { migration, final_: AtomicBool::new(false) }
+    pub const fn new(migration: &'static str, finality: Finality) -> Self {
+        Self { migration, finality, final_: AtomicBool::new(false) }
     }
 
     /// The mode in this transaction.
@@ -197,8 +212,9 @@ impl ModeOf {
         if self.final_.load(Ordering::Acquire) {
             return Ok(Mode::New);
         }
-        let record = table::record(tx, self.migration).await?;
-        let mode = record.map_or(Mode::Old, |record| record.mode());
+        let record = table::record_or_pending(tx, self.migration).await?;
+        // A record that was set back changes nothing: it is the engine that complains of it.
+        let mode = if self.finality.is_new_alone(self.migration) { Mode::New } else { record.mode() };
         if mode == Mode::New {
             self.final_.store(true, Ordering::Release);
         }

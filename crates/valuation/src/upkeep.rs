@@ -10,7 +10,7 @@ use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
-use portal_upkeep::migration::Migrations;
+use portal_upkeep::migration::{Finality, Migrations};
 use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::Scans;
 
@@ -52,7 +52,8 @@ impl Upkeep {
         migrate::up::<migration::Migrations>(&database).await?;
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
-        let seals = Seals::new(sealing.clone(), digests);
+        let finality = Finality::open(&keys).await?;
+        let seals = Seals::new(sealing.clone(), digests, &finality);
         let engines = portal_upkeep::Host {
             service: Workload::Valuation,
             database: database.clone(),
@@ -61,7 +62,8 @@ impl Upkeep {
             metrics: host.metrics.shared(portal_upkeep::Metrics::register),
         };
         let crypto = Crypto { seals: seals.clone(), keys: keys.clone() };
-        let migrations = Migrations::new(&engines, config.migrations.clone(), moving::migrations(&crypto));
+        let migrations =
+            Migrations::new(&engines, config.migrations.clone(), finality, moving::migrations(&crypto));
         let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&crypto));
         migrations.settle().await?;
         Ok(Self { keys, database, migrations, scans, engines, seals, sealing })

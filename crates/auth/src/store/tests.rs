@@ -12,6 +12,7 @@ use portal_crypto::row_digest::RowDigestKey;
 use portal_crypto::suite::Suites;
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Corruption, Metrics, StoreError};
+use portal_upkeep::migration::Finality;
 use portal_upkeep::migration::Mode;
 use sea_orm::prelude::Uuid;
 
@@ -22,7 +23,12 @@ use crate::domain::{DeviceName, DisplayName, Email, Profile};
 
 fn seals() -> Seals {
     let sealing = Sealing::new(Arc::new(SeededEntropy::new(7)), &Metrics::default());
-    Seals::new(sealing, RowDigests::new(RowDigestKey::new(&[9; 32]), &Metrics::default()), "d0001")
+    Seals::new(
+        sealing,
+        RowDigests::new(RowDigestKey::new(&[9; 32]), &Metrics::default()),
+        "d0001",
+        &Finality::not_kept(),
+    )
 }
 
 fn key(subject: u128) -> SubjectKey {

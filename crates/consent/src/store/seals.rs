@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
 use portal_store::{Conn, ReadTx, StoreError, Tx};
-use portal_upkeep::migration::{Mode, ModeOf};
+use portal_upkeep::migration::{Finality, Mode, ModeOf};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 
 use crate::store::moving;
@@ -36,8 +36,8 @@ pub(crate) struct Writing<'a> {
 }
 
 impl Seals {
-    pub(crate) fn new(sealing: Sealing, digests: RowDigests) -> Self {
-        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME)) }
+    pub(crate) fn new(sealing: Sealing, digests: RowDigests, finality: &Finality) -> Self {
+        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME, finality.clone())) }
     }
 
     /// `tx` as it finds rows.

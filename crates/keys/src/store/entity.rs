@@ -145,3 +145,23 @@ pub(super) mod event {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// What has happened for good to the data whose keys these are. Rows are added, never changed.
+pub(super) mod milestone {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, DeriveEntityModel)]
+    #[sea_orm(table_name = "milestone")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tenant_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub reached_at: i64,
+    }
+
+    #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -40,6 +40,23 @@ portal_testkit::each_database! {
         assert_eq!(fixture.count("subject_key").await, 1);
     }
 
+    /// A milestone stays, for every replica and every later start.
+    async fn a_milestone_is_for_good(database) {
+        let fixture = Fixture::new(database).await;
+        let keys = fixture.open().await;
+        assert!(keys.reached().await.unwrap().is_empty());
+        keys.reach("d0001/committed").await.unwrap();
+        let replica = fixture.open().await;
+        replica.reach("d0001/committed").await.unwrap();
+        assert_eq!(keys.reached().await.unwrap(), ["d0001/committed".to_owned()].into());
+        keys.close().await;
+        let keys = fixture.open().await;
+        assert_eq!(keys.reached().await.unwrap().len(), 1);
+        assert!(!keys.take_back("d0001/new_alone").await.unwrap());
+        assert!(keys.take_back("d0001/committed").await.unwrap());
+        assert!(fixture.open().await.reached().await.unwrap().is_empty());
+    }
+
     /// Of processes that start at once on an empty database, all end with the same keys.
     async fn processes_that_start_at_once_agree(database) {
         let fixture = Fixture::new(database).await;

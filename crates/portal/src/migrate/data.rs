@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use portal_upkeep::migration::{Migration, Operation, OperationError, State, Step, TransitionError};
+use portal_upkeep::migration::{
+    Migration, Operation, OperationError, State, Step, TransitionError, finality,
+};
 
 use crate::cli::{DataCommand, DataTarget};
 use crate::config::Unusable;
@@ -20,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(200);
 pub async fn run(command: &DataCommand) -> anyhow::Result<()> {
     let (DataCommand::Commit(target)
     | DataCommand::Pause(target)
+    | DataCommand::Reopen(target)
     | DataCommand::Rollback(target)
     | DataCommand::Start { target, .. }
     | DataCommand::Status(target)
@@ -33,6 +36,9 @@ pub async fn run(command: &DataCommand) -> anyhow::Result<()> {
     };
     if lock.is_some() {
         config = config.alone();
+    }
+    if let DataCommand::Reopen(_) = command {
+        return reopen(target).await;
     }
     let Some(opened) = config.open(&serve::host()).await? else {
         return Err(super::no_database().into());
@@ -54,7 +60,7 @@ async fn steer(
     alone: bool,
 ) -> anyhow::Result<()> {
     match command {
-        DataCommand::Status(_) => {}
+        DataCommand::Reopen(_) | DataCommand::Status(_) => {}
         DataCommand::Pause(_) => each(opened, target, Operation::Pause).await?,
         DataCommand::Commit(_) => {
             each(opened, target, Operation::Commit).await?;
@@ -77,6 +83,22 @@ async fn steer(
         }
     }
     status(opened, target).await
+}
+
+/// Works on the keys alone: the service's data does not open before.
+async fn reopen(target: &DataTarget) -> anyhow::Result<()> {
+    let Some(name) = &target.name else {
+        return Err(Unusable::one("reopen needs the name of the data migration".to_owned()).into());
+    };
+    let keys = crate::keys::open(&target.target).await?;
+    let noted = finality::reopen(&keys, name).await;
+    keys.close().await;
+    if !noted? {
+        let problem = format!("the keys of {} do not say that {name} is committed", target.target.service);
+        return Err(Unusable::one(problem).into());
+    }
+    output::line(&format!("{name} is where the data says: portal migrate data status shows it"));
+    Ok(())
 }
 
 /// The migrations that are meant, in the order in which they apply.

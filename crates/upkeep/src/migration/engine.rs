@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use portal_core::entropy::random_bytes;
 use portal_core::{Clock, Timestamp, Workload};
-use portal_store::{Database, ReadTx, StoreError, Tx};
+use portal_store::{Corruption, Database, ReadTx, StoreError, Tx};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::state::{Record, State, Step, TransitionError};
-use super::{DataMigration, MigrationError, Progress, table};
+use super::{DataMigration, Finality, MigrationError, Progress, table};
 use crate::config::MigrationConfig;
 use crate::{Host, Metrics};
 
@@ -77,6 +77,7 @@ pub(super) struct Inner {
     pub(super) service: Workload,
     pub(super) database: Database,
     pub(super) migrations: Vec<Arc<dyn DataMigration>>,
+    pub(super) finality: Finality,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: MigrationConfig,
     pub(super) metrics: Metrics,
@@ -95,11 +96,17 @@ impl fmt::Debug for Migrations {
 impl Migrations {
     /// The migrations of a service, in the order in which they apply. They are looked at when [`Self::run`] runs.
     #[must_use]
-    pub fn new(host: &Host, config: MigrationConfig, migrations: Vec<Arc<dyn DataMigration>>) -> Self {
+    pub fn new(
+        host: &Host,
+        config: MigrationConfig,
+        finality: Finality,
+        migrations: Vec<Arc<dyn DataMigration>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             service: host.service,
             database: host.database.clone(),
             migrations,
+            finality,
             clock: Arc::clone(&host.clock),
             config,
             metrics: host.metrics.clone(),
@@ -109,15 +116,20 @@ impl Migrations {
     }
 
     /// To be called when the service starts, before it answers anybody: migrations that find nothing to move, as in a
-    /// new installation, are committed at once, so that the old form is never written.
+    /// new installation, are committed at once, so that the old form is never written. What has no way back is noted
+    /// among the keys.
     ///
     /// # Errors
-    /// [`MigrationError`].
+    /// [`MigrationError::SetBack`] if a migration was further already; [`MigrationError`].
     pub async fn settle(&self) -> Result<(), MigrationError> {
         for migration in &self.0.migrations {
-            let pending = self.find(migration.name()).await.is_ok_and(|m| m.record.state == State::Pending);
-            if pending && self.0.count(&**migration, Step::Move).await? == 0 {
+            if self.recorded(&**migration).await?.state == State::Pending
+                && self.0.count(&**migration, Step::Move).await? == 0
+            {
                 self.settle_one(&**migration).await?;
+            }
+            if !migration.repeats() {
+                self.0.finality.note(&self.recorded(&**migration).await?).await?;
             }
         }
         Ok(())
@@ -133,7 +145,7 @@ impl Migrations {
             .read("list_migrations", |tx| async move {
                 let mut migrations = Vec::with_capacity(self.0.migrations.len());
                 for migration in &self.0.migrations {
-                    migrations.push(view(&tx, &**migration).await?);
+                    migrations.push(self.0.view(&tx, &**migration).await?);
                 }
                 Ok(migrations)
             })
@@ -146,7 +158,8 @@ impl Migrations {
     /// [`OperationError::NotFound`], [`OperationError::Store`].
     pub async fn find(&self, name: &str) -> Result<Migration, OperationError> {
         let migration = self.registered(name)?;
-        let read = self.0.database.read("find_migration", |tx| async move { view(&tx, migration).await });
+        let read =
+            self.0.database.read("find_migration", |tx| async move { self.0.view(&tx, migration).await });
         Ok(read.await?)
     }
 
@@ -195,7 +208,7 @@ impl Migrations {
         operation: Operation,
     ) -> Result<Migration, OperationError> {
         let migration = self.registered(name)?;
-        let Migration { record, progress, .. } = view(tx, migration).await?;
+        let Migration { record, progress, .. } = self.0.view(tx, migration).await?;
         let now = self.0.clock.now();
         let (before, step) = (record.state, record.step);
         let mut record = match operation {
@@ -228,11 +241,25 @@ impl Migrations {
         found.map(|migration| &**migration).ok_or(OperationError::NotFound)
     }
 
+    /// Where it stands, when the service starts.
+    async fn recorded(&self, migration: &dyn DataMigration) -> Result<Record, MigrationError> {
+        let name = migration.name();
+        let view =
+            self.0.database.read("find_migration", |tx| async move { self.0.view(&tx, migration).await });
+        match view.await {
+            Ok(Migration { record, .. }) => Ok(record),
+            Err(StoreError::Corrupt { cause: Corruption::LedgerMismatch, .. }) => {
+                Err(MigrationError::SetBack { migration: name })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn settle_one(&self, migration: &dyn DataMigration) -> Result<(), MigrationError> {
         let now = self.0.clock.now();
         let settle = self.0.database.run_tx("settle_migration", |tx| async move {
             // Counted again in the transaction that decides: whoever writes the old form at the same time conflicts.
-            let Migration { record, progress, .. } = view(&tx, migration).await?;
+            let Migration { record, progress, .. } = self.0.view(&tx, migration).await?;
             if record.state == State::Pending && migration.count(&tx, Step::Move).await? == 0 {
                 table::save_record(&tx, &record.settle(now)).await?;
                 table::save_progress(&tx, migration.name(), &progress).await?;
@@ -244,6 +271,22 @@ impl Migrations {
 }
 
 impl Inner {
+    pub(super) async fn view(
+        &self,
+        tx: &ReadTx,
+        migration: &dyn DataMigration,
+    ) -> Result<Migration, StoreError> {
+        let name = migration.name();
+        let record = self.heed(migration, table::record_or_pending(tx, name).await?)?;
+        let progress = table::progress(tx, name).await?;
+        Ok(Migration { description: migration.description(), record, progress })
+    }
+
+    /// `record` as it may be believed. One of a migration that repeats begins anew now and then, and decides nothing.
+    pub(super) fn heed(&self, migration: &dyn DataMigration, record: Record) -> Result<Record, StoreError> {
+        if migration.repeats() { Ok(record) } else { self.finality.heed(record) }
+    }
+
     /// Counts on one state of the data, and in a transaction of its own: a serialisable one that has read the whole
     /// table conflicts with every live write until it ends.
     pub(super) async fn count(
@@ -262,12 +305,4 @@ fn startable(migration: &dyn DataMigration, record: Record, now: Timestamp) -> R
     } else {
         record
     }
-}
-
-async fn view(tx: &ReadTx, migration: &dyn DataMigration) -> Result<Migration, StoreError> {
-    let name = migration.name();
-    let record = table::record(tx, name).await?;
-    let record = record.unwrap_or_else(|| Record::pending(name, Timestamp::default()));
-    let progress = table::progress(tx, name).await?;
-    Ok(Migration { description: migration.description(), record, progress })
 }

@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portal_keys::KeysError;
 use portal_store::{Lease, ReadTx, StoreError, Tx, leases};
 use tokio::time::Instant;
 
@@ -109,6 +110,10 @@ impl Inner {
         if active.await?.is_none() {
             return Ok(false);
         }
+        if let Err(error) = self.finality.refresh().await {
+            tracing::warn!(%error, "a data migration waits for the keys");
+            return Ok(false);
+        }
         let (now, time, holder) = (self.clock.now(), self.config.lease(), self.holder);
         let acquire = self.database.run_tx("lease_migration", |tx| async move {
             leases::acquire(&tx, LEASE, holder, now, time).await
@@ -180,6 +185,9 @@ impl Inner {
 
     /// Counts what a step has to do, before its first batch.
     async fn count_step(&self, lease: &Lease, active: &Active) -> Result<Duration, Stopped> {
+        // From here on the new form alone is believed: noted before the first row loses its old one.
+        let noted = self.note(active, &active.record).await;
+        noted.map_err(|error| Stopped { migration: Some(active.migration.name()), error: error.into() })?;
         let count = self.count(&*active.migration, active.step);
         let Some(count) = self.beating(lease, active, count).await? else { return Ok(Duration::ZERO) };
         let (now, name) = (self.clock.now(), active.migration.name());
@@ -208,6 +216,10 @@ impl Inner {
         };
         // While an earlier version of the service writes, there is always a row to move: verifying moves the last ones.
         let ended = left == 0 || step == Step::Move && left < STRAGGLERS;
+        if ended {
+            let noted = self.note(active, &active.record.clone().step_ended(now)).await;
+            noted.map_err(|error| Stopped { migration: Some(name), error: error.into() })?;
+        }
         self.unchanged(lease, active, |tx, record, progress| async move {
             if !ended {
                 return table::save_progress(&tx, name, &progress.another_pass(step, left)).await;
@@ -308,12 +320,21 @@ impl Inner {
     /// The first migration that is under way: one at a time, in their order.
     async fn active(&self, tx: &ReadTx) -> Result<Option<Active>, StoreError> {
         let records = table::records(tx).await?;
-        let find = |name: &str| records.iter().find(|record| record.name == name);
-        Ok(self.migrations.iter().find_map(|migration| {
-            let record = find(migration.name())?.clone();
-            let step = record.state.active()?;
-            Some(Active { migration: Arc::clone(migration), record, step })
-        }))
+        for migration in &self.migrations {
+            let Some(record) = records.iter().find(|record| record.name == migration.name()) else {
+                continue;
+            };
+            let record = self.heed(&**migration, record.clone())?;
+            if let Some(step) = record.state.active() {
+                return Ok(Some(Active { migration: Arc::clone(migration), record, step }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes among the keys how far `record` is.
+    async fn note(&self, active: &Active, record: &Record) -> Result<(), KeysError> {
+        if active.migration.repeats() { Ok(()) } else { self.finality.note(record).await }
     }
 }
 

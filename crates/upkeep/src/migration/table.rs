@@ -67,6 +67,11 @@ pub(super) async fn record(tx: &ReadTx, name: &str) -> Result<Option<Record>, St
     record::Entity::find_by_id(name).one(tx.conn()).await?.map(to_record).transpose()
 }
 
+/// The record of `name`, a pending one if the migration was never seen.
+pub(super) async fn record_or_pending(tx: &ReadTx, name: &str) -> Result<Record, StoreError> {
+    Ok(record(tx, name).await?.unwrap_or_else(|| Record::pending(name, Timestamp::default())))
+}
+
 /// All records.
 pub(super) async fn records(tx: &ReadTx) -> Result<Vec<Record>, StoreError> {
     let rows = record::Entity::find().order_by_asc(record::Column::Name).all(tx.conn()).await?;

@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::migration::{MigrationError, OperationError, TransitionError};
 use crate::reasons::{
     CONFLICT, MIGRATION_COMMITTED, MIGRATION_DONE, MIGRATION_MISMATCH, MIGRATION_NOT_DONE,
-    MIGRATION_NOT_FOUND, MIGRATION_NOT_RUNNING, MIGRATION_NOT_STARTED, SCAN_RUNNING,
+    MIGRATION_NOT_FOUND, MIGRATION_NOT_RUNNING, MIGRATION_NOT_STARTED, ROW_CORRUPT, SCAN_RUNNING,
 };
 use crate::scan::ScanRefusal;
 use crate::status;
@@ -49,6 +49,7 @@ fn operation(failed: &OperationError) -> Status {
     match failed {
         OperationError::Migration(MigrationError::Keys(error)) => status::keys(error),
         OperationError::Migration(MigrationError::Mismatch { .. }) => MIGRATION_MISMATCH.status(),
+        OperationError::Migration(MigrationError::SetBack { .. }) => ROW_CORRUPT.status(),
         OperationError::Migration(MigrationError::Store(error)) | OperationError::Store(error) => {
             status::store(error)
         }

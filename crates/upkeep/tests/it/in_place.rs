@@ -13,7 +13,7 @@ use portal_store::{Database, ReadTx, Sealed, StoreError, Tx, bulk, columns};
 use portal_testkit::{TestDatabase, each_database};
 use portal_upkeep::migration::undo::{self, Old};
 use portal_upkeep::migration::{
-    Batch, DataMigration, MigrationError, Migrations, Mode, ModeOf, Operation, State, Step,
+    Batch, DataMigration, Finality, MigrationError, Migrations, Mode, ModeOf, Operation, State, Step,
 };
 use portal_upkeep::{MigrationConfig, Page};
 use sea_orm::entity::prelude::*;
@@ -217,8 +217,12 @@ impl World {
         let database = Process::start(database).await.database().clone();
         let reseal = Arc::new(Reseal { crypto: Arc::new(Crypto::new()) });
         let registered: Vec<Arc<dyn DataMigration>> = vec![Arc::clone(&reseal) as Arc<dyn DataMigration>];
-        let migrations =
-            Migrations::new(&host(&database, Arc::new(SystemEntropy)), MigrationConfig::alone(), registered);
+        let migrations = Migrations::new(
+            &host(&database, Arc::new(SystemEntropy)),
+            MigrationConfig::alone(),
+            Finality::not_kept(),
+            registered,
+        );
         fill(&database, 700).await;
         Self { database, reseal, migrations }
     }
@@ -256,7 +260,7 @@ each_database! {
         assert_eq!((world.hash().await, world.kept().await), (before, 0));
 
         assert_eq!(world.to(START).await, State::Done);
-        let mode = ModeOf::new(RESEAL);
+        let mode = ModeOf::new(RESEAL, Finality::not_kept());
         world.reseal.put(&world.database, &mode, 5, "written meanwhile").await;
         assert_eq!(world.to(Operation::Verify).await, State::Done);
         assert_eq!(world.to(Operation::RollBack).await, State::RolledBack);

@@ -10,6 +10,7 @@ mod live;
 mod people;
 mod rpc;
 mod scans;
+mod set_back;
 mod several;
 mod steering;
 mod toy;

@@ -7,7 +7,8 @@ use portal_core::SystemEntropy;
 use portal_store::{Database, ReadTx, StoreError, Tx};
 use portal_testkit::{TestDatabase, each_database};
 use portal_upkeep::migration::{
-    Batch, DataMigration, MigrationError, Migrations, Operation, State, Step, TableMigration, Tables,
+    Batch, DataMigration, Finality, MigrationError, Migrations, Operation, State, Step, TableMigration,
+    Tables,
 };
 use portal_upkeep::{MigrationConfig, Page};
 use sea_orm::{ConnectionTrait, Statement};
@@ -81,7 +82,12 @@ impl World {
             Box::new(Empty),
         ];
         let both: Arc<dyn DataMigration> = Arc::new(Tables::new(BOTH, "Seals persons and letters", parts));
-        Migrations::new(&host(&connection, Arc::new(SystemEntropy)), MigrationConfig::alone(), vec![both])
+        Migrations::new(
+            &host(&connection, Arc::new(SystemEntropy)),
+            MigrationConfig::alone(),
+            Finality::not_kept(),
+            vec![both],
+        )
     }
 
     async fn hashes(&self) -> ([u8; 32], [u8; 32]) {

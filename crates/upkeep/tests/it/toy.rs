@@ -16,7 +16,9 @@ use portal_keys::KeysError;
 use portal_store::sealed::{DigestedRow, Row, RowDigests, SealedColumn, Sealing};
 use portal_store::{Corruption, Database, ReadTx, Sealed, StoreError, Tx, bulk, columns, migrate};
 use portal_testkit::TestDatabase;
-use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Migrations, Mode, ModeOf, Step};
+use portal_upkeep::migration::{
+    Batch, DataMigration, Finality, MigrationError, Migrations, Mode, ModeOf, Step,
+};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable, Scans};
 use portal_upkeep::{Host, IntegrityConfig, MigrationConfig, Page, schema};
 use sea_orm::entity::prelude::*;
@@ -170,8 +172,9 @@ pub fn subject_of(id: u128) -> u128 {
 }
 
 impl Repository {
-    pub fn new(database: &Database, crypto: &Arc<Crypto>) -> Self {
-        Self { database: database.clone(), crypto: Arc::clone(crypto), mode: ModeOf::new(SEAL_NAMES) }
+    pub fn new(database: &Database, crypto: &Arc<Crypto>, finality: Finality) -> Self {
+        let mode = ModeOf::new(SEAL_NAMES, finality);
+        Self { database: database.clone(), crypto: Arc::clone(crypto), mode }
     }
 
     /// Sets the name in the row `id`, new or not.
@@ -401,13 +404,18 @@ impl Process {
     }
 
     pub fn on(database: &Database, crypto: Crypto) -> Self {
+        Self::heeding(Finality::not_kept(), database, crypto)
+    }
+
+    /// What has no way back is noted in `finality`, and heeded.
+    pub fn heeding(finality: Finality, database: &Database, crypto: Crypto) -> Self {
         let crypto = Arc::new(crypto);
         let host = host(database, Arc::new(SystemEntropy));
         let seal: Arc<dyn DataMigration> = Arc::new(SealNames { crypto: Arc::clone(&crypto) });
         let scan: Arc<dyn ScannedTable> = Arc::new(ScanPersons { crypto: Arc::clone(&crypto) });
         Self {
-            repository: Arc::new(Repository::new(database, &crypto)),
-            migrations: Migrations::new(&host, MigrationConfig::alone(), vec![seal]),
+            repository: Arc::new(Repository::new(database, &crypto, finality.clone())),
+            migrations: Migrations::new(&host, MigrationConfig::alone(), finality, vec![seal]),
             scans: Scans::new(&host, IntegrityConfig::on_demand(), vec![scan]),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use portal_store::idempotency::Forms;
 use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
 use portal_store::{Conn, Corruption, ReadTx, StoreError, Tx};
-use portal_upkeep::migration::{Mode, ModeOf};
+use portal_upkeep::migration::{Finality, Mode, ModeOf};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 
 use super::moving;
@@ -38,8 +38,8 @@ pub struct Writing<'a> {
 }
 
 impl Seals {
-    pub fn new(sealing: Sealing, digests: RowDigests) -> Self {
-        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME)) }
+    pub fn new(sealing: Sealing, digests: RowDigests, finality: &Finality) -> Self {
+        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME, finality.clone())) }
     }
 
     /// `tx` as it finds rows.

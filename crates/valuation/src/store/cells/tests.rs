@@ -12,13 +12,14 @@ use portal_crypto::row_digest::RowDigestKey;
 use portal_crypto::suite::Suites;
 use portal_store::Metrics;
 use portal_store::sealed::{RowDigests, Sealing};
+use portal_upkeep::migration::Finality;
 
 use super::*;
 
 fn seals() -> Seals {
     let metrics = Metrics::default();
     let sealing = Sealing::new(Arc::new(SeededEntropy::new(7)), &metrics);
-    Seals::new(sealing, RowDigests::new(RowDigestKey::new(&[9; 32]), &metrics))
+    Seals::new(sealing, RowDigests::new(RowDigestKey::new(&[9; 32]), &metrics), &Finality::not_kept())
 }
 
 fn key(subject: u8) -> SubjectKey {
