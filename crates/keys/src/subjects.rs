@@ -75,6 +75,18 @@ impl SubjectKeys {
         }
     }
 
+    /// The key of `subject`; `None` if they were erased, and nothing of them can be sealed or opened any more.
+    ///
+    /// # Errors
+    /// As [`Self::get`], other than [`KeysError::Erased`].
+    pub fn unless_erased(&self, subject: SubjectId) -> Result<Option<&Arc<SubjectKey>>, KeysError> {
+        match self.get(subject) {
+            Ok(key) => Ok(Some(key)),
+            Err(KeysError::Erased(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How many subjects were asked for.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -85,6 +85,17 @@ impl RowDigests {
         Err(corrupt(model, "", Corruption::DigestMismatch))
     }
 
+    /// Whether `model` as it was read has the right digest. One that has none is not counted as refused.
+    ///
+    /// # Errors
+    /// As [`Self::stamp`].
+    pub fn is_stamped<M: DigestedRow>(&self, model: &M) -> Result<bool, StoreError> {
+        match model.digest().map(|_| self.check(model)) {
+            None | Some(Err(StoreError::Corrupt { cause: Corruption::DigestMismatch, .. })) => Ok(false),
+            Some(checked) => checked.map(|()| true),
+        }
+    }
+
     fn of<M: DigestedRow>(&self, model: &M) -> Result<RowDigest<'_>, StoreError> {
         let Row { id, version } = model.row();
         let mut digest = RowDigest::new(&self.key, table::<M>(), &id, version);
