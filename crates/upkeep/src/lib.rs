@@ -13,6 +13,7 @@
 //! | [`config`] | `[migrations]` and `[integrity]` |
 //! | [`metrics`] | every metric of this crate |
 //! | [`migration`] | the engine of data migrations |
+//! | [`page`] | pages of tables, in the order of their keys |
 //! | [`reasons`] | the reasons of errors |
 //! | [`rpc`] | the calls of operators |
 //! | [`scan`] | the engine of integrity scans |
@@ -23,6 +24,7 @@
 pub mod config;
 pub mod metrics;
 pub mod migration;
+pub mod page;
 pub mod reasons;
 pub mod rpc;
 pub mod scan;
@@ -36,6 +38,7 @@ use portal_store::Database;
 
 pub use config::{IntegrityConfig, MigrationConfig};
 pub use metrics::Metrics;
+pub use page::Page;
 pub use reasons::REASONS;
 
 /// What the engines work with.
@@ -51,13 +54,4 @@ pub struct Host {
     pub entropy: Arc<dyn Entropy>,
     /// Where it is counted.
     pub metrics: Metrics,
-}
-
-/// Which rows a batch or a page is about, in the order of their keys.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Page {
-    /// Rows after this key; `None` from the first one.
-    pub after: Option<Vec<u8>>,
-    /// How many rows at most.
-    pub limit: u32,
 }
