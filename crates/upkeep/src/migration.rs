@@ -17,6 +17,7 @@
 //! |---|---|
 //! | [`engine`] | [`Migrations`]: what operators see and ask for |
 //! | `runner` | the batches |
+//! | [`sealing`] | tables whose rows get sealed cells and digests |
 //! | [`state`] | states and transitions, pure |
 //! | [`progress`] | counts, rate, time left, pure |
 //! | [`finality`] | what has no way back, noted where whoever writes the data can't reach it |
@@ -36,6 +37,7 @@ pub mod finality;
 mod pace;
 pub mod progress;
 mod runner;
+pub mod sealing;
 pub mod state;
 pub(crate) mod table;
 pub mod tables;
