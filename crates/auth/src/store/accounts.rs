@@ -69,7 +69,7 @@ impl Candidate {
 
 /// The table.
 pub struct Accounts {
-    seals: Seals,
+    pub(crate) seals: Seals,
 }
 
 impl Accounts {
@@ -238,7 +238,7 @@ impl Accounts {
     }
 
     /// Opens the cells of `model`.
-    fn cells(&self, model: &account::Model, key: &SubjectKey) -> Result<Profile, StoreError> {
+    pub(crate) fn cells(&self, model: &account::Model, key: &SubjectKey) -> Result<Profile, StoreError> {
         let corrupt = |column, cause| rows::corrupt("account", column, &model.id, cause);
         if key.owner().subject.uuid() != model.subject_id {
             return Err(corrupt("sealed_email", Corruption::KeyMissing));
@@ -273,36 +273,30 @@ impl Accounts {
             (model.sealed_email, model.sealed_display_name, model.row_digest) = (None, None, None);
             return Ok(());
         }
+        self.seal(model, profile, key)?;
+        self.seals.digests.stamp(model)
+    }
+
+    /// Fills the cells of `model`.
+    pub(crate) fn seal(
+        &self,
+        model: &mut account::Model,
+        profile: &Profile,
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
         rows::check_owner(key, model.subject_id, "account", "sealed_email")?;
         let (row, sealing) = (model.row(), &self.seals.sealing);
-        model.sealed_email = Some(EMAIL.seal(sealing, key, row, &Sensitive::new(email.to_owned()))?);
-        let name = Sensitive::new(name.to_owned());
+        let email = Sensitive::new(profile.email.expose().to_owned());
+        model.sealed_email = Some(EMAIL.seal(sealing, key, row, &email)?);
+        let name = Sensitive::new(profile.display_name.expose().to_owned());
         model.sealed_display_name = Some(DISPLAY_NAME.seal(sealing, key, row, &name)?);
-        self.seals.digests.stamp(model)
+        Ok(())
     }
 
-    /// Takes what is in the clear out of `model`, whose cells hold the same, gives it the index it has from then on, and
-    /// stamps it.
-    pub(crate) fn clear(&self, model: &mut account::Model, email: KeyedIndex) -> Result<(), StoreError> {
-        (model.email, model.display_name) = (String::new(), String::new());
-        self.index(model, email)
-    }
-
-    /// Gives `model` another index, and stamps it.
-    pub(crate) fn index(&self, model: &mut account::Model, email: KeyedIndex) -> Result<(), StoreError> {
+    /// Gives `model` another index.
+    pub(crate) fn index(model: &mut account::Model, email: KeyedIndex) {
         model.email_index = email.index;
         model.email_index_generation = email.generation.map(i64::from);
-        self.stamp(model)
-    }
-
-    /// Gives `model` its digest.
-    pub(crate) fn stamp(&self, model: &mut account::Model) -> Result<(), StoreError> {
-        self.seals.digests.stamp(model)
-    }
-
-    /// Checks the digest of `model`.
-    pub(crate) fn check(&self, model: &account::Model) -> Result<(), StoreError> {
-        self.seals.digests.check(model)
     }
 }
 

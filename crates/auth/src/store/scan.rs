@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
 use portal_keys::{Keys, KeysError, SubjectKeys};
 use portal_store::{Corruption, ReadTx, StoreError};
-use portal_upkeep::Page;
+use portal_upkeep::page::{Page, key_of};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
 use sea_orm::prelude::Uuid;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Value};
+use sea_orm::{EntityTrait, PaginatorTrait};
 
 use super::accounts::Accounts;
 use super::sessions::Sessions;
@@ -58,23 +58,15 @@ async fn count<E: EntityTrait<Model: Send + Sync>>(tx: &ReadTx) -> Result<u64, S
     Ok(E::find().count(tx.conn()).await.map_err(StoreError::from)?)
 }
 
-/// The rows of a page in the order of `key`.
+/// The rows of a page in the order of `key`, and what the engine is told of them.
 async fn read<E: EntityTrait>(
     tx: &ReadTx,
     page: &Page,
     key: E::Column,
-    value: impl Fn(&[u8]) -> Value,
-) -> Result<Vec<E::Model>, ScanError> {
-    let mut query = E::find();
-    if let Some(after) = &page.after {
-        query = query.filter(key.gt(value(after)));
-    }
-    let query = query.order_by_asc(key).limit(u64::from(page.limit));
-    Ok(query.all(tx.conn()).await.map_err(StoreError::from)?)
-}
-
-fn uuid(bytes: &[u8]) -> Value {
-    Uuid::from_slice(bytes).unwrap_or_default().into()
+) -> Result<(Vec<E::Model>, Checked), ScanError> {
+    let rows = page.of(E::find(), &[key]).all(tx.conn()).await.map_err(StoreError::from)?;
+    let checked = Checked::of(page, rows.len(), rows.last().map(|row| key_of(row, &[key])));
+    Ok((rows, checked))
 }
 
 /// What is left to be checked of a row whose person's key is `key`: nothing if they were erased.
@@ -104,9 +96,7 @@ impl ScannedTable for ScanAccounts {
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
         let mode = self.seals.mode(tx).await?;
-        let models = read::<account::Entity>(tx, page, account::Column::Id, uuid).await?;
-        let last = models.last().map(|model| model.id.as_bytes().to_vec());
-        let mut checked = Checked::of(page, models.len(), last);
+        let (models, mut checked) = read::<account::Entity>(tx, page, account::Column::Id).await?;
         let sealed = models.iter().filter(|model| model.email.is_empty());
         let subjects: Vec<_> = sealed.map(|model| SubjectId::from_uuid(model.subject_id)).collect();
         let keys = self.keys.subjects(&subjects).await?;
@@ -141,9 +131,7 @@ impl ScannedTable for ScanSessions {
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
         let mode = self.seals.mode(tx).await?;
-        let models = read::<session::Entity>(tx, page, session::Column::Id, uuid).await?;
-        let last = models.last().map(|model| model.id.as_bytes().to_vec());
-        let mut checked = Checked::of(page, models.len(), last);
+        let (models, mut checked) = read::<session::Entity>(tx, page, session::Column::Id).await?;
         let subjects: Vec<_> =
             models.iter().filter_map(|model| model.subject_id).map(SubjectId::from_uuid).collect();
         let keys = self.keys.subjects(&subjects).await?;
@@ -177,10 +165,8 @@ impl ScannedTable for ScanTokenPairs {
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
         let mode = self.seals.mode(tx).await?;
-        let bytes = |bytes: &[u8]| bytes.to_vec().into();
-        let models = read::<token_pair::Entity>(tx, page, token_pair::Column::RefreshHash, bytes).await?;
-        let last = models.last().map(|model| model.refresh_hash.clone());
-        let mut checked = Checked::of(page, models.len(), last);
+        let (models, mut checked) =
+            read::<token_pair::Entity>(tx, page, token_pair::Column::RefreshHash).await?;
         for model in models {
             checked.note(self.pairs.checked(model, mode))?;
         }
@@ -199,10 +185,8 @@ impl ScannedTable for ScanRevocations {
     }
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
-        let position = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().unwrap_or_default()).into();
-        let models = read::<revocation::Entity>(tx, page, revocation::Column::Position, position).await?;
-        let last = models.last().map(|model| model.position.to_be_bytes().to_vec());
-        let mut checked = Checked::of(page, models.len(), last);
+        let (models, mut checked) =
+            read::<revocation::Entity>(tx, page, revocation::Column::Position).await?;
         for model in &models {
             checked.note(rows::to_revocation(model))?;
         }

@@ -44,7 +44,7 @@ pub type Place = (Timestamp, SessionId);
 
 /// The table.
 pub struct Sessions {
-    seals: Seals,
+    pub(crate) seals: Seals,
 }
 
 impl Sessions {
@@ -181,9 +181,8 @@ impl Sessions {
         Ok(StoredSession { session: rows::to_session(&model), model })
     }
 
-    /// What the device of `model` calls itself, sealed; checks the digest.
+    /// What the device of `model` calls itself, sealed.
     pub(crate) fn sealed(&self, model: &session::Model, key: &SubjectKey) -> Result<DeviceName, StoreError> {
-        self.seals.digests.check(model)?;
         if model.device_name.is_empty() && model.sealed_device_name.is_none() {
             return Ok(DeviceName::new(String::new()));
         }
@@ -208,24 +207,30 @@ impl Sessions {
         mode: Mode,
         key: &SubjectKey,
     ) -> Result<(), StoreError> {
-        let name = name.expose();
-        model.device_name = if mode == Mode::New { String::new() } else { name.to_owned() };
-        model.sealed_device_name = None;
+        model.device_name = if mode == Mode::New { String::new() } else { name.expose().to_owned() };
         if mode == Mode::Old {
-            model.subject_id = None;
-        } else if !name.is_empty() {
-            rows::check_owner(key, model.subject_id.unwrap_or_default(), "session", "sealed_device_name")?;
-            let name = Sensitive::new(name.to_owned());
-            let sealed = DEVICE_NAME.seal(&self.seals.sealing, key, model.row(), &name)?;
-            model.sealed_device_name = Some(sealed);
+            (model.subject_id, model.sealed_device_name) = (None, None);
+        } else {
+            self.seal(model, name, key)?;
         }
         self.stamp(model, mode)
     }
 
-    /// Takes what is in the clear out of `model`, whose cell holds the same, and stamps it.
-    pub(crate) fn clear(&self, model: &mut session::Model) -> Result<(), StoreError> {
-        model.device_name = String::new();
-        self.seals.digests.stamp(model)
+    /// Fills the cell of `model`; one of a device without a name stays empty.
+    pub(crate) fn seal(
+        &self,
+        model: &mut session::Model,
+        name: &DeviceName,
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
+        model.sealed_device_name = None;
+        if !name.expose().is_empty() {
+            rows::check_owner(key, model.subject_id.unwrap_or_default(), "session", "sealed_device_name")?;
+            let name = Sensitive::new(name.expose().to_owned());
+            let sealed = DEVICE_NAME.seal(&self.seals.sealing, key, model.row(), &name)?;
+            model.sealed_device_name = Some(sealed);
+        }
+        Ok(())
     }
 
     fn stamp(&self, model: &mut session::Model, mode: Mode) -> Result<(), StoreError> {
@@ -235,17 +240,7 @@ impl Sessions {
             model.row_digest = None;
             return Ok(());
         }
-        self.seal(model)
-    }
-
-    /// Gives `model` its digest.
-    pub(crate) fn seal(&self, model: &mut session::Model) -> Result<(), StoreError> {
         self.seals.digests.stamp(model)
-    }
-
-    /// Checks the digest of `model`.
-    pub(crate) fn check(&self, model: &session::Model) -> Result<(), StoreError> {
-        self.seals.digests.check(model)
     }
 }
 

@@ -100,7 +100,7 @@ fn the_cells_of_an_account_open_in_their_own_place_alone() {
     let open = |change: &dyn Fn(&mut account::Model)| {
         let mut model = account(1, 2, 5, Mode::New);
         change(&mut model);
-        accounts.stamp(&mut model).unwrap();
+        accounts.seals.digests.stamp(&mut model).unwrap();
         accounts.sealed(&model, &key(2))
     };
     assert_eq!(open(&|_| {}).unwrap().email.expose(), "anna@example.org");
@@ -120,7 +120,7 @@ fn the_cell_of_a_session_opens_in_its_own_place_alone() {
     let open = |change: &dyn Fn(&mut session::Model)| {
         let mut model = session(1, 2, "laptop", Mode::New);
         change(&mut model);
-        sessions.seal(&mut model).unwrap();
+        sessions.seals.digests.stamp(&mut model).unwrap();
         sessions.sealed(&model, &key(2))
     };
     assert_eq!(open(&|_| {}).unwrap().expose(), "laptop");

@@ -118,16 +118,6 @@ impl TokenPairs {
         Ok(StoredTokens { pair: rows::to_pair(&model), model })
     }
 
-    /// Gives `model` its digest.
-    pub(crate) fn seal(&self, model: &mut token_pair::Model) -> Result<(), StoreError> {
-        self.seals.digests.stamp(model)
-    }
-
-    /// Checks the digest of `model`.
-    pub(crate) fn check(&self, model: &token_pair::Model) -> Result<(), StoreError> {
-        self.seals.digests.check(model)
-    }
-
     async fn stamp(&self, tx: &Tx, model: &mut token_pair::Model) -> Result<(), StoreError> {
         match self.seals.mode(tx).await? {
             Mode::Old => model.row_digest = None,

@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
-use portal_keys::Keys;
+use portal_keys::{Keys, SubjectKeys};
 use portal_store::{ReadTx, StoreError};
+use portal_upkeep::migration::sealing::SealedTable;
 use portal_upkeep::migration::{MigrationError, Mode};
-use sea_orm::prelude::Uuid;
-use sea_orm::{ColumnTrait, Condition, Value};
+use sea_orm::{ColumnTrait, Condition};
 
-use super::{Table, intact, key_of};
 use crate::store::account::{Column, Entity, Model};
 use crate::store::accounts::Accounts;
 use crate::store::email_index::{EmailIndexer, KeyedIndex};
@@ -24,7 +23,7 @@ pub struct SealAccounts {
 }
 
 impl SealAccounts {
-    async fn keys_of(&self, rows: &[Model]) -> Result<portal_keys::SubjectKeys, MigrationError> {
+    async fn keys_of(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
         let subjects: Vec<_> = rows.iter().map(subject).collect();
         Ok(self.keys.subjects_or_new(&subjects).await?)
     }
@@ -35,63 +34,45 @@ fn subject(row: &Model) -> SubjectId {
 }
 
 #[async_trait]
-impl Table for SealAccounts {
+impl SealedTable for SealAccounts {
     type Entity = Entity;
 
-    fn key() -> Column {
-        Column::Id
-    }
+    const KEY: &'static [Column] = &[Column::Id];
+    const DIGESTS: &'static [Column] = &[Column::RowDigest];
+    const CELLS: &'static [Column] = &[Column::SealedEmail, Column::SealedDisplayName];
+    const CLEAR: &'static [Column] =
+        &[Column::Email, Column::DisplayName, Column::EmailIndex, Column::EmailIndexGeneration];
 
-    fn digest() -> Column {
-        Column::RowDigest
-    }
-
-    fn columns() -> Vec<Column> {
-        vec![
-            Column::Email,
-            Column::DisplayName,
-            Column::SealedEmail,
-            Column::SealedDisplayName,
-            Column::EmailIndex,
-            Column::EmailIndexGeneration,
-        ]
-    }
-
-    fn old() -> Condition {
+    fn old() -> Option<Condition> {
         // One that was changed after the commit began is in the new form but for its index.
         let index = Column::EmailIndexGeneration.is_null();
-        Condition::any().add(Column::Email.ne("")).add(Column::DisplayName.ne("")).add(index)
+        Some(Condition::any().add(Column::Email.ne("")).add(Column::DisplayName.ne("")).add(index))
     }
 
-    fn perhaps_old() -> Condition {
-        Self::old()
+    fn stamp(&self, row: &mut Model) -> Result<(), StoreError> {
+        self.accounts.seals.digests.stamp(row)
     }
 
-    fn key_value(bytes: &[u8]) -> Value {
-        Uuid::from_slice(bytes).unwrap_or_default().into()
+    fn is_stamped(&self, row: &Model) -> Result<bool, StoreError> {
+        self.accounts.seals.digests.is_stamped(row)
     }
 
     async fn seal(&self, _: &ReadTx, rows: &mut [Model]) -> Result<(), MigrationError> {
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            if let Some(key) = key_of(&keys, subject(row))? {
-                let profile = Accounts::plain(row)?;
-                self.accounts.write(row, &profile, Mode::Both, key)?;
-            } else {
-                Self::unseal(row);
-                self.accounts.stamp(row)?;
+            match keys.unless_erased(subject(row))? {
+                Some(key) => self.accounts.seal(row, &Accounts::plain(row)?, key)?,
+                None => (row.sealed_email, row.sealed_display_name) = (None, None),
             }
         }
         Ok(())
     }
 
-    async fn sound(&self, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
+    async fn compare(&self, _: &ReadTx, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
         let keys = self.keys_of(rows).await?;
-        let sound = |row: &Model| {
-            let Some(key) = key_of(&keys, subject(row))? else {
-                return intact(self.accounts.check(row));
-            };
-            let sealed = match self.accounts.sealed(row, key) {
+        let compare = |row: &Model| {
+            let Some(key) = keys.unless_erased(subject(row))? else { return Ok(true) };
+            let sealed = match self.accounts.cells(row, key) {
                 Ok(sealed) => sealed,
                 // From the text in the clear it can be made again.
                 Err(StoreError::Corrupt { .. }) if !row.email.is_empty() => return Ok(false),
@@ -104,20 +85,16 @@ impl Table for SealAccounts {
             }
             Ok(true)
         };
-        rows.iter().map(sound).collect()
+        rows.iter().map(compare).collect()
     }
 
-    fn unseal(row: &mut Model) {
-        (row.sealed_email, row.sealed_display_name, row.row_digest) = (None, None, None);
-    }
-
-    async fn finish(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
+    async fn clear(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
         let keys = self.keys_of(rows).await?;
         let index = self.emails.column_keys().await?;
         for row in rows {
-            let email = match key_of(&keys, subject(row))? {
+            let email = match keys.unless_erased(subject(row))? {
                 Some(key) => {
-                    let profile = self.accounts.sealed(row, key)?;
+                    let profile = self.accounts.cells(row, key)?;
                     self.emails.with(&index, &profile.email).written(Mode::New)
                 }
                 None => {
@@ -125,7 +102,8 @@ impl Table for SealAccounts {
                     KeyedIndex::of_nobody(row.id)
                 }
             };
-            self.accounts.clear(row, email)?;
+            (row.email, row.display_name) = (String::new(), String::new());
+            Accounts::index(row, email);
         }
         Ok(())
     }

@@ -6,13 +6,11 @@ use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
 use portal_keys::Keys;
 use portal_store::{ReadTx, StoreError, Tx, bulk};
-use portal_upkeep::Page;
 use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Mode, Step};
-use sea_orm::prelude::Uuid;
+use portal_upkeep::page::{Page, key_of};
 use sea_orm::sea_query::{LockBehavior, LockType};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 
-use super::key_of;
 use crate::store::account::{Column, Entity, Model};
 use crate::store::accounts::Accounts;
 use crate::store::email_index::{EmailIndexer, KeyedIndex};
@@ -52,12 +50,12 @@ impl Reindex {
         let column_keys = self.emails.column_keys().await?;
         let mut indexed = Vec::with_capacity(rows.len());
         for row in rows {
-            let index = match key_of(&keys, SubjectId::from_uuid(row.subject_id))? {
+            let index = match keys.unless_erased(SubjectId::from_uuid(row.subject_id))? {
                 Some(key) => self
                     .accounts
                     .sealed(&row, key)
                     .map(|profile| self.emails.with(&column_keys, &profile.email).written(Mode::New)),
-                None => self.accounts.check(&row).map(|()| KeyedIndex::of_nobody(row.id)),
+                None => self.accounts.seals.digests.check(&row).map(|()| KeyedIndex::of_nobody(row.id)),
             };
             let index = match index {
                 Ok(index) => index,
@@ -68,26 +66,23 @@ impl Reindex {
                 Err(error) => return Err(error.into()),
             };
             let mut new = row.clone();
-            self.accounts.index(&mut new, index)?;
+            Accounts::index(&mut new, index);
+            self.accounts.seals.digests.stamp(&mut new)?;
             indexed.push((row, new));
         }
         Ok(indexed)
     }
 
     async fn page(&self, tx: &ReadTx, step: Step, page: &Page) -> Result<Vec<Model>, MigrationError> {
-        let mut query = Entity::find().filter(self.concerned(step).await?);
-        if let Some(after) = &page.after {
-            query = query.filter(Column::Id.gt(Uuid::from_slice(after).unwrap_or_default()));
-        }
+        let query = page.of(Entity::find().filter(self.concerned(step).await?), &[Column::Id]);
         // Rows that somebody is changing are left to another pass. SQLite has one writer and no such locks.
         let query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
-        let query = query.order_by_asc(Column::Id).limit(u64::from(page.limit));
         Ok(query.all(tx.conn()).await.map_err(StoreError::from)?)
     }
 }
 
 fn batch(page: &Page, rows: &[Model]) -> Batch {
-    Batch::of(page, rows.len(), rows.last().map(|row| row.id.as_bytes().to_vec()))
+    Batch::of(page, rows.len(), rows.last().map(|row| key_of(row, &[Column::Id])))
 }
 
 const DONE: Batch = Batch { rows: 0, moved: 0, next: None };

@@ -1,15 +1,16 @@
 //! Sessions: the names of devices. Rows of before do not say whose they are; their account does.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
 use portal_keys::{Keys, SubjectKeys};
 use portal_store::{Corruption, ReadTx, StoreError};
-use portal_upkeep::migration::{MigrationError, Mode};
+use portal_upkeep::migration::MigrationError;
+use portal_upkeep::migration::sealing::SealedTable;
 use sea_orm::prelude::Uuid;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, Value};
-use std::collections::HashMap;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Table, intact, key_of};
 use crate::domain::DeviceName;
 use crate::store::account;
 use crate::store::session::{Column, Entity, Model};
@@ -53,32 +54,29 @@ async fn name_subjects(tx: &ReadTx, rows: &mut [Model]) -> Result<(), StoreError
 }
 
 #[async_trait]
-impl Table for SealSessions {
+impl SealedTable for SealSessions {
     type Entity = Entity;
 
-    fn key() -> Column {
-        Column::Id
+    const KEY: &'static [Column] = &[Column::Id];
+    const DIGESTS: &'static [Column] = &[Column::RowDigest];
+    const CELLS: &'static [Column] = &[Column::SubjectId, Column::SealedDeviceName];
+    const CLEAR: &'static [Column] = &[Column::DeviceName];
+
+    fn old() -> Option<Condition> {
+        Some(Condition::any().add(Column::DeviceName.ne("")))
     }
 
-    fn digest() -> Column {
-        Column::RowDigest
-    }
-
-    fn columns() -> Vec<Column> {
-        vec![Column::DeviceName, Column::SubjectId, Column::SealedDeviceName]
-    }
-
-    fn old() -> Condition {
-        Condition::any().add(Column::DeviceName.ne(""))
-    }
-
-    fn perhaps_old() -> Condition {
+    fn perhaps_old() -> Option<Condition> {
         // What has no name looks the same before and after.
-        Self::old().add(Column::SealedDeviceName.is_null())
+        Self::old().map(|old| old.add(Column::SealedDeviceName.is_null()))
     }
 
-    fn key_value(bytes: &[u8]) -> Value {
-        Uuid::from_slice(bytes).unwrap_or_default().into()
+    fn stamp(&self, row: &mut Model) -> Result<(), StoreError> {
+        self.sessions.seals.digests.stamp(row)
+    }
+
+    fn is_stamped(&self, row: &Model) -> Result<bool, StoreError> {
+        self.sessions.seals.digests.is_stamped(row)
     }
 
     async fn seal(&self, tx: &ReadTx, rows: &mut [Model]) -> Result<(), MigrationError> {
@@ -89,54 +87,39 @@ impl Table for SealSessions {
         }
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            if let Some(key) = key_of(&keys, subject(row))? {
-                let name = DeviceName::new(row.device_name.clone());
-                self.sessions.write(row, &name, Mode::Both, key)?;
-            } else {
-                row.sealed_device_name = None;
-                self.sessions.seal(row)?;
+            match keys.unless_erased(subject(row))? {
+                Some(key) => self.sessions.seal(row, &DeviceName::new(row.device_name.clone()), key)?,
+                None => row.sealed_device_name = None,
             }
         }
         Ok(())
     }
 
-    async fn sound(&self, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
-        // A row without a subject was never sealed.
-        let sealed: Vec<Model> = rows.iter().filter(|row| row.subject_id.is_some()).cloned().collect();
-        let keys = self.keys_of(&sealed).await?;
-        let sound = |row: &Model| {
-            if row.subject_id.is_none() {
-                return Ok(false);
-            }
-            let Some(key) = key_of(&keys, subject(row))? else {
-                return intact(self.sessions.check(row));
-            };
-            let name = match self.sessions.sealed(row, key) {
-                Ok(name) => name,
+    async fn compare(&self, _: &ReadTx, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
+        let keys = self.keys_of(rows).await?;
+        let compare = |row: &Model| {
+            let Some(key) = keys.unless_erased(subject(row))? else { return Ok(true) };
+            match self.sessions.sealed(row, key) {
+                Ok(name) if name.expose() == row.device_name => Ok(true),
+                Ok(_) => {
+                    let (table, column) = ("session", "sealed_device_name");
+                    Err(MigrationError::Mismatch { table, column, row: row.id.to_string() })
+                }
                 // From the text in the clear it can be made again.
-                Err(StoreError::Corrupt { .. }) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            };
-            if name.expose() == row.device_name {
-                return Ok(true);
+                Err(StoreError::Corrupt { .. }) => Ok(false),
+                Err(error) => Err(error.into()),
             }
-            let (table, column) = ("session", "sealed_device_name");
-            Err(MigrationError::Mismatch { table, column, row: row.id.to_string() })
         };
-        rows.iter().map(sound).collect()
+        rows.iter().map(compare).collect()
     }
 
-    fn unseal(row: &mut Model) {
-        (row.sealed_device_name, row.subject_id, row.row_digest) = (None, None, None);
-    }
-
-    async fn finish(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
+    async fn clear(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            if key_of(&keys, subject(row))?.is_none() {
+            if keys.unless_erased(subject(row))?.is_none() {
                 row.sealed_device_name = None;
             }
-            self.sessions.clear(row)?;
+            row.device_name.clear();
         }
         Ok(())
     }

@@ -1,62 +1,27 @@
 //! Token pairs: nothing personal, but whose session they open must not change unseen.
 
-use async_trait::async_trait;
-use portal_store::ReadTx;
-use portal_upkeep::migration::MigrationError;
-use sea_orm::{ColumnTrait, Condition, Value};
+use portal_store::StoreError;
+use portal_upkeep::migration::sealing::{Column, Model, SealedTable};
 
-use super::{Table, intact};
-use crate::store::token_pair::{Column, Entity, Model};
-use crate::store::token_pairs::TokenPairs;
+use crate::store::{Seals, token_pair};
 
 /// The migration of token pairs.
 pub struct StampTokenPairs {
-    /// Reads and writes rows.
-    pub pairs: TokenPairs,
+    /// Stamps rows.
+    pub seals: Seals,
 }
 
-#[async_trait]
-impl Table for StampTokenPairs {
-    type Entity = Entity;
+impl SealedTable for StampTokenPairs {
+    type Entity = token_pair::Entity;
 
-    fn key() -> Column {
-        Column::RefreshHash
+    const KEY: &'static [Column<Self>] = &[token_pair::Column::RefreshHash];
+    const DIGESTS: &'static [Column<Self>] = &[token_pair::Column::RowDigest];
+
+    fn stamp(&self, row: &mut Model<Self>) -> Result<(), StoreError> {
+        self.seals.digests.stamp(row)
     }
 
-    fn digest() -> Column {
-        Column::RowDigest
-    }
-
-    fn columns() -> Vec<Column> {
-        Vec::new()
-    }
-
-    fn old() -> Condition {
-        // Nothing goes with the commit.
-        Condition::any().add(Column::SessionId.is_null())
-    }
-
-    fn perhaps_old() -> Condition {
-        Condition::any().add(Column::SessionId.is_not_null())
-    }
-
-    fn key_value(bytes: &[u8]) -> Value {
-        bytes.to_vec().into()
-    }
-
-    async fn seal(&self, _: &ReadTx, rows: &mut [Model]) -> Result<(), MigrationError> {
-        Ok(rows.iter_mut().try_for_each(|row| self.pairs.seal(row))?)
-    }
-
-    async fn sound(&self, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
-        rows.iter().map(|row| intact(self.pairs.check(row))).collect()
-    }
-
-    fn unseal(row: &mut Model) {
-        row.row_digest = None;
-    }
-
-    async fn finish(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
-        Ok(rows.iter_mut().try_for_each(|row| self.pairs.seal(row))?)
+    fn is_stamped(&self, row: &Model<Self>) -> Result<bool, StoreError> {
+        self.seals.digests.is_stamped(row)
     }
 }
