@@ -78,7 +78,8 @@ pub trait SealedTable: Send + Sync + Sized + 'static {
     /// [`StoreError`].
     fn is_stamped(&self, row: &Model<Self>) -> Result<bool, StoreError>;
 
-    /// Fills the cells of rows from what stands in the clear. Their digests come afterwards.
+    /// Fills the [cells](Self::CELLS) of rows from what stands in the clear: nothing else of them is written. Their
+    /// digests come afterwards.
     ///
     /// # Errors
     /// [`MigrationError`].
@@ -150,14 +151,14 @@ impl<T: SealedTable> Rows<T> {
         Ok([sound, unsound])
     }
 
-    /// Takes the old form from rows, and returns those of them that are to be written.
+    /// Takes the old form from the sound rows and from those that were sealed again, and returns what is to be written.
     async fn clear(&self, rows: [Vec<Model<T>>; 2]) -> Result<Vec<Model<T>>, MigrationError> {
         let [mut rows, repaired] = rows;
         let sound: Vec<_> = rows.iter().map(digests::<T>).collect();
         rows.extend(repaired);
         self.0.clear(&mut rows).await?;
         rows.iter_mut().try_for_each(|row| self.0.stamp(row))?;
-        // A digest is one of all columns: where it is the same, so is the row.
+        // A digest is one of all columns: where it is the same, so is the row, unless it was sealed again just now.
         let changed =
             rows.into_iter().enumerate().filter(|(at, row)| sound.get(*at) != Some(&digests::<T>(row)));
         Ok(changed.map(|(_, row)| row).collect())
