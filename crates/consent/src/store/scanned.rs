@@ -10,10 +10,10 @@ use portal_core::id::SubjectId;
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::{Keys, KeysError, SubjectKeys};
 use portal_store::{Corruption, ReadTx, StoreError};
-use portal_upkeep::Page;
+use portal_upkeep::page::{self, Page};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
+use sea_orm::PaginatorTrait;
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, PaginatorTrait};
 
 use crate::store::Seals;
 use crate::store::entity::{
@@ -50,12 +50,12 @@ impl<M: Stored> ScannedTable for Table<M> {
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
         let reading = self.seals.reading(tx).await?;
-        let (query, page) = Self::page(Condition::all(), page);
-        let rows: Vec<M> = query.all(tx.conn()).await.map_err(StoreError::from)?;
+        let page = page.at_most(M::MOST);
+        let rows = page.of(M::Entity::find(), M::KEY).all(tx.conn()).await.map_err(StoreError::from)?;
         let owners = M::owners(tx, &rows).await?;
         let subjects: Vec<SubjectId> = owners.iter().copied().flatten().collect();
         let keys = self.keys.subjects(&subjects).await?;
-        let mut checked = Checked::of(&page, rows.len(), rows.last().map(Self::key));
+        let mut checked = Checked::of(&page, rows.len(), rows.last().map(|row| page::key_of(row, M::KEY)));
         for (row, owner) in rows.iter().zip(owners) {
             checked.note(reading.check(row))?;
             checked.note(row.parse())?;

@@ -55,6 +55,11 @@ impl Seals {
         self.digests.check(model)
     }
 
+    /// Whether `model` has the right digest, whatever the form.
+    pub(in crate::store) fn is_stamped<M: DigestedRow>(&self, model: &M) -> Result<bool, StoreError> {
+        self.digests.is_stamped(model)
+    }
+
     /// As [`Writing::stamp`], whatever the form.
     pub(in crate::store) fn stamp<M: DigestedRow>(&self, model: &mut M) -> Result<(), StoreError> {
         self.digests.stamp(model)

@@ -22,12 +22,7 @@ use crate::store::{Seals, notices, purposes};
 
 impl Stored for consent::Model {
     const KEY: &'static [ColumnOf<Self>] = &[consent::Column::ConsentId];
-    const DIGEST_COLUMN: ColumnOf<Self> = consent::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[consent::Column::RowDigest];
-
-    fn unseal(&mut self) {
-        self.row_digest = None;
-    }
+    const DIGESTS: &'static [ColumnOf<Self>] = &[consent::Column::RowDigest];
 
     fn parse(&self) -> Result<(), StoreError> {
         rows::consent(self).map(drop)
@@ -37,12 +32,9 @@ impl Stored for consent::Model {
 #[async_trait]
 impl Stored for consent_event::Model {
     const KEY: &'static [ColumnOf<Self>] = &[consent_event::Column::EventId];
-    const DIGEST_COLUMN: ColumnOf<Self> = consent_event::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[
-        consent_event::Column::Reason,
-        consent_event::Column::SealedReason,
-        consent_event::Column::RowDigest,
-    ];
+    const DIGESTS: &'static [ColumnOf<Self>] = &[consent_event::Column::RowDigest];
+    const CELLS: &'static [ColumnOf<Self>] = &[consent_event::Column::SealedReason];
+    const CLEAR: &'static [ColumnOf<Self>] = &[consent_event::Column::Reason];
 
     fn in_the_clear() -> Option<Condition> {
         Some(Condition::all().add(consent_event::Column::Reason.is_not_null()))
@@ -76,10 +68,6 @@ impl Stored for consent_event::Model {
         self.reason = None;
     }
 
-    fn unseal(&mut self) {
-        (self.sealed_reason, self.row_digest) = (None, None);
-    }
-
     fn parse(&self) -> Result<(), StoreError> {
         rows::event(self.clone()).map(drop)
     }
@@ -88,9 +76,9 @@ impl Stored for consent_event::Model {
 #[async_trait]
 impl Stored for evidence::Model {
     const KEY: &'static [ColumnOf<Self>] = &[evidence::Column::EventId, evidence::Column::Position];
-    const DIGEST_COLUMN: ColumnOf<Self> = evidence::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] =
-        &[evidence::Column::Content, evidence::Column::SealedContent, evidence::Column::RowDigest];
+    const DIGESTS: &'static [ColumnOf<Self>] = &[evidence::Column::RowDigest];
+    const CELLS: &'static [ColumnOf<Self>] = &[evidence::Column::SealedContent];
+    const CLEAR: &'static [ColumnOf<Self>] = &[evidence::Column::Content];
     /// A row may have a mebibyte in each form.
     const MOST: u32 = 32;
 
@@ -136,10 +124,6 @@ impl Stored for evidence::Model {
         self.content.clear();
     }
 
-    fn unseal(&mut self) {
-        (self.sealed_content, self.row_digest) = (None, None);
-    }
-
     fn parse(&self) -> Result<(), StoreError> {
         rows::evidence_kind(self)?;
         let name = RowName { table: CONTENT.table(), row: self.event_id };
@@ -150,12 +134,7 @@ impl Stored for evidence::Model {
 
 impl Stored for notice::Model {
     const KEY: &'static [ColumnOf<Self>] = &[notice::Column::NoticeId];
-    const DIGEST_COLUMN: ColumnOf<Self> = notice::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[notice::Column::RowDigest];
-
-    fn unseal(&mut self) {
-        self.row_digest = None;
-    }
+    const DIGESTS: &'static [ColumnOf<Self>] = &[notice::Column::RowDigest];
 
     fn parse(&self) -> Result<(), StoreError> {
         notices::life(self).map(drop)
@@ -165,14 +144,9 @@ impl Stored for notice::Model {
 impl Stored for notice_revision::Model {
     const KEY: &'static [ColumnOf<Self>] =
         &[notice_revision::Column::NoticeId, notice_revision::Column::Revision];
-    const DIGEST_COLUMN: ColumnOf<Self> = notice_revision::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[notice_revision::Column::RowDigest];
+    const DIGESTS: &'static [ColumnOf<Self>] = &[notice_revision::Column::RowDigest];
     /// A row may have a body in every language.
     const MOST: u32 = 256;
-
-    fn unseal(&mut self) {
-        self.row_digest = None;
-    }
 
     fn parse(&self) -> Result<(), StoreError> {
         rows::text(self.clone()).map(drop)
@@ -181,12 +155,7 @@ impl Stored for notice_revision::Model {
 
 impl Stored for purpose::Model {
     const KEY: &'static [ColumnOf<Self>] = &[purpose::Column::PurposeId];
-    const DIGEST_COLUMN: ColumnOf<Self> = purpose::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[purpose::Column::RowDigest];
-
-    fn unseal(&mut self) {
-        self.row_digest = None;
-    }
+    const DIGESTS: &'static [ColumnOf<Self>] = &[purpose::Column::RowDigest];
 
     fn parse(&self) -> Result<(), StoreError> {
         purposes::life(self).map(drop)
@@ -196,12 +165,7 @@ impl Stored for purpose::Model {
 impl Stored for purpose_revision::Model {
     const KEY: &'static [ColumnOf<Self>] =
         &[purpose_revision::Column::PurposeId, purpose_revision::Column::Revision];
-    const DIGEST_COLUMN: ColumnOf<Self> = purpose_revision::Column::RowDigest;
-    const CHANGED: &'static [ColumnOf<Self>] = &[purpose_revision::Column::RowDigest];
-
-    fn unseal(&mut self) {
-        self.row_digest = None;
-    }
+    const DIGESTS: &'static [ColumnOf<Self>] = &[purpose_revision::Column::RowDigest];
 
     fn parse(&self) -> Result<(), StoreError> {
         rows::terms(self.clone()).map(drop)
