@@ -5,14 +5,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use portal_store::{ReadTx, StoreError};
-use portal_upkeep::Page;
+use portal_upkeep::migration::sealing::{Model, SealedTable};
+use portal_upkeep::page::{Page, key_of};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
-use sea_orm::{EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::{EntityName, EntityTrait, PaginatorTrait, QueryFilter};
 
 use super::moving::{
-    self, Appends, Batches, Crypto, Datasets, Exclusions, RecordValues, SubjectValues, Table, Unchecked,
-    Valuations,
+    Appends, Batches, Crypto, Datasets, Exclusions, RecordValues, SubjectValues, Valuations,
 };
+use super::{Reading, Seals};
+
+/// A table whose rows are checked.
+#[async_trait]
+pub(super) trait Checks: SealedTable {
+    /// What is wrong with each of the rows as they are read.
+    async fn faults(
+        &self,
+        reading: &Reading<'_>,
+        rows: Vec<Model<Self>>,
+    ) -> Result<Vec<Result<(), StoreError>>, ScanError>;
+}
 
 /// The tables.
 pub fn tables(crypto: &Crypto) -> Vec<Arc<dyn ScannedTable>> {
@@ -31,22 +43,13 @@ pub fn tables(crypto: &Crypto) -> Vec<Arc<dyn ScannedTable>> {
 
 struct Scanned<T> {
     table: T,
-    seals: super::Seals,
-}
-
-impl From<Unchecked> for ScanError {
-    fn from(error: Unchecked) -> Self {
-        match error {
-            Unchecked::Keys(error) => error.into(),
-            Unchecked::Store(error) => error.into(),
-        }
-    }
+    seals: Seals,
 }
 
 #[async_trait]
-impl<T: Table> ScannedTable for Scanned<T> {
+impl<T: Checks> ScannedTable for Scanned<T> {
     fn table(&self) -> &'static str {
-        T::NAME
+        T::Entity::default().table_name()
     }
 
     async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
@@ -54,11 +57,11 @@ impl<T: Table> ScannedTable for Scanned<T> {
     }
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
-        let page = &Page { after: page.after.clone(), limit: u32::min(page.limit, T::MOST) };
+        let page = page.at_most(T::MOST);
         let reading = self.seals.reading(tx).await?;
-        let rows = moving::page::<T>(tx, page).await?;
-        let last = rows.last().and_then(moving::key_of::<T>);
-        let mut checked = Checked::of(page, rows.len(), last);
+        let rows = page.of(T::Entity::find().filter(T::all()), T::KEY);
+        let rows = rows.all(tx.conn()).await.map_err(StoreError::from)?;
+        let mut checked = Checked::of(&page, rows.len(), rows.last().map(|row| key_of(row, T::KEY)));
         for fault in self.table.faults(&reading, rows).await? {
             checked.note(fault)?;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use portal_store::idempotency::Forms;
 use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
-use portal_store::{Conn, Corruption, ReadTx, StoreError, Tx};
+use portal_store::{Conn, ReadTx, StoreError, Tx};
 use portal_upkeep::migration::{Finality, Mode, ModeOf};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
 
@@ -59,10 +59,7 @@ impl Seals {
 
     /// Whether `model` has the right digest, whatever the form.
     pub(super) fn is_stamped<M: DigestedRow>(&self, model: &M) -> Result<bool, StoreError> {
-        match model.digest().map(|_| self.digests.check(model)) {
-            None | Some(Err(StoreError::Corrupt { cause: Corruption::DigestMismatch, .. })) => Ok(false),
-            Some(checked) => checked.map(|()| true),
-        }
+        self.digests.is_stamped(model)
     }
 
     /// Gives `model` its digest, whatever the form.

@@ -9,10 +9,12 @@ use portal_keys::{KeysError, SubjectKeys};
 use portal_store::sealed::DigestedRow;
 use portal_store::{ReadTx, StoreError};
 use portal_upkeep::migration::MigrationError;
+use portal_upkeep::migration::sealing::{Column, Model, SealedTable};
+use portal_upkeep::scan::ScanError;
 use sea_orm::prelude::Uuid;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Column, Crypto, Model, Table, Unchecked};
+use super::Crypto;
 use crate::domain::id::AppendId;
 use crate::error::Error;
 use crate::store::Reading;
@@ -20,8 +22,11 @@ use crate::store::appends::of_append;
 use crate::store::cells::{Cells, Numbers, RecordPlace};
 use crate::store::entity::{append, batch, dataset, record, staged_record};
 use crate::store::rows::{corrupt, floats_from_bytes, split};
+use crate::store::scanned::Checks;
 
 pub(in crate::store) struct Batches(pub Crypto);
+
+const TABLE: &str = "batch";
 
 /// Who the rows of a batch are about, with the ids of the records.
 type Records = HashMap<usize, (String, SubjectId)>;
@@ -37,24 +42,19 @@ impl Batches {
                 cells.leave_out();
                 continue;
             };
-            match keys.get(*subject) {
-                Ok(key) => {
-                    let numbers = Numbers::new(features, label);
-                    cells.seal(&self.0.seals, &place(row, at, record_id), key, &numbers)?;
-                }
-                Err(KeysError::Erased(_)) => cells.leave_out(),
-                Err(error) => return Err(error.into()),
+            if let Some(key) = keys.unless_erased(*subject)? {
+                let numbers = Numbers::new(features, label);
+                cells.seal(&self.0.seals, &place(row, at, record_id), key, &numbers)?;
+            } else {
+                cells.leave_out();
             }
         }
         Ok(cells.finish())
     }
 
     /// Compares both forms.
-    async fn is_sound(&self, tx: &ReadTx, row: &batch::Model) -> Result<bool, MigrationError> {
+    async fn is_same(&self, tx: &ReadTx, row: &batch::Model) -> Result<bool, MigrationError> {
         let Some(sealed) = &row.sealed else { return Ok(false) };
-        if !self.0.seals.is_stamped(row)? {
-            return Ok(false);
-        }
         let (records, plain) = (records(tx, row).await?, Plain::read(row)?);
         let keys = self.0.keys.subjects(&people(&records)).await?;
         for (at, (features, label)) in plain.rows().enumerate() {
@@ -63,7 +63,7 @@ impl Batches {
             let opened = self.open(&place, (sealed, plain.width), *subject, &keys)?;
             if !opened?.is_none_or(|numbers| numbers.same(features, label)) {
                 let row = row.row().to_string();
-                return Err(MigrationError::Mismatch { table: Self::NAME, column: "sealed", row });
+                return Err(MigrationError::Mismatch { table: TABLE, column: "sealed", row });
             }
         }
         Ok(true)
@@ -90,7 +90,7 @@ impl Batches {
         &self,
         reading: &Reading<'_>,
         row: &batch::Model,
-    ) -> Result<Result<(), StoreError>, Unchecked> {
+    ) -> Result<Result<(), StoreError>, ScanError> {
         let tx = reading.tx();
         if let Err(error) = valid(reading, row) {
             return Ok(Err(error));
@@ -101,7 +101,7 @@ impl Batches {
         };
         let (Some(sealed), false) = (&row.sealed, reading.finds_old()) else { return Ok(Ok(())) };
         let Some(width) = width(tx, row).await? else {
-            return Ok(Err(corrupt(Self::NAME, "append_id", &row.row())));
+            return Ok(Err(corrupt(TABLE, "append_id", &row.row())));
         };
         let keys = self.0.keys.subjects(&people(&records)).await?;
         for (at, (record_id, subject)) in &records {
@@ -122,7 +122,7 @@ struct Plain {
 
 impl Plain {
     fn read(row: &batch::Model) -> Result<Self, StoreError> {
-        let bad = |column| move || corrupt(Batches::NAME, column, &row.row());
+        let bad = |column| move || corrupt(TABLE, column, &row.row());
         let features = floats_from_bytes(&row.features).ok_or_else(bad("features"))?;
         let labels = floats_from_bytes(&row.labels).ok_or_else(bad("labels"))?;
         let width = features.len().checked_div(labels.len()).filter(|width| *width > 0);
@@ -138,7 +138,7 @@ impl Plain {
 /// Whether the row is what was written, as far as it shows without keys.
 fn valid(reading: &Reading<'_>, row: &batch::Model) -> Result<(), StoreError> {
     reading.check(row)?;
-    let bad = |column| move || corrupt(Batches::NAME, column, &row.row());
+    let bad = |column| move || corrupt(TABLE, column, &row.row());
     split(row.split).ok_or_else(bad("split"))?;
     if reading.finds_old() {
         return Plain::read(row).map(drop);
@@ -182,7 +182,7 @@ async fn records(tx: &ReadTx, row: &batch::Model) -> Result<Records, StoreError>
 /// The records of a batch, each of which must be of the dataset and revision that its append is.
 async fn owned_records(tx: &ReadTx, row: &batch::Model) -> Result<Result<Records, StoreError>, StoreError> {
     let append = append::Entity::find_by_id(row.append_id).one(tx.conn()).await?;
-    let Some(append) = append else { return Ok(Err(corrupt(Batches::NAME, "append_id", &row.row()))) };
+    let Some(append) = append else { return Ok(Err(corrupt(TABLE, "append_id", &row.row()))) };
     let Some(revision) = append.revision else { return Ok(Ok(records(tx, row).await?)) };
     let found = record::Entity::find()
         .filter(record::Column::AppendId.eq(row.append_id))
@@ -206,68 +206,56 @@ async fn width(tx: &ReadTx, row: &batch::Model) -> Result<Option<usize>, StoreEr
 }
 
 #[async_trait]
-impl Table for Batches {
+impl SealedTable for Batches {
     type Entity = batch::Entity;
 
-    const NAME: &'static str = "batch";
+    const KEY: &'static [Column<Self>] = &[batch::Column::AppendId, batch::Column::Position];
+    const DIGESTS: &'static [Column<Self>] = &[batch::Column::RowDigest];
+    const CELLS: &'static [Column<Self>] = &[batch::Column::Sealed];
+    const CLEAR: &'static [Column<Self>] = &[batch::Column::Features, batch::Column::Labels];
     /// A batch takes megabytes.
     const MOST: u32 = 16;
-
-    fn key() -> (Column<Self>, Option<Column<Self>>) {
-        (batch::Column::AppendId, Some(batch::Column::Position))
-    }
-
-    fn columns() -> Vec<Column<Self>> {
-        use batch::Column::{Features, Labels, RowDigest, Sealed};
-        vec![Features, Labels, Sealed, RowDigest]
-    }
-
-    fn lacking() -> Condition {
-        Condition::all().add(batch::Column::Sealed.is_null())
-    }
-
-    fn lacks(row: &Model<Self>) -> bool {
-        row.sealed.is_none()
-    }
-
-    fn having() -> Condition {
-        Condition::all().add(batch::Column::Sealed.is_not_null())
-    }
 
     fn old() -> Option<Condition> {
         Some(Condition::all().add(batch::Column::Labels.ne(Vec::<u8>::new())))
     }
 
+    fn stamp(&self, row: &mut Model<Self>) -> Result<(), StoreError> {
+        self.0.seals.stamp(row)
+    }
+
+    fn is_stamped(&self, row: &Model<Self>) -> Result<bool, StoreError> {
+        self.0.seals.is_stamped(row)
+    }
+
     async fn seal(&self, tx: &ReadTx, rows: &mut [Model<Self>]) -> Result<(), MigrationError> {
         for row in rows {
             row.sealed = Some(self.sealed(tx, row).await?);
-            self.0.seals.stamp(row)?;
         }
         Ok(())
     }
 
-    async fn sound(&self, tx: &ReadTx, rows: &[Model<Self>]) -> Result<Vec<bool>, MigrationError> {
-        let mut sound = Vec::with_capacity(rows.len());
+    async fn compare(&self, tx: &ReadTx, rows: &[Model<Self>]) -> Result<Vec<bool>, MigrationError> {
+        let mut same = Vec::with_capacity(rows.len());
         for row in rows {
-            sound.push(self.is_sound(tx, row).await?);
+            same.push(self.is_same(tx, row).await?);
         }
-        Ok(sound)
+        Ok(same)
     }
 
-    fn unseal(row: &mut Model<Self>) {
-        (row.sealed, row.row_digest) = (None, None);
+    async fn clear(&self, rows: &mut [Model<Self>]) -> Result<(), MigrationError> {
+        rows.iter_mut().for_each(|row| (row.features, row.labels) = (Vec::new(), Vec::new()));
+        Ok(())
     }
+}
 
-    fn finish(&self, row: &mut Model<Self>) -> Result<(), StoreError> {
-        (row.features, row.labels) = (Vec::new(), Vec::new());
-        self.0.seals.stamp(row)
-    }
-
+#[async_trait]
+impl Checks for Batches {
     async fn faults(
         &self,
         reading: &Reading<'_>,
         rows: Vec<Model<Self>>,
-    ) -> Result<Vec<Result<(), StoreError>>, Unchecked> {
+    ) -> Result<Vec<Result<(), StoreError>>, ScanError> {
         let mut faults = Vec::with_capacity(rows.len());
         for row in &rows {
             faults.push(self.fault(reading, row).await?);

@@ -7,15 +7,18 @@ use portal_keys::KeysError;
 use portal_store::sealed::{DigestedRow, SealedColumn};
 use portal_store::{Corruption, ReadTx, Sealed, StoreError};
 use portal_upkeep::migration::MigrationError;
+use portal_upkeep::migration::sealing::{Column, Model, SealedTable};
+use portal_upkeep::scan::ScanError;
 use sea_orm::{ColumnTrait, Condition};
 
-use super::{Column, Crypto, Model, Table, Unchecked};
+use super::Crypto;
 use crate::domain::outcome::Standing;
 use crate::error::Error;
 use crate::store::Reading;
 use crate::store::cells::{RECORD_MEASURE, SUBJECT_MEASURE, opening_key};
 use crate::store::entity::{record_value, subject_value};
 use crate::store::rows::ValueRow;
+use crate::store::scanned::Checks;
 
 pub(in crate::store) struct RecordValues(pub Crypto);
 pub(in crate::store) struct SubjectValues(pub Crypto);
@@ -32,31 +35,26 @@ impl Crypto {
         let people: Vec<SubjectId> = rows.iter().map(ValueRow::subject).collect();
         let keys = self.keys.subjects_or_new(&people).await?;
         for row in rows {
-            row.set_measure(match keys.get(row.subject()) {
-                Ok(key) => M::COLUMN.seal(&self.seals.sealing, key, row.row(), &row.plain())?,
-                Err(KeysError::Erased(_)) => Sealed::from_envelope(Vec::new()),
-                Err(error) => return Err(error.into()),
+            row.set_measure(match keys.unless_erased(row.subject())? {
+                Some(key) => M::COLUMN.seal(&self.seals.sealing, key, row.row(), &row.plain())?,
+                None => Sealed::from_envelope(Vec::new()),
             });
-            self.seals.stamp(row)?;
         }
         Ok(())
     }
 
-    async fn are_sound<M: Measured>(&self, rows: &[M]) -> Result<Vec<bool>, MigrationError> {
-        let opened = self.open_all(rows).await?;
-        let mut sound = Vec::with_capacity(rows.len());
-        for (row, opened) in rows.iter().zip(opened) {
-            if row.measure().is_none() || !self.seals.is_stamped(row)? {
-                sound.push(false);
-                continue;
+    async fn compare<M: Measured>(&self, rows: &[M]) -> Result<Vec<bool>, MigrationError> {
+        let compare = |(row, opened): (&M, Result<Option<Standing>, StoreError>)| {
+            if row.measure().is_none() {
+                return Ok(false);
             }
             if opened?.is_some_and(|standing| !same(&standing, &row.plain())) {
                 let (table, column) = (M::COLUMN.table(), M::COLUMN.column());
                 return Err(MigrationError::Mismatch { table, column, row: row.row().to_string() });
             }
-            sound.push(true);
-        }
-        Ok(sound)
+            Ok(true)
+        };
+        rows.iter().zip(self.open_all(rows).await?).map(compare).collect()
     }
 
     /// The standings that are sealed; `None` of people who were erased.
@@ -89,7 +87,7 @@ impl Crypto {
         &self,
         reading: &Reading<'_>,
         rows: Vec<M>,
-    ) -> Result<Vec<Result<(), StoreError>>, Unchecked> {
+    ) -> Result<Vec<Result<(), StoreError>>, ScanError> {
         if reading.finds_old() {
             return Ok(rows.iter().map(|_| Ok(())).collect());
         }
@@ -108,7 +106,7 @@ fn same(one: &Standing, other: &Standing) -> bool {
 }
 
 macro_rules! measured {
-    ($name:ident, $module:ident, $table:literal, $column:ident) => {
+    ($name:ident, $module:ident, $column:ident) => {
         impl Measured for $module::Model {
             const COLUMN: SealedColumn<Standing> = $column;
 
@@ -122,64 +120,58 @@ macro_rules! measured {
         }
 
         #[async_trait]
-        impl Table for $name {
+        impl SealedTable for $name {
             type Entity = $module::Entity;
 
-            const NAME: &'static str = $table;
-
-            fn key() -> (Column<Self>, Option<Column<Self>>) {
-                ($module::Column::ValuationId, Some($module::Column::Position))
-            }
-
-            fn columns() -> Vec<Column<Self>> {
-                use $module::Column::{Measure, Percentile, RowDigest, StandardError, Standing, Value};
-                vec![Value, StandardError, Standing, Percentile, Measure, RowDigest]
-            }
-
-            fn lacking() -> Condition {
-                Condition::all().add($module::Column::Measure.is_null())
-            }
-
-            fn lacks(row: &Model<Self>) -> bool {
-                row.measure.is_none()
-            }
-
-            fn having() -> Condition {
-                Condition::all().add($module::Column::Measure.is_not_null())
-            }
+            const KEY: &'static [Column<Self>] = &[$module::Column::ValuationId, $module::Column::Position];
+            const DIGESTS: &'static [Column<Self>] = &[$module::Column::RowDigest];
+            const CELLS: &'static [Column<Self>] = &[$module::Column::Measure];
+            const CLEAR: &'static [Column<Self>] = &[
+                $module::Column::Value,
+                $module::Column::StandardError,
+                $module::Column::Standing,
+                $module::Column::Percentile,
+            ];
 
             fn old() -> Option<Condition> {
                 // A rank in the clear is never zero.
                 Some(Condition::all().add($module::Column::Standing.ne(0)))
             }
 
+            fn stamp(&self, row: &mut Model<Self>) -> Result<(), StoreError> {
+                self.0.seals.stamp(row)
+            }
+
+            fn is_stamped(&self, row: &Model<Self>) -> Result<bool, StoreError> {
+                self.0.seals.is_stamped(row)
+            }
+
             async fn seal(&self, _: &ReadTx, rows: &mut [Model<Self>]) -> Result<(), MigrationError> {
                 self.0.measure(rows).await
             }
 
-            async fn sound(&self, _: &ReadTx, rows: &[Model<Self>]) -> Result<Vec<bool>, MigrationError> {
-                self.0.are_sound(rows).await
+            async fn compare(&self, _: &ReadTx, rows: &[Model<Self>]) -> Result<Vec<bool>, MigrationError> {
+                self.0.compare(rows).await
             }
 
-            fn unseal(row: &mut Model<Self>) {
-                (row.measure, row.row_digest) = (None, None);
+            async fn clear(&self, rows: &mut [Model<Self>]) -> Result<(), MigrationError> {
+                rows.iter_mut().for_each(ValueRow::blank);
+                Ok(())
             }
+        }
 
-            fn finish(&self, row: &mut Model<Self>) -> Result<(), StoreError> {
-                row.blank();
-                self.0.seals.stamp(row)
-            }
-
+        #[async_trait]
+        impl Checks for $name {
             async fn faults(
                 &self,
                 reading: &Reading<'_>,
                 rows: Vec<Model<Self>>,
-            ) -> Result<Vec<Result<(), StoreError>>, Unchecked> {
+            ) -> Result<Vec<Result<(), StoreError>>, ScanError> {
                 self.0.faults_of(reading, rows).await
             }
         }
     };
 }
 
-measured!(RecordValues, record_value, "record_value", RECORD_MEASURE);
-measured!(SubjectValues, subject_value, "subject_value", SUBJECT_MEASURE);
+measured!(RecordValues, record_value, RECORD_MEASURE);
+measured!(SubjectValues, subject_value, SUBJECT_MEASURE);
