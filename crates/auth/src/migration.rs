@@ -1,6 +1,4 @@
-//! Schema migrations of auth, and its data migrations. Landed ones are never edited.
-
-pub mod data;
+//! Schema migrations of auth. Landed ones are never edited.
 
 mod m0001_accounts_and_sessions;
 mod m0002_sealed_columns;

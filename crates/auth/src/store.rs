@@ -3,15 +3,16 @@
 //! Promises:
 //! - E-mail addresses are found by keyed hashes only, never by their text.
 //! - What is personal is sealed under the key of its person, and opens in its own cell only. A repository is given the key:
-//!   nothing here waits for one, so no transaction does.
+//!   nothing here waits for one in a transaction, but for the [data migrations](moving).
 //! - A row is checked against its digest whenever it is read, and gets a new one whenever it is written. While rows are
-//!   being sealed (see `migration::data`) earlier versions of the service write rows without one: until that is committed
+//!   being sealed (see [`moving`]) earlier versions of the service write rows without one: until that is committed
 //!   the text in the clear is the truth, and digests are not looked at.
 
 pub mod accounts;
 pub mod email_index;
+pub mod moving;
 pub mod revocations;
-pub mod scan;
+pub mod scanned;
 pub mod sessions;
 pub mod token_pairs;
 

@@ -15,10 +15,10 @@ use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::Scans;
 
 use crate::config::Config;
-use crate::migration::{self, data};
+use crate::migration;
 use crate::service::StartError;
 use crate::store::email_index::EmailIndexer;
-use crate::store::{Seals, scan};
+use crate::store::{Seals, moving, scanned};
 
 /// The data of auth, and what is done to it as a whole.
 pub struct Upkeep {
@@ -53,7 +53,7 @@ impl Upkeep {
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
         let finality = Finality::open(&keys).await?;
-        let seals = Seals::new(sealing.clone(), digests, data::SEAL, &finality);
+        let seals = Seals::new(sealing.clone(), digests, moving::SEAL, &finality);
         let emails = EmailIndexer::new(keys.clone(), keys.service_secret());
         let engines = portal_upkeep::Host {
             service: Workload::Auth,
@@ -62,9 +62,9 @@ impl Upkeep {
             entropy: Arc::clone(&host.entropy),
             metrics: host.metrics.shared(portal_upkeep::Metrics::register),
         };
-        let migrations = data::migrations(&keys, &seals, &emails);
+        let migrations = moving::migrations(&keys, &seals, &emails);
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
-        let scans = Scans::new(&engines, config.integrity.clone(), scan::tables(&keys, &seals));
+        let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&keys, &seals));
         migrations.settle().await?;
         Ok(Self { keys, database, migrations, scans, engines, seals, sealing, emails })
     }
@@ -106,8 +106,8 @@ mod reindex {
     use portal_upkeep::migration::Migrations;
     use portal_upkeep::migration::engine::Operation;
 
-    use crate::migration::data::REINDEX;
     use crate::store::email_index::EmailIndexer;
+    use crate::store::moving::REINDEX;
 
     /// How often it is looked which key is active: that costs nothing, it is at hand.
     const INTERVAL: Duration = Duration::from_secs(1);
