@@ -8,6 +8,7 @@
 mod harness;
 
 use std::hint::black_box;
+use std::process::ExitCode;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use portal_core::id::{EpochId, Id, SubjectId, TenantId};
@@ -23,14 +24,22 @@ use portal_crypto::suite::Suites;
 
 use harness::{alone, pair};
 
+/// Nanoseconds for a field of 64 bytes with a key that is at hand.
+const FIELD: f64 = 200.0;
+/// At least 85 % of the raw speed.
+const BULK: f64 = 1.0 / 0.85;
+/// 300,000 a second.
+const REWRAP: f64 = 1e9 / 300_000.0;
+
 const SCOPE: Scope = Scope { service: Workload::Auth, tenant: TenantId::DEFAULT };
 
-fn main() {
+fn main() -> ExitCode {
     harness::title();
     fields();
     subject_keys();
     streams();
     rows();
+    harness::verdict()
 }
 
 fn subject() -> SubjectId {
@@ -61,7 +70,8 @@ fn fields() {
             &format!("field, seal {length} B"),
             || key.seal(black_box(&place), Padding::None, &plaintext, &SystemEntropy).unwrap(),
             || raw.seal_in_place_separate_tag(nonce(), Aad::from(&[5; 110]), &mut buffer).unwrap(),
-        );
+        )
+        .nanos_at_most(if length == 64 { FIELD } else { f64::INFINITY });
         let envelope = key.seal(&place, Padding::None, &plaintext, &SystemEntropy).unwrap();
         let tag = raw.seal_in_place_separate_tag(nonce(), Aad::from(&[5; 110]), &mut buffer).unwrap();
         let mut out = vec![0; length];
@@ -72,7 +82,8 @@ fn fields() {
                 let aad = Aad::from(&[5; 110]);
                 raw.open_separate_gather(nonce(), aad, &buffer, tag.as_ref(), &mut out).unwrap();
             },
-        );
+        )
+        .nanos_at_most(if length == 64 { FIELD } else { f64::INFINITY });
     }
     let envelope = key.seal(&place, Padding::To64, b"yes", &SystemEntropy).unwrap();
     alone("field, seal 3 B padded to 64", || {
@@ -84,8 +95,10 @@ fn fields() {
 fn subject_keys() {
     let (old, new, now) = (epoch(1), epoch(2), Timestamp::from_seconds(0));
     let (_, record) = old.new_subject_key(subject(), 1, now, &SystemEntropy).unwrap();
-    alone("subject key, unwrap", || old.unwrap(subject(), black_box(&record)).unwrap());
-    alone("subject key, rewrap", || old.rewrap(&new, subject(), black_box(&record), &SystemEntropy).unwrap());
+    alone("subject key, unwrap", || old.unwrap(subject(), black_box(&record)).unwrap())
+        .nanos_at_most(1_000.0);
+    alone("subject key, rewrap", || old.rewrap(&new, subject(), black_box(&record), &SystemEntropy).unwrap())
+        .nanos_at_most(REWRAP);
     alone("subject key, new", || old.new_subject_key(subject(), 1, now, &SystemEntropy).unwrap());
 }
 
@@ -105,7 +118,8 @@ fn streams() {
             header
         },
         || raw.seal_in_place_separate_tag(nonce(), Aad::empty(), &mut buffer).unwrap(),
-    );
+    )
+    .ratio_at_most(BULK);
     let plaintext = vec![3; MIB];
     let sealed = bulk::seal(&key, b"context", &plaintext, &SystemEntropy).unwrap();
     let (header, chunks) = sealed.split_first_chunk().unwrap();
@@ -125,7 +139,8 @@ fn streams() {
             out.copy_from_slice(&ciphertext);
             raw.open_in_place_separate_tag(nonce(), Aad::empty(), tag.as_ref(), &mut out).unwrap();
         },
-    );
+    )
+    .ratio_at_most(BULK);
     alone("stream, seal 1 MiB at once", || {
         bulk::seal(&key, b"context", black_box(&plaintext), &SystemEntropy).unwrap()
     });

@@ -10,6 +10,7 @@
 mod harness;
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,16 +27,22 @@ const SCOPE: Scope = Scope { service: Workload::Auth, tenant: TenantId::DEFAULT 
 const EMAIL: SealedColumn<String> = SealedColumn::new("account", "email", Padding::None);
 /// People whose keys are asked for together.
 const BATCH: usize = 2_000;
+/// Subject keys wrapped anew in a second, through PostgreSQL.
+const REWRAP: f64 = 20_000.0;
+/// Nanoseconds for a cell of 64 bytes, or for a key, through the front door.
+const CELL: f64 = 1_000.0;
 
-fn main() {
+fn main() -> ExitCode {
     let people = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     let runtime = Runtime::new().unwrap();
     let directory = TempDir::new().unwrap();
     let sqlite = TestDatabase::sqlite();
     cells(&runtime, &runtime.block_on(open(&sqlite, &directory, "cells")));
     runtime.block_on(life("SQLite", &TestDatabase::sqlite(), &directory, people));
-    let Some(postgres) = runtime.block_on(TestDatabase::postgres()) else { return };
-    runtime.block_on(life("PostgreSQL", &postgres, &directory, people));
+    let Some(postgres) = runtime.block_on(TestDatabase::postgres()) else { return harness::verdict() };
+    let rewrapped = runtime.block_on(life("PostgreSQL", &postgres, &directory, people));
+    harness::budget(rewrapped >= REWRAP, rewrapped, REWRAP);
+    harness::verdict()
 }
 
 async fn open(database: &TestDatabase, directory: &TempDir, name: &str) -> Keys {
@@ -71,18 +78,20 @@ fn cells(runtime: &Runtime, keys: &Keys) {
     let value = "a".repeat(64);
     let sealed = EMAIL.seal(&sealing, &key, row, &value).unwrap();
     harness::title();
-    harness::alone("key, from the cache", || keys.cached(black_box(id)).unwrap());
+    harness::alone("key, from the cache", || keys.cached(black_box(id)).unwrap()).nanos_at_most(CELL);
     harness::alone("cell, seal 64 B, key from the cache", || {
         EMAIL.seal(&sealing, &keys.cached(id).unwrap(), row, black_box(&value)).unwrap()
-    });
+    })
+    .nanos_at_most(CELL);
     harness::alone("cell, open 64 B, key from the cache", || {
         EMAIL.open(&sealing, &keys.cached(id).unwrap(), row, black_box(&sealed)).unwrap()
-    });
+    })
+    .nanos_at_most(CELL);
     runtime.block_on(keys.close());
 }
 
 /// Keys of many people: made, read back by a process that starts, wrapped under a new epoch.
-async fn life(name: &str, database: &TestDatabase, directory: &TempDir, people: usize) {
+async fn life(name: &str, database: &TestDatabase, directory: &TempDir, people: usize) -> f64 {
     let keys = open(database, directory, name).await;
     let subjects: Vec<_> = (2..people + 2).map(subject).collect();
     let start = Instant::now();
@@ -103,12 +112,14 @@ async fn life(name: &str, database: &TestDatabase, directory: &TempDir, people: 
     let start = Instant::now();
     let done = keys.rewrap(&|_| ()).await.unwrap();
     assert!(done.done >= people as u64 && done.corrupt == 0, "{done:?}");
-    rate(name, "subject keys, wrapped again", people, start);
+    let rewrapped = rate(name, "subject keys, wrapped again", people, start);
     keys.close().await;
+    rewrapped
 }
 
-fn rate(database: &str, what: &str, people: usize, start: Instant) {
+fn rate(database: &str, what: &str, people: usize, start: Instant) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a number of people")]
     let rate = people as f64 / start.elapsed().as_secs_f64();
     println!("{:<46} {rate:>12.0} /s", format!("{what}, {database}"));
+    rate
 }

@@ -23,6 +23,7 @@ mod people;
 #[path = "../tests/it/toy.rs"]
 mod toy;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,11 +46,15 @@ const WRITERS: u64 = 4;
 const EVERY: Duration = Duration::from_millis(20);
 /// How long live traffic is measured alone.
 const ALONE: Duration = Duration::from_secs(10);
+/// Rows moved in a second, at least.
+const MOVED: f64 = 20_000.0;
+/// How much the p99 of live changes grows, at most.
+const NOTICED: f64 = 1.2;
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(400_000);
-    let Some(database) = TestDatabase::postgres().await else { return };
+    let Some(database) = TestDatabase::postgres().await else { return ExitCode::SUCCESS };
     let process = filled(&database, rows).await;
     let before = live(&process, rows, tokio::time::sleep(ALONE)).await;
     let migrations = migrations(&process);
@@ -58,7 +63,9 @@ async fn main() {
     let mut rates = Vec::new();
     let during = live(&process, rows, async { rates = run(&migrations).await }).await;
     let after = live(&process, rows, tokio::time::sleep(ALONE)).await;
+    let mut slow = false;
     for (step, rate) in rates {
+        slow |= step == "moved" && rate < MOVED;
         println!("{:<40} {rate:>10.0} /s", format!("rows, {step}"));
     }
     for (name, latencies) in
@@ -71,6 +78,11 @@ async fn main() {
     let alone = [before, after].concat();
     let ratio = quantile(&during, 0.99).as_secs_f64() / quantile(&alone, 0.99).as_secs_f64();
     println!("{:<40} {ratio:>10.2} x", "live p99, beside / alone");
+    if slow || ratio > NOTICED {
+        println!("FAIL: the budget is {MOVED} rows moved a second, and {NOTICED} x");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 async fn filled(database: &TestDatabase, rows: u128) -> Process {

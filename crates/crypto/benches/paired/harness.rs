@@ -1,13 +1,53 @@
-//! Two ways of doing the same, timed in turns in one run.
+//! Two ways of doing the same, timed in turns in one run; a bench ends with an error if a budget is not kept.
+//!
+//! In turns and by processor time, so that what disturbs the machine disturbs both sides alike: their ratio in a round is
+//! steadier than two runs that are compared later.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 101;
 /// How long one side of a round takes.
 const SLICE_NANOS: f64 = 2e6;
+
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// What a line measured.
+pub struct Measured {
+    nanos: f64,
+    ratio: f64,
+}
+
+impl Measured {
+    /// A budget of time, in nanoseconds a call.
+    pub fn nanos_at_most(self, most: f64) -> Self {
+        budget(self.nanos <= most, self.nanos, most);
+        self
+    }
+
+    /// A budget of our time next to the raw one.
+    pub fn ratio_at_most(self, most: f64) -> Self {
+        budget(self.ratio <= most, self.ratio, most);
+        self
+    }
+}
+
+/// Notes whether a budget is kept.
+pub fn budget(kept: bool, value: f64, limit: f64) {
+    if !kept {
+        OVER.store(true, Ordering::Relaxed);
+        println!("{:<34} FAIL: {value:.3}, the budget is {limit}", "");
+    }
+}
+
+/// Whether all budgets were kept.
+pub fn verdict() -> ExitCode {
+    if OVER.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
 
 /// What the columns are.
 pub fn title() {
@@ -49,14 +89,15 @@ fn quartile(part: usize, mut values: Vec<f64>) -> f64 {
 }
 
 /// One line without a counterpart.
-pub fn alone<T>(name: &str, mut ours: impl FnMut() -> T) {
+pub fn alone<T>(name: &str, mut ours: impl FnMut() -> T) -> Measured {
     let n = calls(&mut ours);
     let nanos = quartile(1, (0..ROUNDS).map(|_| time(n, &mut ours)).collect());
     println!("{name:<34} {nanos:>12.0}");
+    Measured { nanos, ratio: f64::NAN }
 }
 
 /// One line with one.
-pub fn pair<A, B>(name: &str, mut ours: impl FnMut() -> A, mut raw: impl FnMut() -> B) {
+pub fn pair<A, B>(name: &str, mut ours: impl FnMut() -> A, mut raw: impl FnMut() -> B) -> Measured {
     let (n, m) = (calls(&mut ours), calls(&mut raw));
     let (mut left, mut right, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -65,10 +106,7 @@ pub fn pair<A, B>(name: &str, mut ours: impl FnMut() -> A, mut raw: impl FnMut()
         right.push(b);
         ratios.push(a / b);
     }
-    println!(
-        "{name:<34} {:>12.0} {:>12.0} {:>7.3}",
-        quartile(1, left),
-        quartile(1, right),
-        quartile(2, ratios)
-    );
+    let (left, right, ratio) = (quartile(1, left), quartile(1, right), quartile(2, ratios));
+    println!("{name:<34} {left:>12.0} {right:>12.0} {ratio:>7.3}");
+    Measured { nanos: left, ratio }
 }
