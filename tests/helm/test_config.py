@@ -148,7 +148,7 @@ def test_values_arrive():
             "providerTimeoutSeconds": 3,
             "cacheTtlSeconds": 30,
             "epochDays": 3650,
-            "disabledAlgorithms": ["ML-DSA-65+Ed25519", "ML-KEM-768"],
+            "disabledAlgorithms": ["ML-DSA-65+Ed25519", "XAES-256-GCM"],
         },
         "operator": {"email": "o'brien&co@example.org"},
         "edge": {"corsOrigins": ["https://a.example.org", "http://localhost:5173"]},
@@ -166,7 +166,7 @@ def test_values_arrive():
         "provider_timeout_seconds": 3,
         "cache_ttl_seconds": 30,
         "epoch_days": 3650,
-        "disabled_algorithms": ["ML-DSA-65+Ed25519", "ML-KEM-768"],
+        "disabled_algorithms": ["ML-DSA-65+Ed25519", "XAES-256-GCM"],
     }
     assert auth["operator"]["email"] == "o'brien&co@example.org"
     assert gateway["edge"]["cors_origins"] == values["edge"]["corsOrigins"]

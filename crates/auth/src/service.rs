@@ -95,7 +95,7 @@ impl Service {
         }
         let mut token_keys = KeySet::new();
         token_keys.insert(app.token_key().verifying_key().clone());
-        let tokens = TokenVerifier::local(&identity, token_keys, &host);
+        let tokens = TokenVerifier::local(&identity, token_keys, app.keys.suites(), &host);
         let page_tokens = PageTokenKey::new(app.keys.service_secret());
         let operators = upkeep.operators(app.replies());
         let routes = routes(&Api { app: Arc::clone(&app), page_tokens, operators });

@@ -58,7 +58,7 @@ impl Service {
             metrics: host.metrics.register(Metrics::register),
         });
         let edge = Edge { app: Arc::clone(&app), page_tokens, operators };
-        let tokens = TokenVerifier::remote(&identity, &auth, &host);
+        let tokens = TokenVerifier::remote(&identity, &auth, keys.suites(), &host);
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, edge.routes()).await?;
         let purging = worker::purge_replies(app, running.drain());

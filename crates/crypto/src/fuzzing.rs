@@ -164,7 +164,13 @@ pub fn jose(data: &[u8]) -> bool {
     let (Ok(text), Some(pair)) = (std::str::from_utf8(data), signing_key()) else { return false };
     let mut keys = KeySet::new();
     keys.insert(pair.verifying_key().ml_dsa_65().clone());
-    let expect = token::Expect { issuer: NAME, audience: NAME, now: NOW, leeway: std::time::Duration::ZERO };
+    let expect = token::Expect {
+        issuer: NAME,
+        audience: NAME,
+        now: NOW,
+        leeway: std::time::Duration::ZERO,
+        suites: Suites::ALL,
+    };
     let token = token::verify(text, &keys, &expect);
     let object = jws::verify(text, NAME, pair.verifying_key(), Suites::ALL);
     let set = KeySet::from_jwks_json(text);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use portal_core::Sensitive;
 
-use crate::backend;
+use crate::{backend, suite};
 
 pub mod ed25519;
 
@@ -50,6 +50,14 @@ impl Algorithm {
     pub const fn verifying_key_len(self) -> usize {
         match self {
             Self::MlDsa65 => backend::ML_DSA_65_PUBLIC,
+        }
+    }
+
+    /// The same algorithm among all: what switches it off.
+    #[must_use]
+    pub const fn suite(self) -> suite::Algorithm {
+        match self {
+            Self::MlDsa65 => suite::Algorithm::MlDsa65,
         }
     }
 

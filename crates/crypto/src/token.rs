@@ -3,7 +3,7 @@
 //! Strict by intent, since one issuer writes what these functions read. The header has exactly `alg`, `kid` and `typ`;
 //! the key is picked by `kid` from a known set and its own algorithm must be the one named; base64url has one
 //! spelling; no JSON object repeats a member; the signature is checked before a claim is looked at. Claims that are
-//! not known are ignored, as RFC 7519 wants.
+//! not known are ignored, as RFC 7519 wants. An algorithm that is switched off neither signs nor verifies.
 
 mod claims;
 mod keys;
@@ -18,6 +18,7 @@ pub use keys::{KeyId, KeySet, KeySetError, TokenKey};
 use crate::base64url;
 use crate::sign::{Algorithm, BackendFailure};
 use crate::strict_json::{self, JsonError};
+use crate::suite::{Disabled, Suites};
 
 /// The longest token that is read or written, in bytes: what an HTTP header may hold.
 pub const MAX_TOKEN: usize = 16 * 1_024;
@@ -38,6 +39,8 @@ pub struct Expect<'a> {
     pub now: Timestamp,
     /// By how much clocks may differ.
     pub leeway: Duration,
+    /// The algorithms that are switched on.
+    pub suites: Suites,
 }
 
 /// Why a token is not believed. Never holds any of it.
@@ -52,6 +55,9 @@ pub enum TokenError {
     /// The header has `crit`: it demands extensions, and there are none.
     #[error("the header demands extensions")]
     CriticalExtension,
+    /// The configuration has switched the algorithm of the token off.
+    #[error(transparent)]
+    Disabled(#[from] Disabled),
     /// A JSON object repeats a member.
     #[error("a JSON object repeats a member")]
     DuplicateMember,
@@ -111,6 +117,9 @@ pub enum IssueError {
     /// The library could not sign.
     #[error(transparent)]
     Backend(#[from] BackendFailure),
+    /// The configuration has switched the algorithm of the key off.
+    #[error(transparent)]
+    Disabled(#[from] Disabled),
     /// No verifier would believe it.
     #[error("no verifier would believe this token")]
     Unbelievable(#[source] TokenError),
@@ -119,9 +128,10 @@ pub enum IssueError {
 /// Signs an access token; times are cut to whole seconds.
 ///
 /// # Errors
-/// [`IssueError::Unbelievable`] for a life over [`MAX_LIFE`] or below zero, an empty text claim, or a token over
-/// [`MAX_TOKEN`].
-pub fn issue(claims: &AccessClaims, key: &TokenKey) -> Result<String, IssueError> {
+/// [`IssueError::Disabled`] if the key's algorithm is not among `suites`; [`IssueError::Unbelievable`] for a life over
+/// [`MAX_LIFE`] or below zero, an empty text claim, or a token over [`MAX_TOKEN`].
+pub fn issue(claims: &AccessClaims, key: &TokenKey, suites: Suites) -> Result<String, IssueError> {
+    suites.require(key.verifying_key().algorithm().suite())?;
     claims.check().map_err(IssueError::Unbelievable)?;
     let mut token = format!("{}.{}", key.header(), base64url::encode(claims.to_json()));
     let signature = key.sign(token.as_bytes())?;
@@ -147,6 +157,7 @@ pub fn verify(token: &str, keys: &KeySet, expect: &Expect<'_>) -> Result<AccessC
         return Err(TokenError::NotCompact);
     }
     let (algorithm, key_id) = read_header(&decode(header)?)?;
+    expect.suites.require(algorithm.suite())?;
     let key = keys.get(&key_id).ok_or(TokenError::UnknownKey)?;
     if key.algorithm() != algorithm {
         return Err(TokenError::WrongAlgorithm);

@@ -7,8 +7,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portal_crypto::suite::{Algorithm, Suites};
 use portal_store::DatabaseConfig;
 use serde::Deserialize;
+
+use crate::KeysError;
 
 /// How a service keeps its keys.
 ///
@@ -41,7 +44,8 @@ pub struct KeysConfig {
     /// How long a backup of the key database is kept, which statements of erasure promise: `backup_retention_days`,
     /// 1 to 3,650, default 30.
     pub backup_retention: Duration,
-    /// Algorithms, by their standard names, that are switched off: `disabled_algorithms`, default none.
+    /// Algorithms, by their standard names, that are switched off: `disabled_algorithms`, default none. One that no
+    /// service with this provider uses is refused when the keys are opened.
     pub disabled_algorithms: Vec<String>,
     /// A file with the plain service secret of an earlier version, which is sealed into the key database once:
     /// `import_service_secret_file`.
@@ -93,6 +97,40 @@ impl ProviderConfig {
             Self::File { .. } => "file",
             Self::Pkcs11 { .. } => "pkcs11",
             Self::Vault { .. } => "vault",
+        }
+    }
+
+    /// Whether a service with this provider ever asks for `algorithm`.
+    const fn uses(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            // Fields and subject keys; kept replies; tokens; statements.
+            Algorithm::Aes256Gcm | Algorithm::XAes256Gcm | Algorithm::MlDsa65 | Algorithm::MlDsa65Ed25519 => {
+                true
+            }
+            Algorithm::XWing => matches!(self, Self::File { .. }),
+            Algorithm::ProviderWrap => !matches!(self, Self::File { .. }),
+            // Built and tested for what comes later.
+            Algorithm::Cobblestone256 | Algorithm::Ed25519 | Algorithm::MlKem768 | Algorithm::MlKem1024 => {
+                false
+            }
+            // Of the program that imports, which asks for them before it opens keys.
+            Algorithm::Dilithium3Round3 | Algorithm::Kyber768Round3 => false,
+        }
+    }
+}
+
+impl KeysConfig {
+    /// The algorithms that are switched on.
+    ///
+    /// # Errors
+    /// [`KeysError::UnknownAlgorithm`]; [`KeysError::UnusedAlgorithm`] for one whose name changes nothing: whoever wrote it
+    /// believes that something is off now.
+    pub(crate) fn suites(&self) -> Result<Suites, KeysError> {
+        let suites = Suites::all_but_named(self.disabled_algorithms.iter().map(String::as_str))?;
+        let unused = |algorithm: &Algorithm| !suites.has(*algorithm) && !self.provider.uses(*algorithm);
+        match Algorithm::ALL.into_iter().find(unused) {
+            Some(algorithm) => Err(KeysError::UnusedAlgorithm(algorithm)),
+            None => Ok(suites),
         }
     }
 }

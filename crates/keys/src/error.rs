@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portal_core::id::{EpochId, RootId, SubjectId};
 use portal_crypto::epoch::SubjectKeyError;
-use portal_crypto::suite::{Disabled, UnknownAlgorithm};
+use portal_crypto::suite::{Algorithm, Disabled, UnknownAlgorithm};
 use portal_store::migrate::MigrateError;
 use portal_store::{ConnectError, StoreError};
 
@@ -79,6 +79,9 @@ pub enum KeysError {
         /// How many.
         keys: u64,
     },
+    /// Another process is replacing the root key.
+    #[error("another rotation is under way")]
+    Rotating,
     /// The key is in a state that does not allow the change.
     #[error("the key {key} is {state}")]
     State {
@@ -93,6 +96,9 @@ pub enum KeysError {
     /// The key provider did not open or wrap a key, and what was opened earlier is too old to be used.
     #[error("the keys are not available")]
     Unavailable(#[source] Arc<ProviderError>),
+    /// The configuration switches off what no service uses, which would change nothing.
+    #[error("keys.disabled_algorithms: {0} is used by no service with this provider; take it off the list")]
+    UnusedAlgorithm(Algorithm),
     /// The configuration switches off something that does not exist.
     #[error("keys.disabled_algorithms")]
     UnknownAlgorithm(#[from] UnknownAlgorithm),
@@ -104,7 +110,7 @@ impl KeysError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => error.is_retryable(),
-            Self::Unavailable(_) => true,
+            Self::Rotating | Self::Unavailable(_) => true,
             Self::Connect(_)
             | Self::Corrupt { .. }
             | Self::Crypto
@@ -119,7 +125,8 @@ impl KeysError {
             | Self::NoSuchKey(_)
             | Self::RootInUse { .. }
             | Self::State { .. }
-            | Self::UnknownAlgorithm(_) => false,
+            | Self::UnknownAlgorithm(_)
+            | Self::UnusedAlgorithm(_) => false,
         }
     }
 

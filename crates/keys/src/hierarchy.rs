@@ -7,14 +7,13 @@ use portal_core::id::{EpochId, Id};
 use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::Scope;
 use portal_crypto::key::KeyBytes;
-use portal_crypto::suite::Suites;
 use portal_crypto::wrapped::KeyContext;
 use portal_store::{Database, migrate};
 
 use crate::cache::Cache;
 use crate::epochs::{Active, Epochs};
-use crate::erase::ScrubDue;
 use crate::error::Stored;
+use crate::scrub::ScrubDue;
 use crate::seals::Seals;
 use crate::secrets::Secrets;
 use crate::store::epochs::EpochRow;
@@ -62,8 +61,7 @@ pub(crate) struct Hierarchy {
 impl Hierarchy {
     pub(crate) async fn open(config: &KeysConfig, scope: Scope, ambient: Ambient) -> Result<Self, KeysError> {
         let Ambient { clock, entropy, metrics } = ambient;
-        let names = config.disabled_algorithms.iter().map(String::as_str);
-        let suites = Suites::all_but_named(names)?;
+        let suites = config.suites()?;
         let database = config.database.clone().with_secure_delete();
         let database = Database::connect(&database, Arc::clone(&entropy), metrics.database.clone()).await?;
         migrate::up::<Migrations>(&database).await?;

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use portal_core::{Clock, Timestamp, TrustDomain, Workload};
 use portal_crypto::hash::sha256;
 use portal_crypto::sign::{Algorithm, VerifyingKey};
+use portal_crypto::suite::Suites;
 use portal_crypto::token::{AccessClaims, Expect, KeySet, TokenError as Refused, verify};
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
 use portal_proto::auth::v1::{GetKeySetRequest, JsonWebKey};
@@ -46,6 +47,7 @@ struct Shared {
     audience: Workload,
     clock: Arc<dyn Clock>,
     keys: ArcSwap<KeySet>,
+    suites: Suites,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     auth: Option<MeshChannel>,
     last_fetch: tokio::sync::Mutex<Option<Timestamp>>,
@@ -63,24 +65,30 @@ pub fn issuer(trust_domain: &TrustDomain) -> String {
 }
 
 impl TokenVerifier {
-    /// For a service that gets its keys from auth through `auth`.
+    /// For a service that gets its keys from auth through `auth`, and has `suites` switched on.
     #[must_use]
-    pub fn remote(identity: &Identity, auth: &MeshChannel, host: &Host) -> Self {
-        Self::new(identity, KeySet::new(), Some(auth.as_workload()), host)
+    pub fn remote(identity: &Identity, auth: &MeshChannel, suites: Suites, host: &Host) -> Self {
+        Self::new(identity, (KeySet::new(), suites), Some(auth.as_workload()), host)
     }
 
     /// For auth itself, which has the keys.
     #[must_use]
-    pub fn local(identity: &Identity, keys: KeySet, host: &Host) -> Self {
-        Self::new(identity, keys, None, host)
+    pub fn local(identity: &Identity, keys: KeySet, suites: Suites, host: &Host) -> Self {
+        Self::new(identity, (keys, suites), None, host)
     }
 
-    fn new(identity: &Identity, keys: KeySet, auth: Option<MeshChannel>, host: &Host) -> Self {
+    fn new(
+        identity: &Identity,
+        (keys, suites): (KeySet, Suites),
+        auth: Option<MeshChannel>,
+        host: &Host,
+    ) -> Self {
         Self(Arc::new(Shared {
             issuer: issuer(identity.trust_domain()),
             audience: identity.workload(),
             clock: Arc::clone(&host.clock),
             keys: ArcSwap::from_pointee(keys),
+            suites,
             remembered: Mutex::default(),
             auth,
             last_fetch: tokio::sync::Mutex::default(),
@@ -119,7 +127,8 @@ fn end_user(claims: AccessClaims) -> EndUser {
 
 impl Shared {
     fn check(&self, token: &str, now: Timestamp) -> Result<AccessClaims, Refused> {
-        let expect = Expect { issuer: &self.issuer, audience: self.audience.name(), now, leeway: LEEWAY };
+        let (issuer, audience) = (self.issuer.as_str(), self.audience.name());
+        let expect = Expect { issuer, audience, now, leeway: LEEWAY, suites: self.suites };
         verify(token, &self.keys.load(), &expect)
     }
 

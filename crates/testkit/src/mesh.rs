@@ -15,6 +15,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Clock, ManualClock, Role, SystemEntropy, Timestamp, TrustDomain, Workload};
+use portal_crypto::suite::Suites;
 use portal_crypto::token::{AccessClaims, KeySet as VerifyingKeys, TokenKey, issue};
 use portal_mesh::ca::CertificateAuthority;
 use portal_mesh::config::{IdentityConfig, ServerConfig, UpstreamsConfig};
@@ -88,7 +89,7 @@ impl TestMesh {
         let identity = Identity::load(&config, Workload::Auth, &host).unwrap();
         let mut keys = VerifyingKeys::new();
         keys.insert(key.verifying_key().clone());
-        let tokens = TokenVerifier::local(&identity, keys, &host);
+        let tokens = TokenVerifier::local(&identity, keys, Suites::ALL, &host);
         let fixture = AuthFixture(JsonWebKey {
             kid: key.id().as_str().to_owned(),
             kty: "AKP".to_owned(),
@@ -177,7 +178,7 @@ impl TestMesh {
             expires_at: now.plus(life),
             token_id: AccountId::generate(now, &SystemEntropy).to_string(),
         };
-        issue(&claims, &self.key).unwrap()
+        issue(&claims, &self.key, Suites::ALL).unwrap()
     }
 }
 

@@ -86,7 +86,7 @@ impl Service {
             metrics: host.metrics.register(Metrics::register),
             signals,
         });
-        let tokens = TokenVerifier::remote(&identity, &auth, &host);
+        let tokens = TokenVerifier::remote(&identity, &auth, keys.suites(), &host);
         let edge = Edge { app: Arc::clone(&app), pages, operators };
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, routes(&edge)).await?;

@@ -77,7 +77,7 @@ impl App {
             expires_at: expires_at.min(issued_at.plus(MAX_LIFE)),
             token_id: format!("{:032x}", u128::from_be_bytes(token_id)),
         };
-        let token = issue(&claims, &self.token_key)?;
+        let token = issue(&claims, &self.token_key, self.keys.suites())?;
         Ok(Exchanged { token, expires_at: claims.expires_at, live })
     }
 

@@ -3,6 +3,8 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use portal_crypto::token::IssueError;
+use portal_keys::KeysError;
 use portal_mesh::status::{self, Reason, reason};
 use portal_upkeep::reasons::REQUEST_ID_REUSED;
 use portal_upkeep::status::{keys, store};
@@ -66,6 +68,7 @@ impl From<Error> for Status {
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
             Error::Store(error) => store(error),
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
+            Error::TokenNotIssued(IssueError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {
                 tracing::error!(%error, cause = error.source(), "internal error");

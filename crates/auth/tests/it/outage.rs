@@ -1,5 +1,6 @@
 //! The keys are gone, or an algorithm is switched off: typed errors, and never anything in the clear.
 
+use portal_proto::auth::v1 as pb;
 use portal_testkit::each_database;
 use tonic::Code;
 
@@ -55,5 +56,23 @@ each_database! {
         let auth = auth.restart_with(|config| config.keys.disabled_algorithms.clear()).await;
         assert_eq!(auth.get(&operator, &anna.account_id).await.unwrap(), anna);
         auth.refresh(&annas).await.unwrap();
+    }
+
+    /// ML-DSA-65 switched off: no token is signed, and one that was signed before is not believed any more.
+    async fn without_the_algorithm_of_tokens(database) {
+        let auth = Auth::start(database).await;
+        let (anna, annas) = auth.person("anna@example.org").await;
+        let operator = auth.operator().await;
+        let before = auth.by(&operator, pb::GetAccountRequest { account_id: anna.account_id.clone() }).await;
+        let (metadata, extensions, asked) = before.into_parts();
+        let again = || tonic::Request::from_parts(metadata.clone(), extensions.clone(), asked.clone());
+        assert_eq!(auth.accounts().get_account(again()).await.unwrap().into_inner(), anna);
+        let auth = auth
+            .restart_with(|config| config.keys.disabled_algorithms = vec!["ML-DSA-65".to_owned()])
+            .await;
+        refused(auth.accounts().get_account(again()).await, Code::Unauthenticated, "TOKEN_INVALID");
+        refused(auth.exchange(&annas.access_token, "auth").await, Code::FailedPrecondition, "ALGORITHM_DISABLED");
+        let auth = auth.restart_with(|config| config.keys.disabled_algorithms.clear()).await;
+        assert_eq!(auth.accounts().get_account(again()).await.unwrap().into_inner(), anna);
     }
 }

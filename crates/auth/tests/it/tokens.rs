@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use portal_core::{Clock, Role, Workload};
 use portal_crypto::sign::{Algorithm, VerifyingKey};
+use portal_crypto::suite::Suites;
 use portal_crypto::token::{Expect, KeySet, TokenError, verify};
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
@@ -33,7 +34,7 @@ each_database! {
         let auth = auth.restart().await;
         let keys = keys(&auth, Workload::Valuation).await;
         let now = auth.mesh.clock.now();
-        let expect = Expect { issuer: "https://portal.test", audience: "valuation", now, leeway: Duration::ZERO };
+        let expect = Expect { issuer: "https://portal.test", audience: "valuation", now, leeway: Duration::ZERO, suites: Suites::ALL };
         let claims = verify(&exchanged.token, &keys, &expect).unwrap();
         assert_eq!(claims.subject.to_string(), account.account_id);
         assert_eq!(claims.subject_id.to_string(), account.subject_id);

@@ -85,7 +85,8 @@ impl SubjectKey {
     }
 
     /// The envelope of `plaintext` in `place`: 34 bytes more than the padded plaintext under AES-256-GCM, 46 more under
-    /// XAES-256-GCM, which takes over where the configuration has switched the former off.
+    /// XAES-256-GCM, which takes over where the former is not among the suites of this key. In a service that does not happen:
+    /// the records of subject keys are under AES-256-GCM alone ([`crate::epoch`]), so there are no such keys without it.
     ///
     /// # Errors
     /// [`SealError`], one variant per cause.

@@ -6,11 +6,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::sign::{SigningKey, VerifyingKey};
+use crate::suite;
 
 const ISSUER: &str = "https://portal.local";
 const NOW: Timestamp = Timestamp::from_seconds(1_795_305_600);
-const EXPECT: Expect<'_> =
-    Expect { issuer: ISSUER, audience: "consent", now: NOW, leeway: Duration::from_secs(5) };
+const EXPECT: Expect<'_> = Expect {
+    issuer: ISSUER,
+    audience: "consent",
+    now: NOW,
+    leeway: Duration::from_secs(5),
+    suites: Suites::ALL,
+};
 
 fn key(byte: u8) -> TokenKey {
     TokenKey::from_seed(&[byte; 32]).unwrap()
@@ -58,20 +64,38 @@ fn refused(change: impl FnOnce(&mut Value)) -> TokenError {
     verify(&forge(&key, &header(&key), &members.to_string()), &keys(&key), &EXPECT).unwrap_err()
 }
 
+/// Switched off, ML-DSA-65 signs no token and verifies none, at once; nothing else matters to tokens.
+#[test]
+fn an_algorithm_that_is_switched_off_neither_signs_nor_verifies() {
+    let key = key(1);
+    let token = issue(&claims(), &key, Suites::ALL).unwrap();
+    for off in suite::Algorithm::ALL {
+        let suites = Suites::all_but([off]);
+        let (issued, read) =
+            (issue(&claims(), &key, suites), verify(&token, &keys(&key), &Expect { suites, ..EXPECT }));
+        if off == suite::Algorithm::MlDsa65 {
+            assert_eq!(issued, Err(IssueError::Disabled(Disabled(off))));
+            assert_eq!(read, Err(TokenError::Disabled(Disabled(off))));
+        } else {
+            assert!(issued.is_ok() && read.is_ok(), "{off}");
+        }
+    }
+}
+
 #[test]
 fn what_is_issued_is_read_back() {
     let key = key(1);
-    let token = issue(&claims(), &key).unwrap();
+    let token = issue(&claims(), &key, Suites::ALL).unwrap();
     assert_eq!(verify(&token, &keys(&key), &EXPECT), Ok(claims()));
     assert!(token.len() < 6_000, "{} bytes", token.len());
     let bare = AccessClaims { roles: vec![], scopes: vec![], ..claims() };
-    assert_eq!(verify(&issue(&bare, &key).unwrap(), &keys(&key), &EXPECT), Ok(bare));
+    assert_eq!(verify(&issue(&bare, &key, Suites::ALL).unwrap(), &keys(&key), &EXPECT), Ok(bare));
 }
 
 #[test]
 fn the_wire_format_is_that_of_rfc_9068() {
     let key = key(1);
-    let token = issue(&claims(), &key).unwrap();
+    let token = issue(&claims(), &key, Suites::ALL).unwrap();
     let parts: Vec<_> = token.split('.').map(|part| base64url::decode(part).unwrap()).collect();
     let header: Value = serde_json::from_slice(&parts[0]).unwrap();
     assert_eq!(header, json!({"alg": "ML-DSA-65", "kid": key.id().as_str(), "typ": "at+jwt"}));
@@ -129,7 +153,7 @@ fn headers_that_this_issuer_does_not_write_are_refused() {
 #[test]
 fn shapes_other_than_the_compact_one_are_refused() {
     let key = key(1);
-    let token = issue(&claims(), &key).unwrap();
+    let token = issue(&claims(), &key, Suites::ALL).unwrap();
     let check = |token: &str, error: TokenError| {
         assert_eq!(verify(token, &keys(&key), &EXPECT), Err(error), "{token:.80}");
     };
@@ -152,13 +176,13 @@ fn shapes_other_than_the_compact_one_are_refused() {
 #[test]
 fn a_changed_or_foreign_signature_is_refused() {
     let (ours, theirs) = (key(1), key(2));
-    let token = issue(&claims(), &ours).unwrap();
+    let token = issue(&claims(), &ours, Suites::ALL).unwrap();
     assert_eq!(verify(&token, &keys(&theirs), &EXPECT), Err(TokenError::UnknownKey));
     // Signed by another key, but naming ours.
     let forged = forge(&theirs, &header(&ours), &claims().to_json());
     assert_eq!(verify(&forged, &keys(&ours), &EXPECT), Err(TokenError::BadSignature));
     let raised = AccessClaims { roles: vec![Role::Operator], ..claims() };
-    let raised = issue(&raised, &ours).unwrap();
+    let raised = issue(&raised, &ours, Suites::ALL).unwrap();
     let mixed = format!("{}.{}", raised.rsplit_once('.').unwrap().0, token.rsplit_once('.').unwrap().1);
     assert_eq!(verify(&mixed, &keys(&ours), &EXPECT), Err(TokenError::BadSignature));
 }
@@ -214,7 +238,7 @@ fn issuer_audience_and_times_are_checked() {
 #[test]
 fn the_edges_of_validity() {
     let key = key(1);
-    let token = issue(&claims(), &key).unwrap();
+    let token = issue(&claims(), &key, Suites::ALL).unwrap();
     let at = |now: Timestamp| verify(&token, &keys(&key), &Expect { now, ..EXPECT }).map(|_| ());
     let (expiry, tick) = (NOW.plus(MAX_LIFE).plus(EXPECT.leeway), Duration::from_micros(1));
     assert_eq!(at(NOW.minus(EXPECT.leeway)), Ok(()));
@@ -226,7 +250,7 @@ fn the_edges_of_validity() {
 #[test]
 fn what_nobody_would_believe_is_not_issued() {
     let check = |claims: AccessClaims, error: TokenError| {
-        assert_eq!(issue(&claims, &key(1)), Err(IssueError::Unbelievable(error)));
+        assert_eq!(issue(&claims, &key(1), Suites::ALL), Err(IssueError::Unbelievable(error)));
     };
     let second = Duration::from_secs(1);
     check(AccessClaims { expires_at: NOW.plus(MAX_LIFE).plus(second), ..claims() }, TokenError::LifeTooLong);
@@ -311,7 +335,7 @@ proptest! {
     #[test]
     fn any_flipped_bit_is_refused(at: prop::sample::Index, bit in 0_u32..8) {
         let key = key(1);
-        let mut token = issue(&claims(), &key).unwrap().into_bytes();
+        let mut token = issue(&claims(), &key, Suites::ALL).unwrap().into_bytes();
         let at = at.index(token.len());
         token[at] ^= 1_u8 << bit;
         if let Ok(token) = String::from_utf8(token) {
@@ -341,7 +365,7 @@ proptest! {
             ..claims()
         };
         let key = key(1);
-        let token = issue(&claims, &key).unwrap();
+        let token = issue(&claims, &key, Suites::ALL).unwrap();
         let expect = Expect { issuer: &claims.issuer, audience: &claims.audience, ..EXPECT };
         prop_assert_eq!(verify(&token, &keys(&key), &expect), Ok(claims.clone()));
     }

@@ -22,6 +22,7 @@ fn classical_tokens_are_refused() {
         audience: "audience",
         now: Timestamp::from_seconds(1_763_800_000),
         leeway: Duration::ZERO,
+        suites: Suites::ALL,
     };
     let tokens = vectors["jws"].as_array().unwrap();
     assert!(tokens.len() > 200);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portal_core::{Clock, Role, Workload};
+use portal_crypto::suite::Suites;
 use portal_gateway::{Config, EdgeConfig, Service};
 use portal_mesh::config::TelemetryConfig;
 use portal_mesh::status::reason;
@@ -179,7 +180,12 @@ async fn serve(world: &World, workload: Workload, policy: &'static [Row], routes
     let host = mesh.host();
     let identity = Identity::load(&mesh.identity(workload), workload, &host).unwrap();
     let keys_at = mesh.upstreams(&[]).address(Workload::Auth).unwrap().parse().unwrap();
-    let tokens = TokenVerifier::remote(&identity, &mesh.channel(workload, Workload::Auth, keys_at), &host);
+    let tokens = TokenVerifier::remote(
+        &identity,
+        &mesh.channel(workload, Workload::Auth, keys_at),
+        Suites::ALL,
+        &host,
+    );
     MeshServer { identity, policy, tokens, host }.start(&mesh.server(), routes).await.unwrap()
 }
 

@@ -148,6 +148,37 @@ portal_testkit::each_database! {
         assert!(START.as_micros() > 0);
     }
 
+    /// Where keys came from is counted; calls of the provider are counted by outcome and measured.
+    async fn lookups_and_calls_are_counted(database) {
+        let fixture = Fixture::new(database).await;
+        let lookups = |outcome: &str| fixture.metric(&format!("keys_lookups_total{{outcome=\"{outcome}\"}}"));
+        let all = || ["created", "loaded", "cached"].map(lookups);
+        let keys = fixture.open().await;
+        keys.subject_or_new(subject(1)).await.unwrap();
+        assert_eq!(all(), [1, 1, 0]);
+        keys.subject(subject(1)).await.unwrap();
+        assert!(keys.cached(subject(1)).is_some() && keys.cached(subject(2)).is_none());
+        assert_eq!(all(), [1, 1, 2]);
+        keys.subjects_or_new(&[subject(1), subject(2), subject(3)]).await.unwrap();
+        assert_eq!(all(), [3, 3, 3]);
+        let calls = |call: &str, outcome: &str| {
+            let labels = format!("{{call=\"{call}\",outcome=\"{outcome}\"}}");
+            fixture.metric(&format!("keys_provider_calls_total{labels}"))
+        };
+        let measured =
+            |call: &str| fixture.metric(&format!("keys_provider_call_duration_seconds_count{{call=\"{call}\"}}"));
+        let unwraps = calls("unwrap", "ok");
+        let restarted = fixture.open().await;
+        restarted.subjects(&[subject(1), subject(2), subject(9)]).await.unwrap();
+        assert_eq!(all(), [3, 5, 3]);
+        // Five keys of the service, and the epoch's.
+        assert_eq!(calls("unwrap", "ok"), unwraps + 6);
+        assert!(calls("wrap", "ok") >= 6 && measured("wrap") == calls("wrap", "ok"));
+        fixture.root_keys_are_there(false);
+        assert!(restarted.inventory().await.is_err());
+        assert_eq!((calls("roots", "key_missing"), measured("unwrap")), (1, calls("unwrap", "ok")));
+    }
+
     /// What the configuration switches off neither seals nor opens, from the next start on.
     async fn an_algorithm_can_be_switched_off(database) {
         let fixture = Fixture::new(database).await;
@@ -161,6 +192,17 @@ portal_testkit::each_database! {
         }
         config.disabled_algorithms = vec!["X-Wing".to_owned()];
         assert!(matches!(fixture.try_open(&config).await, Err(KeysError::Disabled(_))));
+        // What is not used here would stay as it is, and whoever switched it off would believe otherwise.
+        for name in ["provider-wrap", "ML-KEM-768", "ML-KEM-1024", "Ed25519", "Cobblestone-256", "Kyber-768-r3", "Dilithium3-r3.1"] {
+            config.disabled_algorithms = vec!["XAES-256-GCM".to_owned(), name.to_owned()];
+            let told = fixture.try_open(&config).await.err().unwrap().to_string();
+            let expected = "is used by no service with this provider; take it off the list";
+            assert_eq!(told, format!("keys.disabled_algorithms: {name} {expected}"));
+        }
+        for name in ["ML-DSA-65", "ML-DSA-65+Ed25519", "XAES-256-GCM"] {
+            config.disabled_algorithms = vec![name.to_owned()];
+            fixture.try_open(&config).await.unwrap().close().await;
+        }
         config.disabled_algorithms = vec!["AES".to_owned()];
         assert!(matches!(fixture.try_open(&config).await, Err(KeysError::UnknownAlgorithm(_))));
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portal_core::{Role, Workload};
+use portal_crypto::suite::Suites;
 use portal_mesh::config::{IdentityConfig, ServerConfig};
 use portal_mesh::context::Context;
 use portal_mesh::{Caller, Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
@@ -116,7 +117,7 @@ impl Served {
             mesh.upstreams(&[]).address(Workload::Auth).unwrap(),
             &host,
         );
-        let tokens = TokenVerifier::remote(&identity, &auth, &host);
+        let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
         let routes = Routes::new(PurposeServiceServer::new(fixture.clone()));
         let server = MeshServer { identity: Arc::clone(&identity), policy: &POLICY, tokens, host };
         let running = server.start(&ServerConfig { listen: address, ..mesh.server() }, routes).await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portal_core::Workload;
+use portal_crypto::suite::Suites;
 use portal_mesh::{Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
 use portal_proto::consent::v1::decision_service_server::{DecisionService, DecisionServiceServer};
 use portal_proto::consent::v1::{
@@ -61,7 +62,7 @@ impl Decisions {
             auth.address(Workload::Auth).unwrap(),
             &host,
         );
-        let tokens = TokenVerifier::remote(&identity, &auth, &host);
+        let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
         let server = MeshServer { identity, policy: &POLICY, tokens, host };
         let mut config = mesh.server();
         config.listen = listen.unwrap_or(config.listen);
