@@ -10,7 +10,7 @@ use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::{Keys, Replies, RequestHash, RequestHashes};
 use portal_store::idempotency::{self, KeptReply, Key};
-use portal_store::{Database, StoreError, Tx};
+use portal_store::{Database, StoreError};
 
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -75,9 +75,9 @@ impl<T> Once<T> {
 
 impl<T> Change<'_, T> {
     /// The reply that was kept for the request, if it has an id and was made before.
-    async fn kept(&self, tx: &Tx) -> Result<Option<Done<T>>, Error> {
+    async fn kept(&self, tx: &Writing<'_>) -> Result<Option<Done<T>>, Error> {
         let Some((once, hash)) = &self.once else { return Ok(None) };
-        let reply = hash.recall(tx, &once.key, self.now).await?;
+        let reply = hash.recall(tx.tx(), &once.key, tx.mode().into(), self.now).await?;
         Ok(reply.map(|(kept, hash)| Done::Kept(kept, hash)))
     }
 

@@ -45,7 +45,8 @@ impl RequestHash {
         }
     }
 
-    /// The reply that was kept for the request under either, and which it was: the reply is bound to it.
+    /// The reply that was kept for the request under either, and which it was: the reply is bound to it. `forms` are those
+    /// in which replies are kept now.
     ///
     /// # Errors
     /// As [`recall`].
@@ -53,11 +54,12 @@ impl RequestHash {
         &self,
         tx: &Tx,
         key: &Key,
+        forms: Forms,
         now: Timestamp,
     ) -> Result<Option<(KeptReply, [u8; 32])>, IdempotencyError> {
-        match recall(tx, key, &self.keyed, now).await {
+        match recall(tx, key, &self.keyed, forms, now).await {
             Err(IdempotencyError::Mismatch) => {
-                Ok(recall(tx, key, &self.plain, now).await?.map(|kept| (kept, self.plain)))
+                Ok(recall(tx, key, &self.plain, forms, now).await?.map(|kept| (kept, self.plain)))
             }
             kept => Ok(kept?.map(|kept| (kept, self.keyed))),
         }

@@ -89,7 +89,7 @@ impl App {
     async fn known(&self, emails: &EmailIndexes, change: &Change<Profiled>) -> Result<Known, Error> {
         self.database
             .read("find_taken", |tx| async move {
-                if let Some(kept) = change.before(&tx).await? {
+                if let Some(kept) = change.before(&tx, &self.seals).await? {
                     return Ok(Known::Answered(kept));
                 }
                 let taken = self.accounts.is_taken(&tx, emails).await?;

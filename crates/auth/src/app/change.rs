@@ -9,6 +9,7 @@ use portal_store::{ReadTx, Tx};
 
 use super::App;
 use crate::error::Error;
+use crate::store::Seals;
 
 /// When a change happens, under which request id, and how its result is remembered.
 pub struct Change<T> {
@@ -39,9 +40,10 @@ pub(super) enum Outcome<T> {
 
 impl<T> Change<T> {
     /// The reply of the same request before, if there was one.
-    pub(super) async fn before(&self, tx: &ReadTx) -> Result<Option<KeptReply>, Error> {
+    pub(super) async fn before(&self, tx: &ReadTx, seals: &Seals) -> Result<Option<KeptReply>, Error> {
         let Some((key, fingerprint)) = &self.request else { return Ok(None) };
-        Ok(idempotency::recall(tx, key, fingerprint, self.now).await?)
+        let forms = seals.mode(tx).await?.into();
+        Ok(idempotency::recall(tx, key, fingerprint, forms, self.now).await?)
     }
 }
 
@@ -58,7 +60,7 @@ impl App {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        if let Some(kept) = change.before(tx).await? {
+        if let Some(kept) = change.before(tx, &self.seals).await? {
             return Ok(Outcome::Again(kept));
         }
         let result = body.await?;

@@ -90,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_when_too_many_wait_is_turned_away_at_once() {
-        let hasher = PasswordHasher::new(&ServiceSecret::new([1; 32]), Cost::new(64, 1, 1).unwrap());
+        let hasher = PasswordHasher::new(&ServiceSecret::new(&[1; 32]), Cost::new(64, 1, 1).unwrap());
         let pool = Arc::new(PasswordPool::with_size(hasher, Arc::new(SeededEntropy::new(1)), 1, 1));
         let core = Arc::clone(&pool.cores).acquire_owned().await.unwrap();
         let password = || OfferedPassword::parse("correct horse".to_owned()).unwrap();

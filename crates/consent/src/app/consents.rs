@@ -86,10 +86,10 @@ impl App {
         let saved = self
             .database
             .run_tx("give_consent", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok((kept, None));
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let (purpose, notice) = shown(&tx, command).await?;
                 let offer = Offer::new(&purpose, &notice, command.language.clone())?;
                 let standing = self.standing(&tx, command, &offer, change.now).await?;
@@ -113,10 +113,10 @@ impl App {
         let saved = self
             .database
             .run_tx("refuse_consent", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok((kept, None));
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let (purpose, notice) = shown(&tx, command).await?;
                 let offer = Offer::new(&purpose, &notice, command.language.clone())?;
                 let standing = self.standing(&tx, command, &offer, change.now).await?;
@@ -140,10 +140,10 @@ impl App {
         let saved = self
             .database
             .run_tx("withdraw_consent", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok((kept, None));
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let consent = consents::of(&tx, command.subject, command.purpose).await?;
                 let consent = consent.ok_or(Error::ConsentNotFound)?;
                 let outcome = consent.withdraw(act.clone())?;
@@ -165,10 +165,10 @@ impl App {
         let done = self
             .database
             .run_tx("withdraw_all_consents", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok::<_, Error>(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let (in_force, withheld) = consents::in_force(&tx, subject, now).await?;
                 let mut withdrawn = Withdrawn { consents: Vec::with_capacity(in_force.len()), withheld };
                 for consent in in_force {

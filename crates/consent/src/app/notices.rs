@@ -41,10 +41,10 @@ impl App {
         let done = self
             .database
             .run_tx("create_notice", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 purposes_exist(&tx, &notice.text).await?;
                 notices::insert(&tx, notice).await?;
                 change.done(&tx, &self.replies, notice.clone()).await
@@ -93,10 +93,10 @@ impl App {
         let done = self
             .database
             .run_tx("update_notice", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let notice = newest(&tx, target.id).await?;
                 let (life, draft) = notice.life.edit(target.etag, now)?;
                 let text = notice.text.with(patch.clone());
@@ -121,10 +121,10 @@ impl App {
         let done = self
             .database
             .run_tx("publish_notice", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let notice = newest(&tx, target.id).await?;
                 let life = notice.life.publish(target.etag, now)?;
                 let lives = purposes::lives(&tx, &notice.text.purposes).await?;

@@ -34,10 +34,10 @@ impl App {
         let done = self
             .database
             .run_tx("create_purpose", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 purposes::insert(&tx, purpose).await?;
                 change.done(&tx, &self.replies, purpose.clone()).await
             })
@@ -86,10 +86,10 @@ impl App {
         let done = self
             .database
             .run_tx("update_purpose", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let purpose = newest(&tx, target.id).await?;
                 let (life, draft) = purpose.life.edit(target.etag, now)?;
                 let terms = purpose.terms.with(patch.clone());
@@ -112,10 +112,10 @@ impl App {
         let done = self
             .database
             .run_tx("publish_purpose", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let purpose = newest(&tx, target.id).await?;
                 let purpose = Purpose { life: purpose.life.publish(target.etag, now)?, ..purpose };
                 purposes::save_published(&tx, &purpose).await?;
@@ -136,10 +136,10 @@ impl App {
         let done = self
             .database
             .run_tx("archive_purpose", |tx| async move {
+                let tx = self.seals.writing(&tx).await?;
                 if let Some(kept) = change.kept(&tx).await? {
                     return Ok(kept);
                 }
-                let tx = self.seals.writing(&tx).await?;
                 let before = newest(&tx, target.id).await?;
                 let purpose = Purpose { life: before.life.archive(target.etag, now)?, ..before };
                 if purpose.life != before.life {

@@ -8,7 +8,7 @@ use portal_testkit::mesh::TestUser;
 use sea_orm::Value;
 use tonic::{Code, Response};
 
-use crate::sealed::{REASON, REQUEST_ID, decided, give_and_withdraw};
+use crate::sealed::{REASON, REQUEST_ID, decided, give_and_withdraw, withdrawal};
 use crate::sql::{self, keep, put_back, tamper};
 use crate::world::{HOUR, Offer, World, pb, question, refused};
 
@@ -101,6 +101,19 @@ each_database! {
             put_back(&store, "consent").await;
             assert_eq!(decided(&world, anna, &offer).await.unwrap().reason(), pb::Reason::ConsentWithdrawn);
         }
+    }
+
+    /// An envelope that was taken away does not make room for any reply in the clear: who repeats a withdrawal is not told
+    /// that it was never made.
+    async fn a_kept_reply_is_not_replaced(database) {
+        let world = World::start(database).await;
+        let (offer, anna) = (world.offer().await, &world.anna);
+        give_and_withdraw(&world, anna, &offer).await;
+        let store = database.connect().await;
+        let forged = "UPDATE idempotency_key SET sealed_reply = NULL, reply = $1";
+        assert_eq!(sql::run(&store, forged, [Value::from(Vec::<u8>::new())]).await, 1);
+        let again = world.consents(anna).withdraw_consent(withdrawal(anna, &offer)).await;
+        refused(again, CORRUPT.0, CORRUPT.1);
     }
 
     /// The first of two pages ends with a corrupt row: the second begins where it would.

@@ -2,7 +2,7 @@
 //!
 //! A reply may hold personal data, so it is kept as an envelope: under the key of the person it is about, or under a key
 //! of the service if it is about nobody. Who seals and opens is the caller; here is where the bytes stand. Rows of earlier
-//! versions hold the reply in the clear and end with their 24 hours.
+//! versions hold the reply in the clear; it is given out until replies are kept sealed alone, and ends with its 24 hours.
 
 use portal_core::Timestamp;
 use portal_core::id::{Id, SubjectId};
@@ -12,7 +12,7 @@ use sea_orm_migration::SchemaManager;
 use sea_orm_migration::sea_query::Table;
 
 use super::{IdempotencyError, Key, LIFETIME, inserted};
-use crate::{ReadTx, StoreError, Tx, columns};
+use crate::{Corruption, ReadTx, StoreError, Tx, columns};
 
 /// In which forms replies are kept. Both, as long as an earlier version may be asked for them that knows no sealed ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,14 +83,18 @@ mod entity {
 }
 use entity::Column;
 
-/// The reply to the first request with this key, if there was one in the last [`LIFETIME`].
+/// The reply to the first request with this key, if there was one in the last [`LIFETIME`]. `forms` are those in which
+/// replies are kept now.
 ///
 /// # Errors
-/// [`IdempotencyError::Mismatch`] if that request had another content.
+/// [`IdempotencyError::Mismatch`] if that request had another content; [`StoreError::Corrupt`] for a reply in the clear
+/// alone where replies are kept [sealed](Forms::Sealed): whoever can write rows can take an envelope away and put any
+/// reply in its place.
 pub async fn recall(
     tx: &ReadTx,
     key: &Key,
     request_hash: &[u8; 32],
+    forms: Forms,
     now: Timestamp,
 ) -> Result<Option<KeptReply>, IdempotencyError> {
     let found = entity::Entity::find()
@@ -105,6 +109,15 @@ pub async fn recall(
     }
     let subject = first.subject_id.map(SubjectId::from_uuid);
     let sealed = first.sealed_reply.map(|envelope| SealedReply { subject, envelope });
+    if sealed.is_none() && forms == Forms::Sealed {
+        return Err(StoreError::Corrupt {
+            table: "idempotency_key",
+            column: "sealed_reply",
+            row: first.request_id,
+            cause: Corruption::EnvelopeMalformed,
+        }
+        .into());
+    }
     Ok(Some(KeptReply { plain: first.reply, sealed }))
 }
 

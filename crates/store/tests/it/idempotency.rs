@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use portal_core::Timestamp;
 use portal_core::id::{Id, SubjectId};
 use portal_store::idempotency::{
-    IdempotencyError, KeptReply, Key, LIFETIME, SealedReply, add_sealed_replies, drop_sealed_replies, keep,
-    purge, recall, remember, replay,
+    Forms, IdempotencyError, KeptReply, Key, LIFETIME, SealedReply, add_sealed_replies, drop_sealed_replies,
+    keep, purge, recall, remember, replay,
 };
-use portal_store::{Database, StoreError, migrate};
+use portal_store::{Corruption, Database, StoreError, migrate};
 use portal_testkit::each_database;
+use sea_orm::ConnectionTrait as _;
 use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 use tokio::task::JoinSet;
 
@@ -103,7 +104,7 @@ each_database! {
             let database = database.clone();
             async move {
                 let (key, hash) = (&key("anna", id), &hash);
-                database.read("recall", |tx| async move { recall(&tx, key, hash, now).await }).await
+                database.read("recall", |tx| async move { recall(&tx, key, hash, Forms::Both, now).await }).await
             }
         };
         for (id, expected) in [("before", before), ("besides", besides)] {
@@ -122,6 +123,30 @@ each_database! {
         assert_eq!(call(&database, &key("anna", "both"), 1, NOW).await.unwrap(), b"reply");
     }
 
+    /// Once replies are kept sealed alone, one in the clear is nobody's: somebody took the envelope away.
+    async fn a_reply_without_its_envelope_is_refused(database) {
+        let database = prepared(database).await;
+        migrate::up::<WithSealedReplies>(&database).await.unwrap();
+        let (key, hash) = (&key("anna", "1"), &[1; 32]);
+        let put = |tx| async move { keep(&tx, key, hash, &sealed(None, b""), NOW).await };
+        database.run_tx("keep", put).await.unwrap();
+        let find = |forms| database.read("recall", move |tx| async move { recall(&tx, key, hash, forms, NOW).await });
+        assert!(find(Forms::Sealed).await.unwrap().is_some());
+        let forge = |tx: portal_store::Tx| async move {
+            let sql = "UPDATE idempotency_key SET sealed_reply = NULL, reply = 'forged'";
+            Ok::<_, StoreError>(tx.conn().execute_unprepared(sql).await?.rows_affected())
+        };
+        assert_eq!(database.run_tx("forge", forge).await.unwrap(), 1);
+        let refused = find(Forms::Sealed).await.unwrap_err();
+        let IdempotencyError::Store(StoreError::Corrupt { column, cause, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((column, cause), ("sealed_reply", Corruption::EnvelopeMalformed));
+        for before_commit in [Forms::Plain, Forms::Both] {
+            assert_eq!(find(before_commit).await.unwrap().unwrap().plain, b"forged");
+        }
+    }
+
     /// Twenty identical requests at once, each about to keep its reply: one is kept.
     async fn one_sealed_reply(database) {
         let database = prepared(database).await;
@@ -133,7 +158,7 @@ each_database! {
                 let (key, hash) = (&key("anna", "1"), &[1; 32]);
                 database
                     .run_tx("call", |tx| async move {
-                        if let Some(kept) = recall(&tx, key, hash, NOW).await? {
+                        if let Some(kept) = recall(&tx, key, hash, Forms::Sealed, NOW).await? {
                             return Ok(kept.sealed);
                         }
                         let sum = increment(&tx, "a").await?.to_be_bytes().to_vec();

@@ -15,6 +15,9 @@ use tonic::Status;
 use super::Inner;
 use super::failure::Failure;
 
+/// Earlier versions have no operators' calls: nobody has kept a reply in the clear, or asks for one.
+const FORMS: Forms = Forms::Sealed;
+
 /// A request with an id: whose it is, and the hash of its content.
 pub(super) struct Once {
     key: Key,
@@ -55,14 +58,13 @@ impl Inner {
         once: Option<&Once>,
     ) -> Result<Option<KeptReply>, Failure> {
         let Some(Once { key, hash, now }) = once else { return Ok(None) };
-        Ok(idempotency::recall(tx, key, hash, *now).await?)
+        Ok(idempotency::recall(tx, key, hash, FORMS, *now).await?)
     }
 
     /// Keeps `reply` for repetitions.
     pub(super) async fn keep(&self, tx: &Tx, once: Option<&Once>, reply: &[u8]) -> Result<(), Failure> {
         let Some(Once { key, hash, now }) = once else { return Ok(()) };
-        // Earlier versions have no operators' calls, so nobody asks for them in the clear.
-        let kept = self.replies.seal((key, hash), None, reply, Forms::Sealed)?;
+        let kept = self.replies.seal((key, hash), None, reply, FORMS)?;
         Ok(idempotency::keep(tx, key, hash, &kept, *now).await?)
     }
 

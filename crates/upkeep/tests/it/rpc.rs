@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portal_core::id::{Id, SubjectId, TenantId};
 use portal_core::{Role, SystemClock, SystemEntropy, Workload};
 use portal_crypto::envelope::Scope;
+use portal_crypto::suite::Suites;
 use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::policy::Row;
 use portal_mesh::status::reason_of;
@@ -17,8 +18,11 @@ use portal_proto::consent::v1::key_service_server::KeyServiceServer;
 use portal_proto::consent::v1::migration_service_client::MigrationServiceClient;
 use portal_proto::consent::v1::migration_service_server::MigrationServiceServer;
 use portal_store::sealed::Sealing;
+use portal_store::{StoreError, Tx};
 use portal_testkit::{TestDatabase, TestMesh, TestUser, UserChannel, each_database};
 use portal_upkeep::rpc::Operators;
+use prost::Message as _;
+use sea_orm::{ConnectionTrait as _, Statement};
 use tonic::service::Routes;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
@@ -122,7 +126,7 @@ async fn serve(mesh: &TestMesh, policy: &'static [Row], routes: Routes) -> Runni
     let identity = Identity::load(&mesh.identity(Workload::Consent), Workload::Consent, &host).unwrap();
     let auth = mesh.upstreams(&[]).address(Workload::Auth).unwrap().to_owned();
     let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, &auth, &host);
-    let tokens = TokenVerifier::remote(&identity, &auth, &host);
+    let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
     MeshServer { identity, policy, tokens, host }.start(&mesh.server(), routes).await.unwrap()
 }
 
@@ -264,6 +268,33 @@ each_database! {
         let first = scans.run_scan(scan.clone()).await.unwrap().into_inner();
         world.process.scans.run_until_idle().await.unwrap();
         assert_eq!(scans.run_scan(scan).await.unwrap().into_inner(), first);
+        world.stop().await;
+    }
+
+    /// Whoever can write to the database takes the envelope of a kept reply away and puts another reply in its place: that a
+    /// migration was started which was not, that a rotation is about a key which it was not about. Neither is believed.
+    async fn a_forged_reply_is_refused(database) {
+        let world = World::start(database).await;
+        let (mut migrations, mut keys) = (world.migrations(), KeyServiceClient::new(world.caller(&[Role::Operator])));
+        let request_id = Uuid::from_u128(1).to_string();
+        let start = pb::StartMigrationRequest { request_id: request_id.clone(), ..start() };
+        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), rewrap: false, request_id };
+        migrations.start_migration(start.clone()).await.unwrap();
+        let rotated = keys.rotate_keys(rotate.clone()).await.unwrap().into_inner();
+        let active = rotated.active_key.unwrap().key_id;
+        let forged = &pb::CryptoKey { key_id: active.clone(), ..Default::default() }.encode_to_vec();
+        let forge = |tx: Tx| async move {
+            let sql = "UPDATE idempotency_key SET sealed_reply = NULL, reply = $1";
+            let backend = tx.conn().get_database_backend();
+            let forge = Statement::from_sql_and_values(backend, sql, [forged.clone().into()]);
+            Ok::<_, StoreError>(tx.conn().execute_raw(forge).await?.rows_affected())
+        };
+        assert_eq!(world.process.database().run_tx("forge", forge).await.unwrap(), 2);
+        assert_eq!(refused(migrations.start_migration(start).await), "ROW_CORRUPT");
+        assert_eq!(refused(keys.rotate_keys(rotate).await), "ROW_CORRUPT");
+        let epochs = pb::ListKeysRequest { r#use: pb::KeyUse::Epoch.into(), ..Default::default() };
+        let epochs = keys.list_keys(epochs).await.unwrap().into_inner().keys;
+        assert_eq!((epochs.len(), &epochs[0].key_id), (2, &active), "nothing was rotated");
         world.stop().await;
     }
 

@@ -27,13 +27,12 @@ impl<T> Once<T> {
         change: impl Future<Output = Result<T, Error>>,
     ) -> Result<Vec<u8>, Error> {
         let Some((key, content)) = &self.key else { return Ok((self.encode)(&change.await?)) };
-        let hash = requests.of(content);
-        if let Some((kept, hash)) = hash.recall(writing.tx(), key, now).await? {
+        let (hash, forms) = (requests.of(content), writing.forms());
+        if let Some((kept, hash)) = hash.recall(writing.tx(), key, forms, now).await? {
             // Boxed: it is seldom run, and would make the future of every change as large as its own.
             return Ok(Box::pin(replies.open((key, &hash), kept)).await?);
         }
         let reply = (self.encode)(&change.await?);
-        let forms = writing.forms();
         let kept = replies.seal((key, hash.kept(forms)), None, &reply, forms)?;
         keep(writing.tx(), key, hash.kept(forms), &kept, now).await?;
         Ok(reply)
