@@ -16,7 +16,8 @@ use crate::error::Stored;
 use crate::hierarchy::{Ambient, Hierarchy};
 use crate::inventory::Inventory;
 use crate::rewrap::RewrapProgress;
-use crate::rotate::{RootChange, Rotation};
+use crate::roots::RootChange;
+use crate::rotate::Rotation;
 use crate::secrets::IndexKeys;
 use crate::subjects::{Absent, SubjectKeys};
 use crate::{KeysConfig, KeysError, upkeep, watch};
@@ -245,9 +246,19 @@ impl Keys {
     /// Makes a new root key in the provider and wraps epochs and service keys under it.
     ///
     /// # Errors
-    /// [`KeysError`]; [`Keys::rewrap_under_root`] goes on where it stopped.
+    /// [`KeysError::Rotating`] while another process does so; [`KeysError`]; [`Keys::rewrap_under_root`] goes on where it
+    /// stopped.
     pub async fn rotate_root(&self) -> Result<RootChange, KeysError> {
-        self.hierarchy().rotate_root().await
+        let change = self.hierarchy().rotate_root(None).await?;
+        change.ok_or_else(|| KeysError::NoSuchKey("root".to_owned()))
+    }
+
+    /// As [`Keys::rotate_root`] if `expected` is still the active root key; `None` if another one is, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`Keys::rotate_root`].
+    pub async fn replace_root(&self, expected: RootId) -> Result<Option<RootChange>, KeysError> {
+        self.hierarchy().rotate_root(Some(expected)).await
     }
 
     /// Wraps under the provider's active root key what is wrapped under another one.

@@ -22,7 +22,7 @@
 //! | `hierarchy` | what all parts share, and how it is opened |
 //! | `epochs`, `subjects`, `secrets` | the three kinds of keys: opened, made, kept for their time |
 //! | `cache`, `window`, `seals` | opened subject keys, how long they hold, how often they have sealed |
-//! | `rotate`, `rewrap`, `erase`, `statement` | what is done to keys |
+//! | `rotate`, `roots`, `rewrap`, `erase`, `scrub`, `statement` | what is done to keys |
 //! | `watch`, `upkeep` | what goes on in the background |
 //! | `wrapping` | keys under the root |
 //! | `replies` | [`Replies`]: the kept replies to request ids, sealed |
@@ -47,7 +47,9 @@ pub mod provider;
 mod replies;
 mod request_hash;
 mod rewrap;
+mod roots;
 mod rotate;
+mod scrub;
 mod seals;
 mod secrets;
 mod statement;
@@ -69,7 +71,8 @@ pub use provider::{Provider, ProviderError};
 pub use replies::{Replies, ReplyError, Request};
 pub use request_hash::{RequestHash, RequestHashes};
 pub use rewrap::RewrapProgress;
-pub use rotate::{RootChange, Rotation};
+pub use roots::RootChange;
+pub use rotate::Rotation;
 pub use secrets::IndexKeys;
 pub use statement::{ErasureStatement, InvalidStatement};
 pub use store::migration::Migrations;

@@ -118,6 +118,11 @@ impl Provider {
         }
     }
 
+    /// How long a call may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Wraps `key` under the active root key, bound to `context` and to that root key.
     ///
     /// # Errors

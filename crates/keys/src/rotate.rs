@@ -1,17 +1,15 @@
-//! Epochs and roots: begun, replaced, switched off, destroyed.
+//! Epochs and keys of indexes: begun, replaced, switched off, destroyed.
 
-use portal_core::id::{EpochId, RootId};
-use portal_crypto::wrapped::{KeyContext, WrappedKeyRecord};
-use portal_store::{ReadTx, Tx};
+use portal_core::id::EpochId;
+use portal_store::Tx;
 
 use crate::KeysError;
 use crate::epochs::Active;
 use crate::error::Stored;
 use crate::hierarchy::Hierarchy;
-use crate::store::epochs::{self, EpochRow};
-use crate::store::secrets::{self, SecretName, SecretRow};
+use crate::store::secrets::{self, SecretName};
 use crate::store::state::{KeyEvent, KeyState, Purpose};
-use crate::store::{events, head, subjects};
+use crate::store::{epochs, events, head, subjects};
 
 /// A new epoch, and the one it replaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,17 +18,6 @@ pub struct Rotation {
     pub active: EpochId,
     /// Opens what it has wrapped until that is rewrapped.
     pub retired: EpochId,
-}
-
-/// What wrapping under another root key came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RootChange {
-    /// The root key that everything is wrapped under now.
-    pub root: RootId,
-    /// Epoch keys that were wrapped again.
-    pub epochs: u64,
-    /// Keys of the service that were wrapped again.
-    pub service_keys: u64,
 }
 
 impl Hierarchy {
@@ -116,85 +103,6 @@ impl Hierarchy {
         self.scrub_later();
         self.scrub().await;
         Ok(())
-    }
-
-    /// Makes a new root key, and wraps everything under it.
-    pub(crate) async fn rotate_root(&self) -> Result<RootChange, KeysError> {
-        self.root.rotate().await?;
-        self.rewrap_under_root().await
-    }
-
-    /// Wraps under the active root key what is wrapped under another one. It can be interrupted and called again.
-    pub(crate) async fn rewrap_under_root(&self) -> Result<RootChange, KeysError> {
-        let root = self.root.active().await?;
-        let tenant = self.scope.tenant;
-        let read = |tx: ReadTx| async move {
-            Ok::<_, KeysError>((epochs::all(&tx, tenant).await?, secrets::all(&tx, tenant).await?))
-        };
-        let (epoch_rows, secret_rows) = self.database.read("wrapped_keys", read).await?;
-        let mut change = RootChange { root, epochs: 0, service_keys: 0 };
-        for row in epoch_rows.iter().filter(|row| row.record.is_some() && row.root != root) {
-            change.epochs += u64::from(self.rewrap_epoch(row).await?);
-        }
-        for row in secret_rows.iter().filter(|row| row.record.is_some() && row.root != root) {
-            change.service_keys += u64::from(self.rewrap_secret(row).await?);
-        }
-        self.scrub_later();
-        self.scrub().await;
-        Ok(change)
-    }
-
-    async fn rewrap_epoch(&self, row: &EpochRow) -> Result<bool, KeysError> {
-        let context = KeyContext::epoch(self.scope, row.id);
-        let record = WrappedKeyRecord::from_bytes(row.record.as_deref().unwrap_or_default());
-        let record = record.map_err(|_| KeysError::corrupt(Stored::EpochKey, row.id))?;
-        let key = self.root.unwrap(&context, &record).await;
-        let key = key.map_err(|failure| failure.of(Stored::EpochKey, row.id))?;
-        let wrapped = self.root.wrap(&context, &key).await;
-        let (root, record) = &wrapped.map_err(|failure| failure.of(Stored::EpochKey, row.id))?;
-        let (event, tenant) = (&self.event(KeyEvent::RootChanged, row.id), self.scope.tenant);
-        let replace = |tx: Tx| async move {
-            let replaced = epochs::replace_record(&tx, tenant, row, (*root, record)).await?;
-            if replaced {
-                events::add(&tx, tenant, event, 1).await?;
-            }
-            Ok(replaced)
-        };
-        self.database.run_tx("rewrap_epoch_key", replace).await
-    }
-
-    async fn rewrap_secret(&self, row: &SecretRow) -> Result<bool, KeysError> {
-        let base = self.base();
-        let key = base.open_secret(row).await?;
-        let new = base.wrap_secret(&row.name, &key).await?;
-        let (root, record) = (new.root, &new.record.unwrap_or_default());
-        let (event, tenant) = (&self.event(KeyEvent::RootChanged, &row.name), self.scope.tenant);
-        let replace = |tx: Tx| async move {
-            let replaced = secrets::replace_record(&tx, tenant, row, (root, record)).await?;
-            if replaced {
-                events::add(&tx, tenant, event, 1).await?;
-            }
-            Ok(replaced)
-        };
-        self.database.run_tx("rewrap_service_key", replace).await
-    }
-
-    /// Destroys a root key of the provider that nothing is wrapped under any more.
-    pub(crate) async fn destroy_root(&self, id: RootId) -> Result<(), KeysError> {
-        let tenant = self.scope.tenant;
-        let count = |tx: ReadTx| async move {
-            let epochs = epochs::all(&tx, tenant).await?;
-            let secrets = secrets::all(&tx, tenant).await?;
-            let epochs = epochs.iter().filter(|row| row.record.is_some() && row.root == id).count();
-            let secrets = secrets.iter().filter(|row| row.record.is_some() && row.root == id).count();
-            Ok::<_, KeysError>(epochs + secrets)
-        };
-        let keys = self.database.read("count_of_root", count).await?;
-        if keys > 0 {
-            let keys = u64::try_from(keys).unwrap_or(u64::MAX);
-            return Err(KeysError::RootInUse { root: id, keys });
-        }
-        self.root.destroy(id).await
     }
 
     /// A new key for a column's index; the one before still finds what it has indexed.

@@ -24,14 +24,12 @@
 use std::sync::Arc;
 
 use portal_core::Invalid;
-use portal_core::entropy::random_bytes;
 use portal_crypto::page_token::PageTokenKey;
 use portal_keys::{Keys, Replies};
 use portal_mesh::Caller;
 use portal_mesh::policy::Action;
 use sea_orm_migration::MigratorTrait;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use crate::Host;
 use crate::migration::Migrations;
@@ -71,8 +69,6 @@ struct Inner {
     replies: Replies,
     page_tokens: PageTokenKey,
     schema: Schema,
-    /// Names this process among those that may rotate keys.
-    holder: Uuid,
 }
 
 impl Operators {
@@ -85,9 +81,8 @@ impl Operators {
         scans: Scans,
     ) -> Self {
         let page_tokens = PageTokenKey::new(keys.service_secret());
-        let holder = Uuid::from_bytes(random_bytes(&*host.entropy));
         let schema = Schema::of::<M>();
-        Self(Arc::new(Inner { host, keys, migrations, scans, replies, page_tokens, schema, holder }))
+        Self(Arc::new(Inner { host, keys, migrations, scans, replies, page_tokens, schema }))
     }
 }
 

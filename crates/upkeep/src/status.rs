@@ -47,6 +47,7 @@ pub fn keys(failed: &KeysError) -> Status {
             tracing::warn!(error = %failed, cause = failed.source(), "a key could not be had");
             retry_after(KEYS_UNAVAILABLE, RETRY_AFTER)
         }
+        KeysError::Rotating => CONFLICT.status(),
         KeysError::Store(failed) => store(failed),
         failed => internal(failed),
     }

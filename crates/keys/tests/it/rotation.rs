@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use portal_core::Clock;
 use portal_core::id::{EpochId, Id, RootId, SubjectId};
 use portal_keys::{KeyState, KeyUse, Keys, KeysError, Provider, RewrapProgress};
+use portal_store::leases;
 
 use crate::fixture::{Fixture, opens, seal, subject, subjects, until};
 
@@ -227,6 +229,57 @@ portal_testkit::each_database! {
         let roots = keys.inventory().await.unwrap();
         let roots = roots.keys.iter().filter(|key| key.key_use == KeyUse::Root && key.state != KeyState::Destroyed);
         assert_eq!(roots.map(|root| (root.id.clone(), root.wrapped)).collect::<Vec<_>>(), [(change.root.to_string(), 8)]);
+    }
+
+    /// However many want to replace a root key, in however many processes, it is replaced once; who comes while somebody is
+    /// at it is told so, and whoever never comes back is waited for no longer than the lease holds.
+    async fn a_root_is_replaced_once(database) {
+        let fixture = Fixture::new(database).await;
+        let old = active_root(&fixture).await;
+        let processes = [fixture.open().await, fixture.open().await, fixture.open().await];
+        let replace = processes.iter().cycle().take(12).map(|keys| keys.replace_root(old));
+        let outcomes = futures_util::future::join_all(replace).await;
+        let replaced = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
+        assert_eq!(replaced, 1, "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(KeysError::Rotating))), "{outcomes:?}");
+        let provider = Provider::open(&fixture.config, fixture.ambient().clock, fixture.ambient().entropy).await.unwrap();
+        assert_eq!(provider.roots().await.unwrap().len(), 2);
+
+        // Of a process that is in the middle of it.
+        let (now, time, holder) = (fixture.clock.now(), Duration::from_secs(35), subject(1).uuid());
+        let take = |tx| async move { leases::acquire(&tx, "root-key", holder, now, time).await };
+        assert!(fixture.database.run_tx("take", take).await.unwrap().is_some());
+        for keys in &processes {
+            assert!(matches!(keys.rotate_root().await, Err(KeysError::Rotating)));
+            keys.rewrap_under_root().await.expect("this any number may do");
+        }
+        assert_eq!(provider.roots().await.unwrap().len(), 2);
+        fixture.clock.advance(time);
+        processes[0].rotate_root().await.unwrap();
+        processes[1].rotate_root().await.expect("the lease was given back");
+        assert_eq!(provider.roots().await.unwrap().len(), 4);
+    }
+
+    /// Whoever asked the provider for too long may have been taken for gone: it does not go on where another has begun.
+    async fn a_late_rotation_does_nothing(database) {
+        let fixture = Fixture::new(database).await;
+        let keys = fixture.open().await;
+        let old = active_root(&fixture).await;
+        // By the time that it looks at its lease, somebody else holds it.
+        let steal: &[&str] = if fixture.is_postgres() {
+            &[
+                "CREATE FUNCTION stolen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    NEW.holder := '00000000-0000-0000-0000-000000000001'; RETURN NEW; END $$",
+                "CREATE TRIGGER stolen BEFORE INSERT ON lease FOR EACH ROW EXECUTE FUNCTION stolen()",
+            ]
+        } else {
+            &["CREATE TRIGGER stolen AFTER INSERT ON lease BEGIN UPDATE lease SET holder = x'00000000000000000000000000000001'; END"]
+        };
+        for statement in steal {
+            fixture.sql(statement, []).await;
+        }
+        assert!(matches!(keys.replace_root(old).await, Err(KeysError::Rotating)));
+        assert_eq!(active_root(&fixture).await, old);
     }
 
     /// A root rotation that stopped half-way is finished by calling again.

@@ -9,8 +9,8 @@ use tonic::Status;
 
 use crate::migration::{MigrationError, OperationError, TransitionError};
 use crate::reasons::{
-    CONFLICT, MIGRATION_COMMITTED, MIGRATION_DONE, MIGRATION_MISMATCH, MIGRATION_NOT_DONE,
-    MIGRATION_NOT_FOUND, MIGRATION_NOT_RUNNING, MIGRATION_NOT_STARTED, ROW_CORRUPT, SCAN_RUNNING,
+    MIGRATION_COMMITTED, MIGRATION_DONE, MIGRATION_MISMATCH, MIGRATION_NOT_DONE, MIGRATION_NOT_FOUND,
+    MIGRATION_NOT_RUNNING, MIGRATION_NOT_STARTED, ROW_CORRUPT, SCAN_RUNNING,
 };
 use crate::scan::ScanRefusal;
 use crate::status;
@@ -24,8 +24,6 @@ pub(super) enum Failure {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Operation(#[from] OperationError),
-    #[error("another rotation is under way")]
-    Rotating,
     #[error(transparent)]
     Scan(#[from] ScanRefusal),
     #[error(transparent)]
@@ -38,7 +36,6 @@ impl From<Failure> for Status {
             Failure::Idempotency(error) => status::idempotency(&error),
             Failure::Keys(error) => status::keys(&error),
             Failure::Operation(error) => operation(&error),
-            Failure::Rotating => CONFLICT.status(),
             Failure::Scan(error) => scan(&error),
             Failure::Store(error) => status::store(&error),
         }

@@ -1,16 +1,15 @@
 //! `KeyService`.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use portal_core::Invalid;
-use portal_core::id::{EpochId, Id};
+use portal_core::id::{EpochId, Id, RootId};
 use portal_crypto::suite::Algorithm;
-use portal_keys::{Inventory, KeyAlgorithm, KeyEntry, KeyState, KeyUse, Purpose};
+use portal_keys::{Inventory, KeyAlgorithm, KeyEntry, KeyState, KeyUse, KeysError, Purpose};
 use portal_mesh::convert::timestamp;
 use portal_mesh::policy::Action;
 use portal_proto::common::v1 as pb;
-use portal_store::{Lease, Tx, leases};
+use portal_store::Tx;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -18,11 +17,6 @@ use super::failure::Failure;
 use super::once::Once;
 use super::pages::Pages;
 use super::{Answer, Inner, Operators, asked, count, refused};
-
-/// What only one process of a service does at a time: between two of them a root key could be replaced twice.
-const LEASE: &str = "rotate-keys";
-/// How long a rotation takes at most.
-const LEASE_TIME: Duration = Duration::from_secs(60);
 
 /// A use whose keys can be replaced by a call.
 #[derive(Clone, Copy)]
@@ -77,10 +71,7 @@ impl Operators {
         };
         let what = invalid.check("use", what);
         let what = invalid.finish(what).map_err(refused)?;
-        let lease = self.0.lease().await?;
-        let rotated = self.0.rotate(what, request.rewrap, once.as_ref()).await;
-        self.0.release(&lease).await;
-        Ok(Response::new(rotated?))
+        Ok(Response::new(self.0.rotate(what, request.rewrap, once.as_ref()).await?))
     }
 
     /// The cryptography in use, as a CycloneDX bill of materials.
@@ -111,21 +102,19 @@ impl Inner {
         once: Option<&Once>,
     ) -> Result<pb::RotateKeysResponse, Status> {
         let (wanted, keys) = (what.key_use(), self.keys.inventory().await.map_err(Failure::from)?.keys);
-        let active = active(&keys, wanted).map_or_else(String::new, |key| key.id.clone());
-        let replaced = self.intend(active, once).await?;
-        let still_active = self.active_id(wanted).await? == replaced;
+        let active = active(&keys, wanted).ok_or_else(|| none_active(what))?;
+        let replaced = self.intend(active.id.clone(), once).await?;
         match what {
-            Rotatable::Epoch if still_active => {
-                if let Ok(epoch) = EpochId::parse(&replaced) {
-                    self.keys.replace_epoch(epoch).await.map_err(Failure::from)?;
-                }
+            Rotatable::Epoch => {
+                let epoch = EpochId::parse(&replaced).map_err(|_| none_active(what))?;
+                self.keys.replace_epoch(epoch).await.map_err(Failure::from)?;
             }
-            Rotatable::Root if still_active => {
-                self.keys.rotate_root().await.map_err(Failure::from)?;
-            }
-            Rotatable::Epoch => {}
             Rotatable::Root => {
-                self.keys.rewrap_under_root().await.map_err(Failure::from)?;
+                let root = RootId::parse(&replaced).map_err(|_| none_active(what))?;
+                // Another one is active already: made by this request before it was cut off, or by somebody else's.
+                if self.keys.replace_root(root).await.map_err(Failure::from)?.is_none() {
+                    self.keys.rewrap_under_root().await.map_err(Failure::from)?;
+                }
             }
         }
         if rewrap {
@@ -156,24 +145,6 @@ impl Inner {
             None => Ok(key.key_id.clone()),
         }
     }
-
-    async fn active_id(&self, wanted: KeyUse) -> Result<String, Failure> {
-        let keys = self.keys.inventory().await?.keys;
-        Ok(active(&keys, wanted).map_or_else(String::new, |key| key.id.clone()))
-    }
-
-    async fn lease(&self) -> Result<Lease, Failure> {
-        let now = self.host.clock.now();
-        let acquire = |tx: Tx| async move { leases::acquire(&tx, LEASE, self.holder, now, LEASE_TIME).await };
-        self.host.database.run_tx("lease_rotation", acquire).await?.ok_or(Failure::Rotating)
-    }
-
-    async fn release(&self, lease: &Lease) {
-        let release = |tx: Tx| async move { leases::release(&tx, lease).await };
-        if let Err(error) = self.host.database.run_tx("release_rotation", release).await {
-            tracing::warn!(%error, "the lease of a rotation ends by itself");
-        }
-    }
 }
 
 impl Rotatable {
@@ -183,6 +154,15 @@ impl Rotatable {
             Self::Root => KeyUse::Root,
         }
     }
+}
+
+/// There is nothing that could be replaced, and no answer that would be true.
+fn none_active(what: Rotatable) -> Failure {
+    let id = match what {
+        Rotatable::Epoch => "epoch/active",
+        Rotatable::Root => "root/active",
+    };
+    KeysError::NoSuchKey(id.to_owned()).into()
 }
 
 fn active(keys: &[KeyEntry], wanted: KeyUse) -> Option<&KeyEntry> {
