@@ -11,7 +11,6 @@
 //! not have were added from a copy of the ledger ([`Hierarchy::add_shreds`]).
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use portal_core::Timestamp;
 use portal_core::id::SubjectId;
@@ -63,10 +62,6 @@ pub struct Replayed {
     pub keys: u64,
 }
 
-/// Deleted bytes may still stand in the WAL.
-#[derive(Default)]
-pub(crate) struct ScrubDue(AtomicBool);
-
 impl From<ShredRow> for Shred {
     fn from(row: ShredRow) -> Self {
         let ShredRow { position, tag, keys, at, link } = row;
@@ -108,26 +103,6 @@ impl Hierarchy {
             backups_gone: row.at.plus(self.backup_retention),
         };
         Ok(Erasure { statement, document: self.secrets.statement.sign(&statement)? })
-    }
-
-    /// Something was deleted that must not be found any more.
-    pub(crate) fn scrub_later(&self) {
-        self.scrub_due.0.store(true, Ordering::Release);
-    }
-
-    /// Wipes what was deleted from the database's files, if something was and nobody looks at an older state.
-    pub(crate) async fn scrub(&self) {
-        if !self.scrub_due.0.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        match self.database.scrub().await {
-            Ok(true) => {}
-            Ok(false) => self.scrub_due.0.store(true, Ordering::Release),
-            Err(error) => {
-                self.scrub_due.0.store(true, Ordering::Release);
-                tracing::warn!(%error, "deleted keys could not be wiped from the database's WAL yet");
-            }
-        }
     }
 
     /// The entries of the shred ledger after `position`, `limit` at most.

@@ -1,5 +1,5 @@
-//! Work that one replica does for all, under a lease: a new epoch when the active one is old enough, and wrapping the
-//! keys of older ones under it once somebody has asked for that.
+//! Work that one replica does for all, under a lease: a new epoch when the active one is old enough, wrapping the keys of
+//! older ones under it once somebody has asked for that, and wiping what was deleted ([`crate::scrub`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,10 @@ pub(crate) async fn run(keys: Arc<Hierarchy>) {
         if let Err(error) = keys.do_what_is_due().await {
             let cause = std::error::Error::source(&error);
             tracing::warn!(%error, cause, "epochs could not be looked after");
+        }
+        if let Err(error) = keys.rewrite_tables().await {
+            let cause = std::error::Error::source(&error);
+            tracing::warn!(%error, cause, "deleted keys could not be wiped from the tables yet");
         }
     }
 }

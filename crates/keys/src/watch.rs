@@ -140,3 +140,20 @@ impl Hierarchy {
         self.reload_index_keys().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From an erasure on, replicas may use what they have for as long as they trust their cache; and they look again before
+    /// that ends, with time for the look itself.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_used_longer_than_a_second() {
+        let mut ticks = ticks();
+        ticks.tick().await;
+        let before = tokio::time::Instant::now();
+        ticks.tick().await;
+        assert!(before.elapsed() * 2 <= TRUST, "{:?}", before.elapsed());
+        assert!(before.elapsed() + TRUST <= Duration::from_secs(1));
+    }
+}

@@ -58,8 +58,8 @@ impl DatabaseConfig {
     }
 
     /// The same database, where SQLite overwrites what is deleted with zeros (`PRAGMA secure_delete`). What the WAL
-    /// still holds goes with [`crate::Database::scrub`]. PostgreSQL has no such setting: a deleted row's bytes stay in
-    /// its page until VACUUM makes the room free and a later row takes it.
+    /// still holds goes with [`crate::Database::scrub`]. PostgreSQL has no such setting: see
+    /// [`crate::Database::rewrite`].
     #[must_use]
     pub fn with_secure_delete(self) -> Self {
         Self { secure_delete: true, ..self }

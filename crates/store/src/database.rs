@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portal_core::Entropy;
 use portal_core::entropy::random_bytes;
+use sea_orm::sqlx;
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -23,6 +24,10 @@ const MAX_ATTEMPTS: u32 = 8;
 const ALONE_FROM: u32 = 3;
 /// The pause before the second attempt lasts this long at most, doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// A table is written anew at once or not now, and takes as long as it takes.
+const REWRITE_SETTINGS: &[&str] = &["SET lock_timeout = '200ms'", "SET statement_timeout = 0"];
+/// PostgreSQL's code for a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// A service's database. Clones share the connections.
 #[derive(Clone)]
@@ -188,7 +193,7 @@ impl Database {
     /// Makes the files forget what was deleted, as far as the database can: SQLite moves its WAL into the file and cuts
     /// it to nothing, so that with [`DatabaseConfig::with_secure_delete`] no deleted byte is left. Says whether that is
     /// so now: a reader that still looks at an older state is not waited for, call again later. PostgreSQL has
-    /// nothing to do here and answers `true`: its own VACUUM frees the room of deleted rows, and its WAL goes with time.
+    /// nothing to do here and answers `true`: see [`Self::rewrite`]; its WAL goes with time.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], mostly.
@@ -210,6 +215,35 @@ impl Database {
             writer.execute_unprepared("VACUUM").await?;
         }
         self.scrub().await
+    }
+
+    /// Makes PostgreSQL forget what was deleted from `table`: it writes the table anew (VACUUM FULL) and cuts the old file to
+    /// nothing. A plain VACUUM only gives the room free: the bytes stay in their page until something is written over them.
+    /// Says whether that is done: whoever has the table open is not waited for longer than a moment, since all others
+    /// would wait behind; call again later. SQLite has nothing to do here, see [`Self::scrub`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], mostly.
+    pub async fn rewrite(&self, table: &'static str) -> Result<bool, StoreError> {
+        let Pools::Postgres(pool) = &self.0.pools else { return Ok(true) };
+        let pool = pool.get_postgres_connection_pool();
+        // Closed afterwards: what is set for this statement is no other's business.
+        let mut connection = pool.acquire().await.map_err(|error| StoreError::from(&error))?.detach();
+        for setting in REWRITE_SETTINGS {
+            sqlx::raw_sql(*setting)
+                .execute(&mut connection)
+                .await
+                .map_err(|error| StoreError::from(&error))?;
+        }
+        let rewrite = sqlx::AssertSqlSafe(format!("VACUUM (FULL) {table}"));
+        let rewritten = sqlx::raw_sql(rewrite).execute(&mut connection).await;
+        let in_use =
+            |error: &sqlx::Error| error.as_database_error()?.code().map(|code| code == LOCK_NOT_AVAILABLE);
+        match rewritten {
+            Ok(_) => Ok(true),
+            Err(error) if in_use(&error) == Some(true) => Ok(false),
+            Err(error) => Err(StoreError::from(&error)),
+        }
     }
 
     /// Waits for running transactions and closes all connections. Later transactions fail with

@@ -22,10 +22,7 @@ pub struct TestDatabase {
 /// What the database is gone with.
 pub(crate) enum Keeper {
     Directory(TempDir),
-    Server(
-        #[cfg_attr(not(feature = "mesh"), expect(dead_code, reason = "held for its drop"))]
-        Arc<EphemeralPostgres>,
-    ),
+    Server(Arc<EphemeralPostgres>),
 }
 
 impl TestDatabase {
@@ -79,6 +76,15 @@ impl TestDatabase {
         match &self.keeper {
             Keeper::Directory(directory) => Some(directory.path().join(FILE)),
             Keeper::Server(_) => None,
+        }
+    }
+
+    /// The directory with the files that hold its tables: of SQLite its own, of PostgreSQL those of the server's databases.
+    #[must_use]
+    pub fn tables(&self) -> PathBuf {
+        match &self.keeper {
+            Keeper::Directory(directory) => directory.path().to_owned(),
+            Keeper::Server(server) => server.directory().join("data/base"),
         }
     }
 

@@ -122,6 +122,13 @@ impl Fixture {
         rows[0].try_get("", "n").unwrap()
     }
 
+    /// Has the server write what it has in memory into the files of its tables.
+    pub async fn write_files(&self) {
+        if self.is_postgres() {
+            self.sql("CHECKPOINT", []).await;
+        }
+    }
+
     /// The value of a counter or gauge, by its line in the exposition format; 0 if it is not there.
     pub fn metric(&self, name: &str) -> u64 {
         let mut text = String::new();
