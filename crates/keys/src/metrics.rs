@@ -1,10 +1,13 @@
 //! Every metric of the key hierarchy. Labels are names from the source, never data.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 
 /// How the keys of a process are doing. Clones share their numbers.
 #[derive(Clone, Debug)]
@@ -14,6 +17,7 @@ pub struct Metrics {
     hits: Counter,
     cached: Gauge,
     calls: Family<Call, Counter>,
+    call_seconds: Family<CallName, Histogram, fn() -> Histogram>,
     erased: Counter,
     distrusted: Counter,
     rewrapped: Counter,
@@ -31,6 +35,11 @@ struct Call {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CallName {
+    call: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let lookups = Family::<Lookup, Counter>::default();
@@ -40,6 +49,10 @@ impl Default for Metrics {
             hits,
             cached: Gauge::default(),
             calls: Family::default(),
+            // From a file on this machine to the end of the longest time that can be configured.
+            call_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_1, 2.5, 16))
+            }),
             erased: Counter::default(),
             distrusted: Counter::default(),
             rewrapped: Counter::default(),
@@ -60,6 +73,9 @@ impl Metrics {
         registry.register(name, "Opened subject keys in memory", metrics.cached.clone());
         let name = "keys_provider_calls";
         registry.register(name, "Calls of the key provider, by outcome", metrics.calls.clone());
+        let name = "keys_provider_call_duration";
+        let help = "Time that calls of the key provider took, whatever their outcome";
+        registry.register_with_unit(name, help, Unit::Seconds, metrics.call_seconds.clone());
         let name = "keys_subjects_erased";
         registry.register(name, "Subjects whose keys this process has destroyed", metrics.erased.clone());
         let name = "keys_cache_distrusted";
@@ -86,7 +102,8 @@ impl Metrics {
         self.cached.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn called(&self, call: &'static str, outcome: &'static str) {
+    pub(crate) fn called(&self, call: &'static str, outcome: &'static str, took: Duration) {
+        self.call_seconds.get_or_create(&CallName { call }).observe(took.as_secs_f64());
         self.calls.get_or_create(&Call { call, outcome }).inc();
     }
 

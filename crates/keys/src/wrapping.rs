@@ -60,8 +60,7 @@ impl Root {
         context: &KeyContext,
         key: &KeyBytes,
     ) -> Result<(RootId, Vec<u8>), Failure> {
-        let result = self.provider.wrap(context, key).await;
-        self.count("wrap", &result);
+        let result = self.measured("wrap", self.provider.wrap(context, key)).await;
         let wrapped = result?;
         self.suites.require(wrapped.algorithm).map_err(Failure::Disabled)?;
         let root = wrapped.root;
@@ -76,8 +75,7 @@ impl Root {
         record: &WrappedKeyRecord,
     ) -> Result<KeyBytes, Failure> {
         self.suites.require(record.wrapped().algorithm).map_err(Failure::Disabled)?;
-        let result = self.provider.unwrap(context, record.wrapped()).await;
-        self.count("unwrap", &result);
+        let result = self.measured("unwrap", self.provider.unwrap(context, record.wrapped())).await;
         let key = result?;
         record.check(context, &key).map_err(|_| Failure::Corrupt)?;
         Ok(key)
@@ -85,26 +83,34 @@ impl Root {
 
     /// The root key that wraps now.
     pub(crate) async fn active(&self) -> Result<RootId, KeysError> {
-        self.provider.active_root().await.map_err(unavailable)
+        self.measured("roots", self.provider.active_root()).await.map_err(unavailable)
     }
 
     /// All root keys of the provider.
     pub(crate) async fn all(&self) -> Result<Vec<KeyInfo<RootId>>, KeysError> {
-        self.provider.roots().await.map_err(unavailable)
+        self.measured("roots", self.provider.roots()).await.map_err(unavailable)
     }
 
     /// Makes another root key the active one.
     pub(crate) async fn rotate(&self) -> Result<RootId, KeysError> {
-        self.provider.rotate_root().await.map_err(unavailable)
+        self.measured("rotate", self.provider.rotate_root()).await.map_err(unavailable)
     }
 
     /// Destroys a root key.
     pub(crate) async fn destroy(&self, id: RootId) -> Result<(), KeysError> {
-        self.provider.destroy_root(id).await.map_err(unavailable)
+        self.measured("destroy", self.provider.destroy_root(id)).await.map_err(unavailable)
     }
 
-    fn count<T>(&self, call: &'static str, result: &Result<T, ProviderError>) {
-        self.metrics.called(call, result.as_ref().map_or_else(ProviderError::name, |_| "ok"));
+    async fn measured<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let begun = tokio::time::Instant::now();
+        let result = call.await;
+        let outcome = result.as_ref().map_or_else(ProviderError::name, |_| "ok");
+        self.metrics.called(name, outcome, begun.elapsed());
+        result
     }
 }
 

@@ -251,6 +251,28 @@ each_database! {
         assert!(text.contains("store_sealed_cell_refusals_total{cause=\"envelope_refused\"} 5"), "{text}");
     }
 
+    /// What is sealed and opened is counted by suite, and every 64th time it is measured.
+    async fn cells_are_counted_and_measured(database) {
+        let world = World::new(database).await;
+        let models: Vec<_> = (0..65).map(|id| world.model(id, &world.anna, "Anna", Some("note"))).collect();
+        for model in &models[..33] {
+            world.open(model, &world.anna).unwrap();
+        }
+        let text = world.metrics();
+        for (operation, cells, measured) in [("seal", 130, 3), ("open", 66, 2)] {
+            let labels = format!("{{operation=\"{operation}\",suite=\"AES-256-GCM\"}}");
+            for line in [
+                format!("store_sealed_cells_total{labels} {cells}"),
+                format!("store_sealed_cell_duration_seconds_count{labels} {measured}"),
+            ] {
+                assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+            }
+            let sum = format!("store_sealed_cell_duration_seconds_sum{labels} ");
+            let sum = text.lines().find_map(|line| line.strip_prefix(&sum)).unwrap();
+            assert!(sum.parse::<f64>().unwrap() > 0.0);
+        }
+    }
+
     /// Whatever column is changed, added or taken away by somebody without the key, the digest says so.
     async fn a_digest_covers_every_column(database) {
         let world = World::new(database).await;
