@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `chain` | from a server of OpenBao to a person's field: slow, sealed, switched off |
 //! | `contract` | what every provider must do |
 //! | `file` | the keyring file: permissions, passphrase, changes at once, crashes |
 //! | `pkcs11` | SoftHSM2 (Debian package `softhsm2`) |
@@ -14,6 +15,8 @@
     clippy::print_stderr
 )]
 
+#[cfg(feature = "vault")]
+mod chain;
 mod contract;
 mod file;
 #[cfg(feature = "pkcs11")]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ kill -KILL "$server"
 wait "$server"
 "#;
 
-struct Server {
+pub struct Server {
     keeper: Child,
     address: String,
     home: TempDir,
@@ -95,15 +96,15 @@ impl Drop for Server {
 }
 
 /// One test's key on a server, with a token.
-struct Setting {
-    server: Arc<Server>,
+pub struct Setting {
+    pub server: Arc<Server>,
     key: &'static str,
     directory: TempDir,
 }
 
 impl Setting {
     /// On the server that the tests of this process share, by a key of this name.
-    fn shared(key: &'static str) -> Option<Self> {
+    pub fn shared(key: &'static str) -> Option<Self> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = shared.upgrade() {
@@ -116,7 +117,7 @@ impl Setting {
     }
 
     /// On a server of its own.
-    fn alone() -> Option<Self> {
+    pub fn alone() -> Option<Self> {
         let server = Server::start(&[])?;
         server.bao(&["secrets", "enable", "transit"]);
         Some(Self::on(Arc::new(server), "portal-root"))
@@ -129,12 +130,12 @@ impl Setting {
         setting
     }
 
-    fn bao(&self, arguments: &[&str]) -> String {
+    pub fn bao(&self, arguments: &[&str]) -> String {
         self.server.bao(arguments)
     }
 
     /// The path of the key, with something behind it.
-    fn path(&self, more: &str) -> String {
+    pub fn path(&self, more: &str) -> String {
         format!("transit/keys/{}{more}", self.key)
     }
 
@@ -147,11 +148,11 @@ impl Setting {
         self.bao(&["delete", &self.path("")]);
     }
 
-    fn config(&self) -> KeysConfig {
+    pub fn config(&self) -> KeysConfig {
         self.config_at(&self.server.address, "")
     }
 
-    fn config_at(&self, address: &str, more: &str) -> KeysConfig {
+    pub fn config_at(&self, address: &str, more: &str) -> KeysConfig {
         let (key, token) = (self.key, self.directory.path().join("token"));
         config(&format!(
             "provider = 'vault'\nvault_address = '{address}'\nvault_token_file = {token:?}\nvault_key = '{key}'\n{more}"
@@ -296,8 +297,8 @@ async fn a_sealed_server_and_a_stopped_one_are_told_apart() {
     drop(directory);
 }
 
-/// Stands between the provider and the server, and keeps each answer back for a while.
-async fn delaying(server: &Server, delay: Duration) -> String {
+/// Stands between the provider and the server, and keeps each answer back for as many milliseconds as `delay` says then.
+pub async fn delaying(server: &Server, delay: Arc<AtomicU64>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let upstream = server.address.trim_start_matches("http://").to_owned();
@@ -310,10 +311,11 @@ async fn delaying(server: &Server, delay: Duration) -> String {
             drop(tokio::task::spawn_local(async move {
                 let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
             }));
+            let delay = Arc::clone(&delay);
             drop(tokio::task::spawn_local(async move {
                 let mut buffer = vec![0; 65_536];
                 while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
-                    tokio::time::sleep(delay).await;
+                    tokio::time::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))).await;
                     to_client.write_all(&buffer[..read]).await.unwrap_or_default();
                 }
             }));
@@ -328,10 +330,10 @@ async fn a_slow_server_is_waited_for_no_longer_than_configured() {
     let Some(setting) = Setting::shared("slow") else { return };
     create(&setting.config()).await.unwrap();
     let calls = async {
-        let near = delaying(&setting.server, Duration::from_millis(20)).await;
+        let near = delaying(&setting.server, Arc::new(AtomicU64::new(20))).await;
         let provider = open(&setting.config_at(&near, "provider_timeout_seconds = 5")).await.unwrap();
         let wrapped = provider.wrap(&CONTEXT, &new_key()).await.unwrap();
-        let far = delaying(&setting.server, Duration::from_mins(10)).await;
+        let far = delaying(&setting.server, Arc::new(AtomicU64::new(600_000))).await;
         let late = open(&setting.config_at(&far, "provider_timeout_seconds = 1")).await.err().unwrap();
         assert_eq!((late.name(), late.is_retryable()), ("timed_out", true));
         assert_eq!(late.to_string(), "the key provider did not answer within 1000 ms");
