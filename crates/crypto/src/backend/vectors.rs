@@ -1,7 +1,5 @@
-//! Published answers below the public functions: expanded keys, given randomness. Sources: `tests/vectors/README.md`.
-//!
-//! aws-lc-rs takes neither randomness nor expanded signing keys; its answers to the rest, and in `tests/it` and
-//! `differential` those to the seeds and signatures, have to do.
+//! Published answers below the public functions: expanded keys, given randomness, both backends in one run. Sources, and
+//! what can't be run by which backend: `tests/vectors/README.md`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use serde_json::Value;
@@ -104,7 +102,71 @@ fn wycheproof_ml_kem_768_encapsulation() {
     }
 }
 
-/// ACVP's signatures are those of `ML-DSA.Sign_internal` under expanded keys (FIPS 204, algorithm 7).
+/// Keys of seeds and their signatures by the functions that stand behind the public ones, of both backends: the one that
+/// computes, and RustCrypto's. What one of them signs the other verifies.
+#[test]
+fn ml_dsa_65_of_both_backends() {
+    let keys = json(include_str!("../../tests/vectors/mldsa-65-keygen.json"));
+    let keys = ["acvp", "wycheproof"].into_iter().flat_map(|source| tests(&keys[source]));
+    let mut count = 0;
+    for test in keys {
+        let (seed, public) = (bytes(&test["seed"]).as_slice().try_into().unwrap(), bytes(&test["pk"]));
+        let ours = super::MlDsa65Secret::from_seed(seed).unwrap();
+        let theirs = rustcrypto::MlDsa65Secret::from_seed(seed).unwrap();
+        let (our_public, their_public) = (ours.public().unwrap(), theirs.public().unwrap());
+        assert_eq!((our_public.bytes(), their_public.bytes()), (&*public, &*public), "{}", test["comment"]);
+        let (our, their) = (ours.sign(b"message").unwrap(), theirs.sign(b"message").unwrap());
+        assert!(our_public.verify(b"message", &their) && their_public.verify(b"message", &our));
+        count += 1;
+    }
+    assert_eq!(count, 12);
+
+    let vectors = json(include_str!("../../tests/vectors/wycheproof-mldsa-65-verify.json"));
+    let mut verified = [0, 0];
+    for group in tests(&vectors["testGroups"]) {
+        let key = bytes(&group["publicKey"]);
+        let ours = super::MlDsa65Public::from_bytes(&key);
+        let theirs = rustcrypto::MlDsa65Public::from_bytes(&key);
+        for test in tests(&group["tests"]) {
+            let (message, signature) = (bytes(&test["msg"]), bytes(&test["sig"]));
+            let expected = test["result"] == "valid";
+            let ours = ours.as_ref().is_some_and(|key| key.verify(&message, &signature));
+            let theirs = theirs.as_ref().is_some_and(|key| key.verify(&message, &signature));
+            assert_eq!((ours, theirs), (expected, expected), "{}: {}", test["tcId"], test["comment"]);
+            verified[usize::from(expected)] += 1;
+        }
+    }
+    assert!(verified[0] >= 39 && verified[1] >= 21, "{verified:?}");
+
+    let vectors = json(include_str!("../../tests/vectors/wycheproof-mldsa-65-sign.json"));
+    for test in tests(&vectors["tests"]) {
+        let (message, signature) = (bytes(&test["msg"]), bytes(&test["sig"]));
+        let seed = bytes(&test["seed"]).as_slice().try_into().unwrap();
+        let ours = super::MlDsa65Secret::from_seed(seed).unwrap().public().unwrap();
+        let theirs = rustcrypto::MlDsa65Secret::from_seed(seed).unwrap().public().unwrap();
+        assert!(ours.verify(&message, &signature) && theirs.verify(&message, &signature), "{}", test["tcId"]);
+    }
+}
+
+/// Keys that ACVP encapsulates to, taken by both backends; the secret that each of them makes is opened by the other.
+#[test]
+fn acvp_encapsulation_keys_of_both_backends() {
+    let vectors = json(include_str!("../../tests/vectors/acvp-ml-kem.json"));
+    for set in ParameterSet::ALL {
+        for test in tests(&vectors[set.name()]["encapsulation"]) {
+            let (public, secret) = (bytes(&test["ek"]), bytes(&test["dk"]));
+            let mut out = vec![0; set.ciphertext_len()];
+            let ours = super::MlKemPublic::from_bytes(set, &public).unwrap().encapsulate(&mut out).unwrap();
+            assert_eq!(decapsulate(set, &secret, &out), Some(*ours.expose()), "{}", test["tcId"]);
+            let theirs = rustcrypto::MlKemPublic::from_bytes(set, &public).unwrap();
+            let theirs = theirs.encapsulate(&mut out).unwrap();
+            assert_eq!(decapsulate(set, &secret, &out), Some(*theirs.expose()), "{}", test["tcId"]);
+        }
+    }
+}
+
+/// ACVP's signatures are those of `ML-DSA.Sign_internal` under expanded keys (FIPS 204, algorithm 7): of the crate that is
+/// RustCrypto's backend, since no function of ours and none of aws-lc-rs has that interface.
 #[test]
 #[expect(deprecated, reason = "the expanded form is what the vectors have")]
 fn acvp_ml_dsa_65() {
