@@ -155,7 +155,7 @@ fn rows() {
         let row = RowDigest::new(&key, "account", &[1; 16], 1);
         names.iter().fold(row, |row, name| row.bytes(*name, black_box(&envelope))).finish()
     });
-    let secret = ServiceSecret::new([7; 32]);
+    let secret = ServiceSecret::new(&[7; 32]);
     let column = IndexedColumn { tenant: TenantId::DEFAULT, table: "account", column: "email" };
     let index = BlindIndexKey::derive(&secret, &column, 1);
     alone("blind index", || index.index(black_box(b"anna@example.org"), IndexBits::FULL));

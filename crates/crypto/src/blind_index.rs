@@ -116,7 +116,7 @@ mod tests {
         IndexedColumn { tenant: TenantId::DEFAULT, table: "account", column: "email" };
 
     fn key(secret: u8, column: &IndexedColumn<'_>, generation: u32) -> BlindIndexKey {
-        BlindIndexKey::derive(&ServiceSecret::new([secret; 32]), column, generation)
+        BlindIndexKey::derive(&ServiceSecret::new(&[secret; 32]), column, generation)
     }
 
     /// Computed with Python's `hmac`: a change would lose every index.

@@ -4,7 +4,9 @@
 //! Keys of different labels tell nothing about each other; a label's text never changes once data depends on it.
 
 use portal_core::Sensitive;
+use zeroize::Zeroizing;
 
+use crate::key::KeyBytes;
 use crate::{backend, hex};
 
 const SALT: &[u8] = b"portal/service-secret/v1";
@@ -60,7 +62,7 @@ impl Label {
 }
 
 /// The 32 random bytes that all keyed derivations of a service come from. Wiped on drop; has no `Debug`.
-pub struct ServiceSecret(Sensitive<[u8; 32]>);
+pub struct ServiceSecret(KeyBytes);
 
 /// The text is not a service secret. Says nothing about the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -68,10 +70,10 @@ pub struct ServiceSecret(Sensitive<[u8; 32]>);
 pub struct InvalidServiceSecret;
 
 impl ServiceSecret {
-    /// The secret with these bytes.
+    /// A copy of these bytes. Wiping `bytes` stays with the caller.
     #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Sensitive::new(bytes))
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(KeyBytes::of(bytes))
     }
 
     /// Parses 64 hexadecimal digits, white space around them ignored (files end with a line break).
@@ -79,7 +81,8 @@ impl ServiceSecret {
     /// # Errors
     /// [`InvalidServiceSecret`] for any other text.
     pub fn from_hex(text: &str) -> Result<Self, InvalidServiceSecret> {
-        hex::decode(text.trim_ascii()).map(Self::new).ok_or(InvalidServiceSecret)
+        let bytes = hex::decode(text.trim_ascii()).map(Zeroizing::new);
+        bytes.map(|bytes| Self::new(&bytes)).ok_or(InvalidServiceSecret)
     }
 
     /// The key for `label`.
@@ -110,7 +113,7 @@ mod tests {
     /// Computed with Python's `hmac`: a change of salt, label or order would lose every stored hash.
     #[test]
     fn derived_keys_never_change() {
-        let secret = ServiceSecret::new([0x42; 32]);
+        let secret = ServiceSecret::new(&[0x42; 32]);
         for (label, key) in [
             (Label::BlindIndex, "7b6b569b92fc69d07c5b90118eee4138a74d58b84c34c5955fc6e5c35c282616"),
             (Label::PageToken, "36946d87b7bae426e1edff3b40ba02c34bd7b70de4f05f114dfadc8a16793b83"),
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn each_label_and_each_secret_has_its_own_key() {
-        let secrets = [ServiceSecret::new([1; 32]), ServiceSecret::new([2; 32])];
+        let secrets = [ServiceSecret::new(&[1; 32]), ServiceSecret::new(&[2; 32])];
         let keys: BTreeSet<_> =
             secrets.iter().flat_map(|s| Label::ALL.map(|label| *s.derive(label).expose())).collect();
         assert_eq!(keys.len(), secrets.len() * Label::ALL.len());

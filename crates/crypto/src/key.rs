@@ -30,15 +30,17 @@ impl KeyBytes {
         key
     }
 
+    /// A copy of `bytes`.
+    pub(crate) fn of(bytes: &[u8; 32]) -> Self {
+        let mut key = Self(Box::new([0; 32]));
+        key.0.copy_from_slice(bytes);
+        key
+    }
+
     /// A copy of `bytes`; `None` if they are not 32. Wiping `bytes` stays with the caller.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
-        let mut key = Self(Box::new([0; 32]));
-        if bytes.len() != key.0.len() {
-            return None;
-        }
-        key.0.copy_from_slice(bytes);
-        Some(key)
+        bytes.try_into().ok().map(Self::of)
     }
 
     /// The bytes; each call is a place to review.
@@ -58,6 +60,12 @@ impl Drop for KeyBytes {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// Whether both secrets are the same, in constant time; their lengths are no secret.
+#[must_use]
+pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
+    backend::equal(one, other)
 }
 
 /// Overwrites the stack below the caller's frame, where the functions it has called left their locals.

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> PageTokenKey {
-        PageTokenKey::new(&ServiceSecret::new([byte; 32]))
+        PageTokenKey::new(&ServiceSecret::new(&[byte; 32]))
     }
 
     #[test]

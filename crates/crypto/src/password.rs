@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     fn cheap(secret: u8) -> PasswordHasher {
-        PasswordHasher::new(&ServiceSecret::new([secret; 32]), Cost::new(8, 1, 1).unwrap())
+        PasswordHasher::new(&ServiceSecret::new(&[secret; 32]), Cost::new(8, 1, 1).unwrap())
     }
 
     fn password(bytes: &[u8]) -> Sensitive<Vec<u8>> {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn default_cost_is_that_of_the_design() {
-        let hasher = PasswordHasher::new(&ServiceSecret::new([1; 32]), Cost::default());
+        let hasher = PasswordHasher::new(&ServiceSecret::new(&[1; 32]), Cost::default());
         let hash = hasher.hash(&password(b"correct horse"), &SeededEntropy::new(1)).unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
         assert!(hasher.verify(&password(b"correct horse"), Some(&hash)).unwrap());

@@ -1,8 +1,9 @@
 //! The service's own keys: random, each wrapped by the provider under an id that says what it is for.
 //!
-//! They are opened once and kept as long as the process lives: what they open is no person's data. Those of blind
-//! indexes are made when their column is first asked for; a column has one active key, and the retired ones for the
-//! rows that are not indexed anew yet.
+//! They are opened once and kept as long as the process lives, an exception to what holds for the keys of persons and
+//! epochs: the provider is not asked for them again, and when it is gone they stay. What they open is no person's data, and
+//! without them nobody could sign in, and no row be told from a forged one. Those of blind indexes are made when their
+//! column is first asked for; a column has one active key, and the retired ones for the rows that are not indexed anew yet.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -127,7 +128,7 @@ impl Secrets {
         let ed25519 = base.secret(&SecretName::first(Purpose::Statement, "Ed25519"), None).await?;
         let ml_dsa_65 = base.secret(&SecretName::first(Purpose::Statement, "ML-DSA-65"), None).await?;
         Ok(Self {
-            service_secret: ServiceSecret::new(*secret.expose()),
+            service_secret: ServiceSecret::new(secret.expose()),
             row_digest: RowDigestKey::new(row_digest.expose()),
             shred: ShredKey(MacKey::new(shred.expose())),
             statement: StatementKey::new(&ed25519, &ml_dsa_65, base.root.suites)?,
@@ -269,7 +270,7 @@ impl Hierarchy {
         let key = self.base().open_secret(row).await?;
         let (table, column) = row.name.scope.split_once('.').unwrap_or((&row.name.scope, ""));
         let column = IndexedColumn { tenant: self.scope.tenant, table, column };
-        Ok(BlindIndexKey::derive(&ServiceSecret::new(*key.expose()), &column, row.name.generation))
+        Ok(BlindIndexKey::derive(&ServiceSecret::new(key.expose()), &column, row.name.generation))
     }
 
     /// Reads the index keys in use again, since some may have been rotated elsewhere.

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn handles_of_a_session_are_all_different_and_repeatable() {
-        let key = HandleKey::new(&ServiceSecret::new([7; 32]));
+        let key = HandleKey::new(&ServiceSecret::new(&[7; 32]));
         let first = key.first_pair(&SeededEntropy::new(1));
         let second = key.successor(first.refresh());
         let third = key.successor(second.refresh());
@@ -159,7 +159,7 @@ mod tests {
             .collect();
         assert_eq!(texts.len(), 6);
         assert_eq!(key.successor(first.refresh()).refresh().to_text(), second.refresh().to_text());
-        let other = HandleKey::new(&ServiceSecret::new([8; 32]));
+        let other = HandleKey::new(&ServiceSecret::new(&[8; 32]));
         assert_ne!(other.successor(first.refresh()).refresh().to_text(), second.refresh().to_text());
         assert_ne!(key.access_hash(first.refresh()), key.refresh_hash(first.refresh()));
     }

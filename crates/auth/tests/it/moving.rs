@@ -91,7 +91,7 @@ impl MigratorTrait for Before {
 
 /// What the first version writes for a person who signs up.
 async fn signed_up_before(store: &Database, number: u128, email: &str) {
-    let secret = ServiceSecret::new([0x5a; 32]);
+    let secret = ServiceSecret::new(&[0x5a; 32]);
     let index =
         MacKey::new(secret.derive(Label::BlindIndex).expose()).tag(format!("email\0{email}").as_bytes());
     let hasher = PasswordHasher::new(&secret, Cost::default());

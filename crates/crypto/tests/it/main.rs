@@ -12,7 +12,11 @@ mod kem;
 #[cfg(target_os = "linux")]
 mod memory;
 mod merkle;
+#[cfg(target_os = "linux")]
+#[path = "../support/search.rs"]
+mod search;
 mod sign;
+mod types;
 
 use serde_json::Value;
 

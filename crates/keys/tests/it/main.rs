@@ -5,6 +5,11 @@ mod damage;
 mod erasure;
 mod fixture;
 mod life;
+#[cfg(target_os = "linux")]
+mod memory;
 mod outage;
 mod rotation;
+#[cfg(target_os = "linux")]
+#[path = "../../../crypto/tests/support/search.rs"]
+mod search;
 mod service_keys;
