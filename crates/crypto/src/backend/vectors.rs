@@ -110,9 +110,9 @@ fn ml_dsa_65_of_both_backends() {
     let keys = ["acvp", "wycheproof"].into_iter().flat_map(|source| tests(&keys[source]));
     let mut count = 0;
     for test in keys {
-        let (seed, public) = (bytes(&test["seed"]).as_slice().try_into().unwrap(), bytes(&test["pk"]));
-        let ours = super::MlDsa65Secret::from_seed(seed).unwrap();
-        let theirs = rustcrypto::MlDsa65Secret::from_seed(seed).unwrap();
+        let (seed, public): ([u8; 32], _) = (bytes(&test["seed"]).try_into().unwrap(), bytes(&test["pk"]));
+        let ours = super::MlDsa65Secret::from_seed(&seed).unwrap();
+        let theirs = rustcrypto::MlDsa65Secret::from_seed(&seed).unwrap();
         let (our_public, their_public) = (ours.public().unwrap(), theirs.public().unwrap());
         assert_eq!((our_public.bytes(), their_public.bytes()), (&*public, &*public), "{}", test["comment"]);
         let (our, their) = (ours.sign(b"message").unwrap(), theirs.sign(b"message").unwrap());
@@ -141,9 +141,9 @@ fn ml_dsa_65_of_both_backends() {
     let vectors = json(include_str!("../../tests/vectors/wycheproof-mldsa-65-sign.json"));
     for test in tests(&vectors["tests"]) {
         let (message, signature) = (bytes(&test["msg"]), bytes(&test["sig"]));
-        let seed = bytes(&test["seed"]).as_slice().try_into().unwrap();
-        let ours = super::MlDsa65Secret::from_seed(seed).unwrap().public().unwrap();
-        let theirs = rustcrypto::MlDsa65Secret::from_seed(seed).unwrap().public().unwrap();
+        let seed: [u8; 32] = bytes(&test["seed"]).try_into().unwrap();
+        let ours = super::MlDsa65Secret::from_seed(&seed).unwrap().public().unwrap();
+        let theirs = rustcrypto::MlDsa65Secret::from_seed(&seed).unwrap().public().unwrap();
         assert!(ours.verify(&message, &signature) && theirs.verify(&message, &signature), "{}", test["tcId"]);
     }
 }

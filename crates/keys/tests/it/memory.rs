@@ -33,7 +33,7 @@ fn erased_and_closed_keys_leave_the_memory() {
         keys.close().await;
         drop(keys);
         let keys = Keys::open(&fixture.config, SCOPE, ambient()).await.unwrap();
-        assert!(opens(&*keys.subject(subject(1)).await.unwrap(), &envelope));
+        assert!(opens(&keys.subject(subject(1)).await.unwrap(), &envelope));
         keys
     });
     let made = entropy.keys().split_off(before);
