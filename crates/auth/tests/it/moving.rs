@@ -1,5 +1,6 @@
 //! An installation of before: its rows are sealed while it works, rolled back, sealed again, and committed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portal_auth::{Migrations, Upkeep};
@@ -9,7 +10,7 @@ use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
 use portal_crypto::password::{Cost, PasswordHasher};
 use portal_proto::auth::v1 as pb;
-use portal_store::{Database, migrate};
+use portal_store::{Database, Metrics, migrate};
 use portal_testkit::{TestDatabase, TestMesh, each_database};
 use portal_upkeep::migration::{Migration, Operation, State};
 use sea_orm::Value;
@@ -370,6 +371,41 @@ each_database! {
         let (listed, withheld) = auth.listed(&operator).await;
         assert_eq!((listed.len(), withheld), (1, 2));
         assert!(auth.exchange(&operator.access_token, "consent").await.is_ok());
+        upkeep.keys.close().await;
+    }
+
+    /// A key that was lost is not made anew: what it has sealed would never open again, not even with the key database put
+    /// back. The migration fails until it is.
+    async fn a_lost_key_stops_the_migration(database) {
+        let (auth, _) = upgraded(database).await;
+        auth.sign_in(ANNA).await;
+        let upkeep = auth.upkeep().await;
+        steer(&upkeep, START, State::Done).await;
+        upkeep.keys.close().await;
+        let config = database.keys("auth").await.database;
+        let keys = Database::connect(&config, Arc::new(SystemEntropy), Metrics::default());
+        let keys = keys.await.unwrap();
+        sql::run(&keys, "CREATE TABLE lost AS SELECT * FROM subject_key", []).await;
+        assert_eq!(sql::run(&keys, "DELETE FROM subject_key", []).await, 2);
+        let auth = auth.restart().await;
+        let upkeep = auth.upkeep().await;
+        upkeep.migrations.apply(SEAL, Operation::Verify).await.unwrap();
+        let failed = async {
+            loop {
+                let record = upkeep.migrations.find(SEAL).await.unwrap().record;
+                if record.state == State::Failed {
+                    return record;
+                }
+                assert_ne!(record.state, State::Done);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let failed = tokio::time::timeout(Duration::from_secs(60), failed).await.unwrap();
+        assert_eq!(failed.failure_reason.as_deref(), Some("ROW_CORRUPT"));
+        assert_eq!(sql::one::<i64>(&keys, "SELECT COUNT(*) FROM subject_key").await, 0);
+        sql::run(&keys, "INSERT INTO subject_key SELECT * FROM lost", []).await;
+        steer(&upkeep, START, State::Done).await;
+        steer(&upkeep, Operation::Commit, State::Done).await;
         upkeep.keys.close().await;
     }
 

@@ -85,6 +85,9 @@ pub(super) trait Stored:
     fn parse(&self) -> Result<(), StoreError>;
 }
 
+/// The owners of rows, and their keys.
+type Owned = (Vec<Option<SubjectId>>, SubjectKeys);
+
 /// What moves and checks the rows of one table.
 pub(super) struct Table<M> {
     pub(super) seals: Seals,
@@ -97,14 +100,20 @@ impl<M: Stored> Table<M> {
         Self { seals: seals.clone(), keys: keys.clone(), row: PhantomData }
     }
 
-    async fn keys_of(
-        &self,
-        tx: &ReadTx,
-        rows: &[M],
-    ) -> Result<(Vec<Option<SubjectId>>, SubjectKeys), MigrationError> {
+    /// Whose the rows are, and the keys of those that are to be sealed.
+    async fn keys_for(&self, tx: &ReadTx, rows: &[M]) -> Result<Owned, MigrationError> {
         let owners = M::owners(tx, rows).await?;
         let subjects: Vec<SubjectId> = owners.iter().copied().flatten().collect();
         let keys = self.keys.subjects_or_new(&subjects).await?;
+        Ok((owners, keys))
+    }
+
+    /// Whose the rows are, and the keys of those that are sealed. One that is missing was lost, and is not to be made anew:
+    /// what it has sealed would never open again, not even after the key database was put back.
+    async fn keys_of(&self, tx: &ReadTx, rows: &[M]) -> Result<Owned, MigrationError> {
+        let owners = M::owners(tx, rows).await?;
+        let subjects: Vec<SubjectId> = owners.iter().copied().flatten().collect();
+        let keys = self.keys.subjects(&subjects).await?;
         Ok((owners, keys))
     }
 }
@@ -132,7 +141,7 @@ impl<M: Stored + 'static> SealedTable for Table<M> {
     }
 
     async fn seal(&self, tx: &ReadTx, rows: &mut [M]) -> Result<(), MigrationError> {
-        let (owners, keys) = self.keys_of(tx, rows).await?;
+        let (owners, keys) = self.keys_for(tx, rows).await?;
         for (row, owner) in rows.iter_mut().zip(owners) {
             if let Some(key) = key_of(&keys, owner)? {
                 row.seal(&self.seals, key)?;

@@ -23,9 +23,17 @@ pub struct SealAccounts {
 }
 
 impl SealAccounts {
-    async fn keys_of(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
+    /// The keys of rows that are to be sealed.
+    async fn keys_for(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
         let subjects: Vec<_> = rows.iter().map(subject).collect();
         Ok(self.keys.subjects_or_new(&subjects).await?)
+    }
+
+    /// The keys of rows that are sealed. One that is missing was lost, and is not to be made anew: what it has sealed would
+    /// never open again, not even after the key database was put back.
+    async fn keys_of(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
+        let subjects: Vec<_> = rows.iter().map(subject).collect();
+        Ok(self.keys.subjects(&subjects).await?)
     }
 }
 
@@ -58,7 +66,7 @@ impl SealedTable for SealAccounts {
     }
 
     async fn seal(&self, _: &ReadTx, rows: &mut [Model]) -> Result<(), MigrationError> {
-        let keys = self.keys_of(rows).await?;
+        let keys = self.keys_for(rows).await?;
         for row in rows {
             match keys.unless_erased(subject(row))? {
                 Some(key) => self.accounts.seal(row, &Accounts::plain(row)?, key)?,

@@ -25,9 +25,18 @@ pub struct SealSessions {
 }
 
 impl SealSessions {
-    async fn keys_of(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
+    /// The keys of rows that are to be sealed.
+    async fn keys_for(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
         let subjects: Vec<_> = rows.iter().map(subject).collect();
         Ok(self.keys.subjects_or_new(&subjects).await?)
+    }
+
+    /// The keys of rows that are sealed. One that is missing was lost, and is not to be made anew: what it has sealed would
+    /// never open again, not even after the key database was put back.
+    async fn keys_of(&self, rows: &[Model]) -> Result<SubjectKeys, MigrationError> {
+        let sealed = rows.iter().filter(|row| row.sealed_device_name.is_some());
+        let subjects: Vec<_> = sealed.map(subject).collect();
+        Ok(self.keys.subjects(&subjects).await?)
     }
 }
 
@@ -85,7 +94,7 @@ impl SealedTable for SealSessions {
             let (table, column, row) = ("session", "account_id", row.id.to_string());
             return Err(StoreError::Corrupt { table, column, row, cause: Corruption::ValueInvalid }.into());
         }
-        let keys = self.keys_of(rows).await?;
+        let keys = self.keys_for(rows).await?;
         for row in rows {
             match keys.unless_erased(subject(row))? {
                 Some(key) => self.sessions.seal(row, &DeviceName::new(row.device_name.clone()), key)?,
@@ -98,6 +107,9 @@ impl SealedTable for SealSessions {
     async fn compare(&self, _: &ReadTx, rows: &[Model]) -> Result<Vec<bool>, MigrationError> {
         let keys = self.keys_of(rows).await?;
         let compare = |row: &Model| {
+            if row.sealed_device_name.is_none() {
+                return Ok(row.device_name.is_empty());
+            }
             let Some(key) = keys.unless_erased(subject(row))? else { return Ok(true) };
             match self.sessions.sealed(row, key) {
                 Ok(name) if name.expose() == row.device_name => Ok(true),
@@ -116,7 +128,7 @@ impl SealedTable for SealSessions {
     async fn clear(&self, rows: &mut [Model]) -> Result<(), MigrationError> {
         let keys = self.keys_of(rows).await?;
         for row in rows {
-            if keys.unless_erased(subject(row))?.is_none() {
+            if row.sealed_device_name.is_some() && keys.unless_erased(subject(row))?.is_none() {
                 row.sealed_device_name = None;
             }
             row.device_name.clear();
