@@ -11,7 +11,7 @@ use super::once::Once;
 use super::{App, account};
 use crate::domain::dataset::{Dataset, Split};
 use crate::domain::outcome::{RecordValue, SubjectValue};
-use crate::domain::valuation::{Method, Progress, State, Valuation};
+use crate::domain::valuation::{Extremes, Method, Progress, State, Summary, Valuation};
 use crate::error::Error;
 use crate::service::policy::{GetSubjectValue, ListRecordValues, ListSubjectValues, StartValuation};
 use crate::store::results::{Found, Valued, Window};
@@ -19,6 +19,8 @@ use crate::store::{Listed, Reading, datasets, results, valuations};
 
 /// Neighbours if the caller does not say.
 const DEFAULT_K: u32 = 5;
+/// Values read at once to find the one at an end, if the first does not open.
+const NEXT_ENDS: u64 = 100;
 
 impl App {
     /// Asks for a valuation of one of the caller's datasets as it is now, with `k` neighbours.
@@ -54,6 +56,11 @@ impl App {
         permit: &Permit<A>,
         id: ValuationId,
     ) -> Result<Valuation, Error> {
+        self.with_extremes(self.progress(permit, id).await?).await
+    }
+
+    /// One of the caller's valuations, without what takes the keys of people.
+    pub async fn progress<A: Action>(&self, permit: &Permit<A>, id: ValuationId) -> Result<Valuation, Error> {
         let owner = account(permit)?;
         let read = self.database.read("get_valuation", |tx| async move {
             owned(&self.seals.reading(&tx).await?, id, owner).await
@@ -69,12 +76,50 @@ impl App {
         (after, limit): (Option<ValuationId>, u32),
     ) -> Result<Vec<Listed<ValuationId, Valuation>>, Error> {
         let filter = &valuations::Filter { owner: account(permit)?, dataset, state };
-        self.database
+        let mut listed: Vec<Listed<ValuationId, Valuation>> = self
+            .database
             .read("list_valuations", |tx| async move {
                 let reading = self.seals.reading(&tx).await?;
-                Ok(valuations::list(&reading, filter, after, limit.into()).await?)
+                Ok::<_, Error>(valuations::list(&reading, filter, after, limit.into()).await?)
             })
-            .await
+            .await?;
+        for (_, valuation) in &mut listed {
+            if let Some(found) = valuation.take() {
+                *valuation = Some(self.with_extremes(found).await?);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// `valuation` with its smallest and largest value, which are looked up where they are sealed: of the records whose
+    /// people were not erased.
+    async fn with_extremes(&self, valuation: Valuation) -> Result<Valuation, Error> {
+        let Some(summary) = valuation.summary.filter(|summary| summary.extremes.is_none()) else {
+            return Ok(valuation);
+        };
+        let (min, max) = (self.extreme(valuation.id, true).await?, self.extreme(valuation.id, false).await?);
+        let extremes = min.zip(max).map(|(min, max)| Extremes { min, max });
+        Ok(Valuation { summary: Some(Summary { extremes, ..summary }), ..valuation })
+    }
+
+    /// The value at one end of a valuation; `None` if everybody in it was erased.
+    async fn extreme(&self, id: ValuationId, lowest_first: bool) -> Result<Option<f64>, Error> {
+        let mut window = Window { lowest_first, after: None, subject: None, limit: 1 };
+        loop {
+            let at = &window;
+            let find = |tx| async move {
+                let reading = self.seals.reading(&tx).await?;
+                Ok::<_, Error>(results::records(&reading, id, at).await?)
+            };
+            let opened = self.opened(self.database.read("find_extreme_value", find).await?).await?;
+            let Some((last, _)) = opened.last() else { return Ok(None) };
+            window = Window { after: Some(*last), limit: NEXT_ENDS, ..window };
+            for (_, value) in opened {
+                if let Some(value) = results::seen(value)? {
+                    return Ok(Some(value.standing.value));
+                }
+            }
+        }
     }
 
     /// Cancels one of the caller's valuations. From then on it can't get values; its worker stops soon after.

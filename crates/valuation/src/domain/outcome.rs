@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use portal_core::id::SubjectId;
 
-use super::valuation::Summary;
+use super::valuation::{Extremes, Summary};
 use crate::engine::Values;
 
 /// A record that was valued.
@@ -87,8 +87,10 @@ impl Outcome {
             value_sum: values.values().iter().sum(),
             full_utility: empty_utility + values.gain(),
             empty_utility,
-            min_value: records.last().map_or(0.0, |record| record.standing.value),
-            max_value: records.first().map_or(0.0, |record| record.standing.value),
+            extremes: records
+                .first()
+                .zip(records.last())
+                .map(|(first, last)| Extremes { min: last.standing.value, max: first.standing.value }),
         };
         Self { records, subjects, summary }
     }

@@ -126,10 +126,18 @@ pub struct Summary {
     pub full_utility: f64,
     /// Utility of the model without any.
     pub empty_utility: f64,
-    /// Smallest value.
-    pub min_value: f64,
-    /// Largest value.
-    pub max_value: f64,
+    /// Smallest and largest value. Each is some one person's: they are kept sealed, with that person's record, and
+    /// `None` until they are looked up there.
+    pub extremes: Option<Extremes>,
+}
+
+/// The values at both ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extremes {
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
 }
 
 /// One valuation of one state of a dataset.

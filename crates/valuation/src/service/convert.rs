@@ -248,8 +248,8 @@ fn summary(summary: Summary) -> pb::ValuationSummary {
         full_utility: summary.full_utility,
         empty_utility: summary.empty_utility,
         efficiency_gap: (summary.value_sum - (summary.full_utility - summary.empty_utility)).abs(),
-        min_value: summary.min_value,
-        max_value: summary.max_value,
+        min_value: summary.extremes.map_or(0.0, |extremes| extremes.min),
+        max_value: summary.extremes.map_or(0.0, |extremes| extremes.max),
         ..pb::ValuationSummary::default()
     }
 }

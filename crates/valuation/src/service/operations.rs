@@ -86,7 +86,7 @@ impl Operations for Edge {
         loop {
             let valuation = watch.look().await?;
             if valuation.state.is_final() || timeout_at(until, watch.wait()).await.is_err() {
-                return Ok(Response::new(convert::operation(&valuation)));
+                return Ok(Response::new(convert::operation(&watch.whole().await?)));
             }
         }
     }

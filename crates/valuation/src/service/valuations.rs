@@ -183,13 +183,18 @@ impl<A: Action> Watch<A> {
     /// Begins with a first look, so that what can't be watched is refused at once.
     pub(super) async fn begin(edge: Edge, permit: Permit<A>, id: ValuationId) -> Result<Self, Error> {
         let changed = edge.app.signals.changed.subscribe();
-        edge.app.valuation(&permit, id).await?;
+        edge.app.progress(&permit, id).await?;
         Ok(Self { edge, permit, id, changed, told: None, ended: false })
     }
 
     /// The valuation as it is now.
     pub(super) async fn look(&mut self) -> Result<Valuation, Error> {
         self.changed.borrow_and_update();
+        self.edge.app.progress(&self.permit, self.id).await
+    }
+
+    /// The valuation as it is now, with what takes the keys of people.
+    pub(super) async fn whole(&self) -> Result<Valuation, Error> {
         self.edge.app.valuation(&self.permit, self.id).await
     }
 

@@ -9,7 +9,9 @@ use portal_store::{Corruption, StoreError};
 use super::entity::{dataset, exclusion, record_value, subject_value, valuation};
 use crate::domain::dataset::{Counts, Dataset, Description, Shape, Split, Task};
 use crate::domain::outcome::{Member, RecordValue, Standing, SubjectValue};
-use crate::domain::valuation::{Cause, Exclusion, Failure, Method, Progress, State, Summary, Valuation};
+use crate::domain::valuation::{
+    Cause, Exclusion, Extremes, Failure, Method, Progress, State, Summary, Valuation,
+};
 
 /// Separates feature names, which have no control characters.
 const SEPARATOR: char = '\u{1f}';
@@ -200,8 +202,8 @@ impl From<&Valuation> for valuation::Model {
             value_sum: summary.map(|summary| summary.value_sum),
             full_utility: summary.map(|summary| summary.full_utility),
             empty_utility: summary.map(|summary| summary.empty_utility),
-            min_value: summary.map(|summary| summary.min_value),
-            max_value: summary.map(|summary| summary.max_value),
+            min_value: None,
+            max_value: None,
             created_at: valuation.created_at.as_micros(),
             started_at: micros(valuation.started_at),
             ended_at: micros(valuation.ended_at),
@@ -253,8 +255,7 @@ fn summary(row: &valuation::Model) -> Option<Summary> {
         value_sum: row.value_sum?,
         full_utility: row.full_utility?,
         empty_utility: row.empty_utility?,
-        min_value: row.min_value?,
-        max_value: row.max_value?,
+        extremes: row.min_value.zip(row.max_value).map(|(min, max)| Extremes { min, max }),
     })
 }
 

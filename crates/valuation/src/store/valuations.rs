@@ -264,6 +264,8 @@ fn ended(
     summary: Option<&Summary>,
     now: Timestamp,
 ) -> Result<valuation_answer::Model, StoreError> {
+    // Sealed, they stand with the records that they are the values of.
+    let extremes = summary.and_then(|summary| summary.extremes).filter(|_| writing.leaves_old());
     writing.stamp(valuation_answer::Model {
         id: id.uuid(),
         state: state_code(state),
@@ -273,8 +275,8 @@ fn ended(
         value_sum: summary.map(|summary| summary.value_sum),
         full_utility: summary.map(|summary| summary.full_utility),
         empty_utility: summary.map(|summary| summary.empty_utility),
-        min_value: summary.map(|summary| summary.min_value),
-        max_value: summary.map(|summary| summary.max_value),
+        min_value: extremes.map(|extremes| extremes.min),
+        max_value: extremes.map(|extremes| extremes.max),
         ended_at: Some(now.as_micros()),
         result_digest: None,
     })

@@ -63,6 +63,17 @@ pub fn withheld<T>(response: &Response<T>) -> Option<String> {
     response.metadata().get("portal-rows-withheld").map(|header| header.to_str().unwrap().to_owned())
 }
 
+/// The smallest and the largest value, as a valuation tells them.
+pub fn extremes(valuation: &pb::Valuation) -> (f64, f64) {
+    let summary = valuation.summary.as_ref().unwrap();
+    (summary.min_value, summary.max_value)
+}
+
+/// The same, of a list of values.
+pub fn ends(values: &[pb::RecordValue]) -> (f64, f64) {
+    (values.last().unwrap().value, values[0].value)
+}
+
 /// Runs a valuation that must fail because a record can't be read.
 pub async fn assert_unreadable(world: &World, dataset: &pb::Dataset) -> rpc::Status {
     let operation = world.wait(&world.start_valuation(dataset).await.name).await;
@@ -99,6 +110,7 @@ each_database! {
         let valuation = world.valued(&world.start_valuation(&dataset).await.name).await;
         let values = world.record_values(&valuation.valuation_id).await;
         assert_eq!(values.len(), 20);
+        assert_eq!(extremes(&valuation), ends(&values));
 
         let intruder = Intruder::of(database).await;
         assert_eq!(intruder.column::<Vec<u8>>("batch", "features").await.concat(), Vec::<u8>::new());
@@ -119,6 +131,8 @@ each_database! {
             assert!(intruder.column::<i64>(table, "standing").await.iter().all(|rank| *rank == 0));
             assert!(intruder.column::<Vec<u8>>(table, "measure").await.iter().all(|sealed| sealed.len() == 34 + 33));
         }
+        // Each is one person's.
+        assert_eq!(intruder.count("valuation WHERE min_value IS NOT NULL OR max_value IS NOT NULL").await, 0);
         assert_eq!(intruder.column::<Vec<u8>>("idempotency_key", "reply").await, [Vec::<u8>::new()]);
         assert_eq!(intruder.count("idempotency_key WHERE sealed_reply IS NULL").await, 0);
         for table in ["dataset", "append", "batch", "valuation", "record_value", "subject_value"] {
@@ -277,6 +291,7 @@ each_database! {
         let dataset = world.filled(2, &synthetic(20, 10, 4)).await;
         let before = world.valued(&world.start_valuation(&dataset).await.name).await;
         let values = world.record_values(&before.valuation_id).await;
+        assert_eq!(extremes(&before), ends(&values));
         let keys = world.keys().await;
         keys.erase(SubjectId::parse(&person(1)).unwrap()).await.unwrap();
         // The service is told within a second.
@@ -292,7 +307,13 @@ each_database! {
         let (header, left) = left.unwrap();
         assert_eq!(header, "5");
         let others: Vec<_> = values.iter().filter(|value| value.subject_id != person(1)).cloned().collect();
-        assert_eq!((left.len(), left), (15, others));
+        assert_eq!((left.len(), &left), (15, &others));
+        // Nor does what is told of all values hold theirs.
+        let request = pb::GetValuationRequest { valuation_id: before.valuation_id.clone() };
+        let told = world.valuations().get_valuation(request).await.unwrap().into_inner();
+        assert_eq!(extremes(&told), ends(&others));
+        let listed = world.valuations().list_valuations(pb::ListValuationsRequest::default()).await.unwrap();
+        assert_eq!(listed.into_inner().valuations, [told]);
 
         let after = world.valued(&world.start_valuation(&dataset).await.name).await;
         let counted = |split: pb::Split| {
@@ -332,5 +353,25 @@ each_database! {
         assert!(status.message().starts_with("batch 0, row 1"), "{status:?}");
         let request = start_request(&dataset);
         assert!(world.valuations().start_valuation(request).await.is_ok());
+    }
+
+    /// Once the people at both ends are erased, what is told of the values is of the others; of nobody, nothing.
+    async fn extremes_are_nobodys_who_was_erased(database) {
+        let mut world = World::start(database).await;
+        let dataset = world.filled(2, &synthetic(20, 10, 4)).await;
+        let valuation = world.valued(&world.start_valuation(&dataset).await.name).await;
+        let mut left = world.record_values(&valuation.valuation_id).await;
+        let get = pb::GetValuationRequest { valuation_id: valuation.valuation_id.clone() };
+        while !left.is_empty() {
+            let gone = left[0].subject_id.clone();
+            let keys = world.keys().await;
+            keys.erase(SubjectId::parse(&gone).unwrap()).await.unwrap();
+            keys.close().await;
+            world.restart().await;
+            left.retain(|value| value.subject_id != gone);
+            let told = world.valuations().get_valuation(get.clone()).await.unwrap().into_inner();
+            let expected = if left.is_empty() { (0.0, 0.0) } else { ends(&left) };
+            assert_eq!(extremes(&told), expected);
+        }
     }
 }

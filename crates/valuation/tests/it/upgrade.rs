@@ -13,7 +13,7 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{QueryResult, Value};
 use tonic::Code;
 
-use crate::sealed::{Intruder, list, uuid, withheld};
+use crate::sealed::{Intruder, ends, extremes, list, uuid, withheld};
 use crate::world::{World, assert_refused, batch, new_id, person, synthetic};
 
 pub const NAME: &str = "d0001_seal_records";
@@ -185,6 +185,8 @@ each_database! {
         };
         let again = async || world.datasets().append_record_batch(request.clone()).await;
         // Written as before: in the clear alone.
+        assert_eq!(extremes(&valuation), ends(&values));
+        assert_eq!(intruder.count("valuation WHERE min_value IS NULL OR max_value IS NULL").await, 0);
         assert_eq!(intruder.count("batch WHERE sealed IS NOT NULL OR row_digest IS NOT NULL").await, 0);
         assert_eq!(intruder.count("record_value WHERE measure IS NOT NULL OR standing = 0").await, 0);
         assert_eq!(intruder.count("idempotency_key WHERE sealed_reply IS NOT NULL").await, 0);
@@ -210,9 +212,12 @@ each_database! {
         }
         assert_eq!(intruder.column::<Vec<u8>>("batch", "features").await.concat(), Vec::<u8>::new());
         assert_eq!(intruder.column::<Vec<u8>>("batch", "labels").await.concat(), Vec::<u8>::new());
+        assert_eq!(intruder.count("valuation WHERE min_value IS NOT NULL OR max_value IS NOT NULL").await, 0);
         same("committed").await;
         // A reply that stands in the clear alone could be anybody's by now.
         assert_refused(again().await, Code::DataLoss, "ROW_CORRUPT");
+        let get = pb::GetValuationRequest { valuation_id: valuation.valuation_id.clone() };
+        assert_eq!(world.valuations().get_valuation(get).await.unwrap().into_inner(), valuation);
         assert_eq!(intruder.count("record_value WHERE standing <> 0").await, 0);
     }
 

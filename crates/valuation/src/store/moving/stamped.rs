@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use portal_store::StoreError;
+use portal_upkeep::migration::MigrationError;
 use portal_upkeep::migration::sealing::{Column, Model, SealedTable};
 use portal_upkeep::scan::ScanError;
 use sea_orm::{ColumnTrait, Condition};
@@ -80,11 +81,23 @@ fn is_final(state: i64) -> bool {
     FINAL.map(state_code).contains(&state)
 }
 
+#[async_trait]
 impl SealedTable for Valuations {
     type Entity = valuation::Entity;
 
     const KEY: &'static [Column<Self>] = &[valuation::Column::Id];
     const DIGESTS: &'static [Column<Self>] = &[valuation::Column::RowDigest, valuation::Column::ResultDigest];
+    const CLEAR: &'static [Column<Self>] = &[valuation::Column::MinValue, valuation::Column::MaxValue];
+
+    fn old() -> Option<Condition> {
+        // Some one person's values: with the commit they stand sealed alone.
+        use valuation::Column;
+        Some(Condition::any().add(Column::MinValue.is_not_null()).add(Column::MaxValue.is_not_null()))
+    }
+
+    fn perhaps_old() -> Option<Condition> {
+        None
+    }
 
     fn lacking() -> Condition {
         use valuation::Column;
@@ -115,6 +128,11 @@ impl SealedTable for Valuations {
         let seals = &self.0.seals;
         let answered = !is_final(row.state) || seals.is_stamped(&valuation_answer::Model::from(row))?;
         Ok(answered && seals.is_stamped(&valuation_question::Model::from(row))?)
+    }
+
+    async fn clear(&self, rows: &mut [Model<Self>]) -> Result<(), MigrationError> {
+        rows.iter_mut().for_each(|row| (row.min_value, row.max_value) = (None, None));
+        Ok(())
     }
 }
 
