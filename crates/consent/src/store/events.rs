@@ -168,6 +168,7 @@ fn write_content(
         seal_content(tx.seals(), model, key)?;
         if tx.mode() == Mode::New {
             model.content.clear();
+            model.content_hash.clear();
         }
     }
     Ok(())

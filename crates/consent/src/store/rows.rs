@@ -112,6 +112,13 @@ pub(super) fn revision(table: &'static str, row: Uuid, value: i64) -> Result<u32
     RowName { table, row }.number("revision", value)
 }
 
+/// The purposes that a notice's revision explains.
+pub(super) fn purposes(model: &notice_revision::Model) -> Result<Vec<PurposeId>, StoreError> {
+    let name = RowName { table: "notice_revision", row: model.notice_id };
+    let purposes = name.strings("purposes", &model.purposes)?;
+    purposes.iter().map(|id| PurposeId::parse(id).map_err(|_| name.corrupt("purposes"))).collect()
+}
+
 pub(super) fn text(model: notice_revision::Model) -> Result<(Text, Option<Vec<u8>>), StoreError> {
     let name = RowName { table: "notice_revision", row: model.notice_id };
     let bodies: std::collections::BTreeMap<String, String> =
@@ -120,11 +127,7 @@ pub(super) fn text(model: notice_revision::Model) -> Result<(Text, Option<Vec<u8
         .into_iter()
         .map(|(language, body)| Ok((Language::parse(&language).map_err(|_| name.corrupt("bodies"))?, body)))
         .collect::<Result<_, StoreError>>()?;
-    let purposes = name
-        .strings("purposes", &model.purposes)?
-        .iter()
-        .map(|id| PurposeId::parse(id).map_err(|_| name.corrupt("purposes")))
-        .collect::<Result<_, StoreError>>()?;
+    let purposes = purposes(&model)?;
     let text = Text { title: model.title, bodies, purposes, material_change: model.material_change };
     Ok((text, model.content_hash))
 }

@@ -1,7 +1,10 @@
-//! How integrity scans check each table: the digest of every row, every sealed cell, every plain column.
+//! How integrity scans check each table: the digest of every row, every sealed cell, every plain column; and that an index
+//! says what it is an index of.
 //!
 //! Digests are looked at once rows can't lack them any more, as when they are read. What was sealed for somebody who was
 //! erased does not open, and is no fault.
+
+mod notice_purposes;
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use crate::store::entity::{
     consent, consent_event, evidence, notice, notice_revision, purpose, purpose_revision,
 };
 use crate::store::moving::{Stored, Table};
+use notice_purposes::NoticePurposes;
 
 /// All tables that are scanned.
 pub(crate) fn tables(seals: &Seals, keys: &Keys) -> Vec<Arc<dyn ScannedTable>> {
@@ -35,7 +39,9 @@ pub(crate) fn tables(seals: &Seals, keys: &Keys) -> Vec<Arc<dyn ScannedTable>> {
         table::<purpose::Model>,
         table::<purpose_revision::Model>,
     ];
-    tables.map(|table| table(seals, keys)).into()
+    let mut tables: Vec<Arc<dyn ScannedTable>> = tables.map(|table| table(seals, keys)).into();
+    tables.push(Arc::new(NoticePurposes));
+    tables
 }
 
 #[async_trait]

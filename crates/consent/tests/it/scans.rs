@@ -57,8 +57,9 @@ each_database! {
         let store = database.connect().await;
         let report = scan(&world).await;
         assert_eq!((report.state(), findings(&report)), (common::ScanState::Clean, Vec::new()));
-        // A consent, two events and a document of three people; a purpose, a notice, and a revision of either.
-        assert_eq!((report.rows_checked, report.rows_total), (3 * 4 + 4, 3 * 4 + 4));
+        // A consent, two events and a document of three people; a purpose, a notice, a revision of either, and the index
+        // of the notice's.
+        assert_eq!((report.rows_checked, report.rows_total), (3 * 4 + 5, 3 * 4 + 5));
 
         let anna = sql::id(&store, &world.anna.subject.to_string());
         let of_anna = format!("(SELECT event_id FROM consent_event WHERE subject_id = {anna})");
@@ -71,6 +72,7 @@ each_database! {
             ),
             "UPDATE notice SET archived_at = 1".to_owned(),
             "UPDATE notice_revision SET title = 'Another'".to_owned(),
+            "UPDATE notice_purpose SET purpose_id = notice_id".to_owned(),
             "UPDATE purpose SET row_digest = NULL".to_owned(),
             "UPDATE purpose_revision SET validity = NULL".to_owned(),
         ] {
@@ -85,6 +87,7 @@ each_database! {
             ("evidence", "", Cause::DigestMismatch),
             ("evidence", "sealed_content", Cause::EnvelopeRefused),
             ("notice", "", Cause::DigestMismatch),
+            ("notice_purpose", "purpose_id", Cause::ValueInvalid),
             ("notice_revision", "", Cause::DigestMismatch),
             ("purpose", "", Cause::DigestMismatch),
             ("purpose_revision", "", Cause::DigestMismatch),
@@ -160,6 +163,6 @@ each_database! {
         };
         let id = tokio::time::timeout(Duration::from_secs(60), begun).await.unwrap();
         let report = ended(&world, id).await;
-        assert_eq!((report.state(), report.rows_checked), (common::ScanState::Clean, 4));
+        assert_eq!((report.state(), report.rows_checked), (common::ScanState::Clean, 5));
     }
 }

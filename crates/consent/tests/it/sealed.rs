@@ -71,6 +71,7 @@ each_database! {
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM consent_event WHERE sealed_reason IS NOT NULL").await, 1);
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM evidence WHERE sealed_content IS NOT NULL").await, 1);
         assert_eq!(sql::one::<Vec<u8>>(&store, "SELECT reply FROM idempotency_key").await, b"");
+        assert_eq!(sql::one::<Vec<u8>>(&store, "SELECT content_hash FROM evidence").await, b"", "could be guessed");
         for table in ["consent", "consent_event", "evidence", "notice", "notice_revision", "purpose", "purpose_revision"] {
             let unstamped = format!("SELECT COUNT(*) FROM {table} WHERE row_digest IS NULL");
             assert_eq!(sql::one::<i64>(&store, &unstamped).await, 0, "{table}");

@@ -1,5 +1,6 @@
 //! One row per document kept with an event; appended, never changed. The content is sealed under the key of the event's
-//! subject; `content` holds it in the clear until that is committed, and is empty from then on.
+//! subject; `content` holds it in the clear until that is committed, and is empty from then on; so is its hash,
+//! by which a guess at the content could be checked.
 
 use portal_core::Sensitive;
 use portal_store::Sealed;
