@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::store::Seals;
 use crate::store::accounts::Accounts;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
+use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
 use crate::store::token_pairs::TokenPairs;
 use crate::upkeep::Upkeep;
@@ -47,6 +48,7 @@ pub struct App {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) pairs: TokenPairs,
+    pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
     replies: Replies,
     clock: Arc<dyn Clock>,
@@ -74,6 +76,7 @@ impl App {
             accounts: Accounts::new(seals.clone()),
             sessions: Sessions::new(seals.clone()),
             pairs: TokenPairs::new(seals.clone()),
+            revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
             seals: seals.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),

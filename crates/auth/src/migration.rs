@@ -2,6 +2,7 @@
 
 mod m0001_accounts_and_sessions;
 mod m0002_sealed_columns;
+mod m0003_unsealed_changes;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -10,6 +11,10 @@ pub struct Migrations;
 
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_accounts_and_sessions::Migration), Box::new(m0002_sealed_columns::Migration)]
+        vec![
+            Box::new(m0001_accounts_and_sessions::Migration),
+            Box::new(m0002_sealed_columns::Migration),
+            Box::new(m0003_unsealed_changes::Migration),
+        ]
     }
 }

@@ -27,6 +27,8 @@ use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{ReadTx, StoreError};
 use portal_upkeep::migration::{Finality, Mode, ModeOf};
 
+use crate::error::Error;
+
 pub(crate) use entity::{account, revocation, revocation_head, session, token_pair};
 
 /// What rows are sealed, opened, stamped and checked with.
@@ -95,15 +97,21 @@ impl<T, P> Listed<T, P> {
         Ok(())
     }
 
-    /// Opens the rows: those that don't open are left out as well.
+    /// Opens the rows. Those that don't open are left out as well, and so are those for which there is nothing to open
+    /// with, since their person was erased.
     ///
     /// # Errors
-    /// [`StoreError`] other than [`StoreError::Corrupt`].
-    pub fn opened<U>(self, open: impl Fn(T) -> Result<U, StoreError>) -> Result<Listed<U, P>, StoreError> {
+    /// What `open` returns, but for [`StoreError::Corrupt`].
+    pub fn opened<U>(self, open: impl Fn(T) -> Result<Option<U>, Error>) -> Result<Listed<U, P>, Error> {
         let mut opened =
             Listed { rows: Vec::with_capacity(self.rows.len()), withheld: self.withheld, next: self.next };
         for row in self.rows {
-            opened.add(open(row))?;
+            match open(row) {
+                Ok(Some(row)) => opened.rows.push(row),
+                Ok(None) => opened.withheld += 1,
+                Err(Error::Store(error)) => opened.add(Err(error))?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(opened)
     }

@@ -1,6 +1,6 @@
 //! The handle that a service holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portal_core::id::{EpochId, RootId, SubjectId};
@@ -131,6 +131,16 @@ impl Keys {
     /// [`KeysError::Store`].
     pub async fn erase(&self, subject: SubjectId) -> Result<Erasure, KeysError> {
         self.hierarchy().erase(subject).await
+    }
+
+    /// Those of `subjects` who were erased. Asks the key database and nobody else.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn erased(&self, subjects: &[SubjectId]) -> Result<HashSet<SubjectId>, KeysError> {
+        let hierarchy = self.hierarchy();
+        let find = |tx| async move { hierarchy.erased_among(&tx, subjects).await };
+        Ok(hierarchy.database.read("find_erased", find).await?)
     }
 
     /// The key that statements of erasure are verified with.

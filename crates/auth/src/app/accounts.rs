@@ -2,18 +2,20 @@
 
 use portal_core::id::{AccountId, Id, SubjectId};
 use portal_core::{Role, Timestamp};
+use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::idempotency::KeptReply;
 use portal_store::{StoreError, Tx};
 
 use super::change::Outcome;
+use super::subject_keys::KnownOf;
 use super::{App, Change, Reply, check_reach};
 use crate::domain::{Account, DisplayName, Email, Etag, Lock, NewPassword, Profile, Profiled, Roles, Target};
 use crate::error::Error;
 use crate::service::policy::{CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount};
+use crate::store::Listed;
 use crate::store::accounts::{Filter, StoredAccount};
 use crate::store::email_index::EmailIndexes;
-use crate::store::{Listed, revocations};
 
 /// Somebody who wants an account.
 pub struct NewAccount {
@@ -63,7 +65,7 @@ impl App {
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
         let key = &*self.keys.subject_or_new(ids.1).await?;
         let profile = Profile { email: new.email, display_name: new.display_name };
-        let account = &Profiled { account: Account::create(ids, Roles::subject(), now), profile };
+        let (account, profile) = (&Account::create(ids, Roles::subject(), now), &profile);
         let outcome = self
             .database
             .run_tx("create_account", |tx| async move {
@@ -74,8 +76,8 @@ impl App {
                     if self.accounts.is_taken(&tx, emails).await? {
                         return Err(Error::EmailTaken);
                     }
-                    match self.accounts.insert(&tx, account, (emails, hash), key).await {
-                        Ok(()) => Ok(account.clone()),
+                    match self.accounts.insert(&tx, (account, profile), (emails, hash), key).await {
+                        Ok(()) => Ok(Profiled { account: account.clone(), profile: Some(profile.clone()) }),
                         Err(StoreError::Duplicate { .. }) => Err(Error::EmailTaken),
                         Err(error) => Err(error.into()),
                     }
@@ -125,9 +127,16 @@ impl App {
         let sealed = listed.rows.iter().filter(|stored| stored.is_sealed());
         let subjects: Vec<_> = sealed.map(|stored| stored.account().subject()).collect();
         let keys = &self.keys.subjects(&subjects).await?;
-        // An erased person's account does not open; it is left out like one that is corrupt.
-        let key = |stored: &StoredAccount| keys.get(stored.account().subject()).ok();
-        Ok(listed.opened(|stored| self.accounts.profiled(&stored, key(&stored).map(|key| &**key)))?)
+        listed.opened(|stored| {
+            let key = match stored.is_sealed().then(|| keys.get(stored.account().subject())).transpose() {
+                Ok(key) => key,
+                Err(KeysError::Erased(_)) => return Ok(None),
+                // Told as the row's fault.
+                Err(KeysError::Corrupt { .. } | KeysError::Missing(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            Ok(Some(self.accounts.profiled(&stored, key.map(|key| &**key))?))
+        })
     }
 
     /// Replaces the roles of an account. Its sessions go on; signed tokens with the old roles are revoked.
@@ -139,20 +148,21 @@ impl App {
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
         let roles = &asked.to;
-        let key = &*self.key_of_account(asked.account).await?;
+        let known = &self.known_of(asked.account).await?;
+        let key = known.key.as_deref();
         let outcome = self
             .database
             .run_tx("set_roles", |tx| async move {
                 let set = async {
                     let stored = self.expected(&tx, asked).await?;
                     if !roles.contains(Role::Operator) {
-                        self.keep_an_operator(&tx, stored.account(), now).await?;
+                        self.keep_an_operator(&tx, stored.account(), (known, now)).await?;
                     }
                     let account = stored.account().clone().with_roles(roles.clone(), now);
-                    revocations::append(&tx, &[Target::Account(account.id())], now).await?;
+                    self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                self.once(&tx, change, Some(key), set).await
+                self.once(&tx, change, key, set).await
             })
             .await;
         self.feed.nudge();
@@ -167,20 +177,21 @@ impl App {
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
-        let key = &*self.key_of_account(asked.account).await?;
+        let known = &self.known_of(asked.account).await?;
+        let key = known.key.as_deref();
         let outcome = self
             .database
             .run_tx("lock_account", |tx| async move {
                 let lock = async {
                     let stored = self.expected(&tx, asked).await?;
-                    self.keep_an_operator(&tx, stored.account(), now).await?;
+                    self.keep_an_operator(&tx, stored.account(), (known, now)).await?;
                     let account = stored.account().clone().locked(asked.to, now);
                     let live = self.sessions.live_ids(&tx, account.id(), now).await?;
                     self.sessions.revoke(&tx, &live, now).await?;
-                    revocations::append(&tx, &[Target::Account(account.id())], now).await?;
+                    self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                self.once(&tx, change, Some(key), lock).await
+                self.once(&tx, change, key, lock).await
             })
             .await;
         self.feed.nudge();
@@ -195,7 +206,8 @@ impl App {
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
-        let key = &*self.key_of_account(asked.account).await?;
+        let known = &self.known_of(asked.account).await?;
+        let key = known.key.as_deref();
         let outcome = self
             .database
             .run_tx("unlock_account", |tx| async move {
@@ -204,7 +216,7 @@ impl App {
                     let account = stored.account().clone().unlocked(now);
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
-                self.once(&tx, change, Some(key), unlock).await
+                self.once(&tx, change, key, unlock).await
             })
             .await?;
         self.reply(change, outcome).await
@@ -216,12 +228,20 @@ impl App {
         Ok(stored)
     }
 
-    /// Refuses to take away the last operator who can sign in.
-    async fn keep_an_operator(&self, tx: &Tx, account: &Account, now: Timestamp) -> Result<(), Error> {
+    /// Refuses to take away the last operator who can sign in. Whoever was erased can't.
+    async fn keep_an_operator(
+        &self,
+        tx: &Tx,
+        account: &Account,
+        (known, now): (&KnownOf, Timestamp),
+    ) -> Result<(), Error> {
         let is_operator = account.roles().contains(Role::Operator);
-        if is_operator && self.accounts.other_operators(tx, account.id(), now).await? == 0 {
-            return Err(Error::LastOperator);
+        if !is_operator || known.erased.contains(&account.subject()) {
+            return Ok(());
         }
-        Ok(())
+        match self.accounts.other_operators(tx, account.id(), &known.erased, now).await? {
+            0 => Err(Error::LastOperator),
+            _ => Ok(()),
+        }
     }
 }

@@ -175,8 +175,9 @@ impl Watcher {
         if position >= head {
             return Ok(());
         }
-        let read = |tx| async move { Ok::<_, Error>(revocations::after(&tx, position, BATCH).await?) };
-        let read = self.app.database.read("read_revocations", read).await?;
+        let app = &self.app;
+        let read = |tx| async move { Ok::<_, Error>(app.revocations.after(&tx, position, BATCH).await?) };
+        let read = app.database.read("read_revocations", read).await?;
         // Places have no gaps: if the next is not there, it was forgotten.
         if read.first().is_none_or(|next| next.position != position + 1) {
             return Err(Error::ResumeUnknown);

@@ -5,7 +5,7 @@ use portal_core::id::{AccountId, Id, SubjectId};
 use portal_store::{StoreError, Tx};
 
 use super::App;
-use crate::domain::{Account, DisplayName, Email, NewPassword, Profile, Profiled, Roles};
+use crate::domain::{Account, DisplayName, Email, NewPassword, Profile, Roles};
 use crate::error::Error;
 
 impl App {
@@ -23,17 +23,17 @@ impl App {
         let key = &*self.keys.subject_or_new(ids.1).await?;
         let roles = Roles::new([Role::Operator]).unwrap_or_else(|_| Roles::subject());
         let profile = Profile { email, display_name: DisplayName::new("Operator".to_owned()) };
-        let account = &Profiled { account: Account::create(ids, roles, now), profile };
+        let (account, profile) = (&Account::create(ids, roles, now), &profile);
         let insert = |tx: Tx| async move {
             // Another replica may have been faster, and may index under another key.
             if self.accounts.is_taken(&tx, emails).await? {
                 return Ok(false);
             }
-            self.accounts.insert(&tx, account, (emails, hash), key).await?;
+            self.accounts.insert(&tx, (account, profile), (emails, hash), key).await?;
             Ok(true)
         };
         match self.database.run_tx("create_first_operator", insert).await {
-            Ok(true) => tracing::info!(account = %account.account.id(), "the first operator was created"),
+            Ok(true) => tracing::info!(account = %account.id(), "the first operator was created"),
             Ok(false) | Err(Error::Store(StoreError::Duplicate { .. })) => {}
             Err(error) => return Err(error),
         }

@@ -17,9 +17,9 @@ use crate::domain::{
 use crate::error::Error;
 use crate::metrics::Outcome;
 use crate::service::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
+use crate::store::Listed;
 use crate::store::accounts::{Candidate, StoredAccount};
 use crate::store::sessions::{Place, StoredSession};
-use crate::store::{Listed, revocations};
 
 /// Somebody who wants to sign in.
 pub struct SignIn {
@@ -209,7 +209,7 @@ impl App {
             RefreshUse::Replay => {
                 let id = pair.session;
                 self.sessions.revoke(tx, &[id], now).await?;
-                revocations::append(tx, &[Target::Session(id)], now).await?;
+                self.revocations.append(tx, &[Target::Session(id)], now).await?;
                 Ok(Refreshed::Replayed(id))
             }
         }
@@ -241,7 +241,7 @@ impl App {
         } else {
             None
         };
-        Ok(listed.opened(|session| self.sessions.open(&session, key.as_deref()))?)
+        listed.opened(|session| Ok(Some(self.sessions.open(&session, key.as_deref())?)))
     }
 
     /// Ends a session, and says when it was ended.
@@ -265,7 +265,7 @@ impl App {
                         return Ok(revoked_at);
                     }
                     self.sessions.revoke(&tx, &[id], now).await?;
-                    revocations::append(&tx, &[Target::Session(id)], now).await?;
+                    self.revocations.append(&tx, &[Target::Session(id)], now).await?;
                     Ok(now)
                 };
                 self.once(&tx, change, None, revoke).await
@@ -294,7 +294,7 @@ impl App {
                     ids.retain(|id| Some(*id) != keep);
                     self.sessions.revoke(&tx, &ids, now).await?;
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
-                    revocations::append(&tx, &targets, now).await?;
+                    self.revocations.append(&tx, &targets, now).await?;
                     Ok(ids.len())
                 };
                 self.once(&tx, change, None, revoke).await

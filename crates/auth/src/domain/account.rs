@@ -113,8 +113,8 @@ pub struct Profile {
 pub struct Profiled {
     /// What decides.
     pub account: Account,
-    /// What is personal.
-    pub profile: Profile,
+    /// What is personal; `None` if it can't be opened.
+    pub profile: Option<Profile>,
 }
 
 /// An account, without anything personal.
@@ -295,7 +295,7 @@ mod tests {
             display_name: DisplayName::new("Anna".to_owned()),
         };
         let account = account(Timestamp::from_seconds(1));
-        let text = format!("{:?}", Profiled { account, profile });
+        let text = format!("{:?}", Profiled { account, profile: Some(profile) });
         assert!(!text.to_lowercase().contains("anna"), "{text}");
     }
 }

@@ -179,8 +179,11 @@ pub(super) fn account(profiled: &Profiled, now: Timestamp) -> pb::Account {
     pb::Account {
         account_id: account.id().to_string(),
         subject_id: account.subject().to_string(),
-        email: profile.email.expose().to_owned(),
-        display_name: profile.display_name.expose().to_owned(),
+        email: profile.as_ref().map(|profile| profile.email.expose().to_owned()).unwrap_or_default(),
+        display_name: profile
+            .as_ref()
+            .map(|profile| profile.display_name.expose().to_owned())
+            .unwrap_or_default(),
         roles: role_names(account),
         state: state.into(),
         etag: account.etag().0,

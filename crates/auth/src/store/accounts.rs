@@ -1,12 +1,15 @@
 //! Accounts: rows as they are found, opened and written.
 
-use portal_core::id::{AccountId, Id};
+use std::collections::HashSet;
+
+use portal_core::id::{AccountId, Id, SubjectId};
 use portal_core::{Role, Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::password::PasswordHash;
 use portal_store::sealed::{DigestedRow, SealedColumn};
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use portal_upkeep::migration::Mode;
+use sea_orm::prelude::Uuid;
 use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
@@ -116,32 +119,36 @@ impl Accounts {
     pub async fn insert(
         &self,
         tx: &Tx,
-        new: &Profiled,
+        (account, profile): (&Account, &Profile),
         credentials: (&EmailIndexes, &PasswordHash),
         key: &SubjectKey,
     ) -> Result<(), StoreError> {
         let mode = self.seals.mode(tx).await?;
         let (email, password) = credentials;
-        let mut model = rows::from_account(&new.account, email.written(mode), password);
-        self.write(&mut model, &new.profile, mode, key)?;
+        let mut model = rows::from_account(account, email.written(mode), password);
+        self.write(&mut model, profile, mode, key)?;
         account::Entity::insert(model.into_active_model().reset_all())
             .exec_without_returning(tx.conn())
             .await?;
         Ok(())
     }
 
-    /// Stores `changed` as the next revision of `stored`.
+    /// Stores `changed` as the next revision of `stored`. With the key of its person the cells are sealed for that
+    /// revision; without it they stay as they are, bound to the one that they were sealed for.
     pub async fn update(
         &self,
         tx: &Tx,
         stored: StoredAccount,
         changed: Account,
-        key: &SubjectKey,
+        key: Option<&SubjectKey>,
     ) -> Result<Profiled, StoreError> {
         let mode = self.seals.mode(tx).await?;
-        let profile = self.open(&stored, Some(key))?;
+        let profile = key.map(|key| self.open(&stored, Some(key))).transpose()?;
         let mut model = rows::changed(stored.model, &changed);
-        self.write(&mut model, &profile, mode, key)?;
+        match key.zip(profile.as_ref()) {
+            Some((key, profile)) => self.write(&mut model, profile, mode, key)?,
+            None => self.carry(&mut model, mode)?,
+        }
         let done = account::Entity::update_many()
             .set(model.into_active_model().reset_all())
             .filter(Column::Id.eq(changed.id().uuid()))
@@ -170,14 +177,27 @@ impl Accounts {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn profiled(&self, stored: &StoredAccount, key: Option<&SubjectKey>) -> Result<Profiled, StoreError> {
-        Ok(Profiled { account: stored.account.clone(), profile: self.open(stored, key)? })
+        Ok(Profiled { account: stored.account.clone(), profile: Some(self.open(stored, key)?) })
     }
 
-    /// How many accounts other than `id` are operators that can sign in at `now`. One whose row is corrupt can't.
+    /// Whom the accounts belong to that are operators and not locked at `now`.
+    pub async fn operators(&self, tx: &ReadTx, now: Timestamp) -> Result<Vec<SubjectId>, StoreError> {
+        let subjects = account::Entity::find()
+            .select_only()
+            .column(Column::SubjectId)
+            .filter(has_role(Role::Operator))
+            .filter(not_locked(now));
+        let subjects: Vec<Uuid> = subjects.into_tuple().all(tx.conn()).await?;
+        Ok(subjects.into_iter().map(SubjectId::from_uuid).collect())
+    }
+
+    /// How many accounts other than `id` are operators that can sign in at `now`. One whose row is corrupt can't, nor can
+    /// one of those who were `erased`.
     pub async fn other_operators(
         &self,
         tx: &ReadTx,
         id: AccountId,
+        erased: &HashSet<SubjectId>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let others = account::Entity::find()
@@ -186,7 +206,8 @@ impl Accounts {
             .filter(not_locked(now));
         let mode = self.seals.mode(tx).await?;
         let others = others.all(tx.conn()).await?.into_iter();
-        Ok(others.filter_map(|model| self.checked(model, mode).ok()).count())
+        let others = others.filter_map(|model| self.checked(model, mode).ok());
+        Ok(others.filter(|other| !erased.contains(&other.account().subject())).count())
     }
 
     /// `size` accounts at most that `filter` shows, newest first, after `after`.
@@ -243,7 +264,7 @@ impl Accounts {
         if key.owner().subject.uuid() != model.subject_id {
             return Err(corrupt("sealed_email", Corruption::KeyMissing));
         }
-        let (row, sealing) = (model.row(), &self.seals.sealing);
+        let (row, sealing) = (model.row_of_cells(), &self.seals.sealing);
         let absent = |column| corrupt(column, Corruption::ValueInvalid);
         let email = model.sealed_email.as_ref().ok_or_else(|| absent("sealed_email"))?;
         let name = model.sealed_display_name.as_ref().ok_or_else(|| absent("sealed_display_name"))?;
@@ -270,14 +291,15 @@ impl Accounts {
         let (email, name) = (profile.email.expose(), profile.display_name.expose());
         (model.email, model.display_name) = (plain(email), plain(name));
         if mode == Mode::Old {
-            (model.sealed_email, model.sealed_display_name, model.row_digest) = (None, None, None);
+            (model.sealed_email, model.sealed_display_name) = (None, None);
+            (model.sealed_revision, model.row_digest) = (None, None);
             return Ok(());
         }
         self.seal(model, profile, key)?;
         self.seals.digests.stamp(model)
     }
 
-    /// Fills the cells of `model`.
+    /// Fills the cells of `model`, for its revision.
     pub(crate) fn seal(
         &self,
         model: &mut account::Model,
@@ -290,6 +312,18 @@ impl Accounts {
         model.sealed_email = Some(EMAIL.seal(sealing, key, row, &email)?);
         let name = Sensitive::new(profile.display_name.expose().to_owned());
         model.sealed_display_name = Some(DISPLAY_NAME.seal(sealing, key, row, &name)?);
+        model.sealed_revision = None;
+        Ok(())
+    }
+
+    /// Leaves the cells of `model`, the next revision of a row, as they are, and stamps it.
+    fn carry(&self, model: &mut account::Model, mode: Mode) -> Result<(), StoreError> {
+        if mode == Mode::New {
+            model.sealed_revision = Some(model.sealed_revision.unwrap_or(model.revision - 1));
+            return self.seals.digests.stamp(model);
+        }
+        // What stands in the clear is the truth: the migration seals it for this revision.
+        (model.sealed_email, model.sealed_display_name, model.row_digest) = (None, None, None);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod reindex;
+mod revocations;
 mod sessions;
 mod token_pairs;
 
@@ -34,8 +35,14 @@ pub fn migrations(keys: &Keys, seals: &Seals, emails: &EmailIndexer) -> Vec<Arc<
     };
     let sessions = sessions::SealSessions { sessions: Sessions::new(seals.clone()), keys: keys.clone() };
     let pairs = token_pairs::StampTokenPairs { seals: seals.clone() };
-    let parts: Vec<Box<dyn TableMigration>> =
-        vec![Box::new(Rows(accounts)), Box::new(Rows(sessions)), Box::new(Rows(pairs))];
+    let revocations = revocations::StampRevocations { seals: seals.clone() };
+    // Cursors count them: new ones go to the end.
+    let parts: Vec<Box<dyn TableMigration>> = vec![
+        Box::new(Rows(accounts)),
+        Box::new(Rows(sessions)),
+        Box::new(Rows(pairs)),
+        Box::new(Rows(revocations)),
+    ];
     let reindex = reindex::Reindex {
         accounts: Accounts::new(seals.clone()),
         emails: emails.clone(),

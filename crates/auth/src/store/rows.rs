@@ -5,7 +5,6 @@ use portal_core::{Role, Timestamp};
 use portal_crypto::envelope::{SealError, SubjectKey};
 use portal_crypto::password::PasswordHash;
 use portal_store::{Corruption, StoreError};
-use sea_orm::ActiveValue::Set;
 use sea_orm::prelude::Uuid;
 
 use super::email_index::KeyedIndex;
@@ -120,6 +119,7 @@ pub fn from_account(account: &Account, email: KeyedIndex, password: &PasswordHas
         sealed_email: None,
         sealed_display_name: None,
         email_index_generation: email.generation.map(i64::from),
+        sealed_revision: None,
         row_digest: None,
     }
 }
@@ -195,16 +195,18 @@ pub fn to_revocation(row: &revocation::Model) -> Result<Revocation, StoreError> 
     Ok(Revocation { position: row.position, at: Timestamp::from_micros(row.revoked_at), target })
 }
 
-pub fn from_revocation(revocation: &Revocation) -> revocation::ActiveModel {
+/// A new row, not stamped.
+pub fn from_revocation(revocation: &Revocation) -> revocation::Model {
     let (kind, target_id) = match revocation.target {
         Target::Account(id) => ("account", id.uuid()),
         Target::Session(id) => ("session", id.uuid()),
     };
-    revocation::ActiveModel {
-        position: Set(revocation.position),
-        revoked_at: Set(revocation.at.as_micros()),
-        kind: Set(kind.to_owned()),
-        target_id: Set(target_id),
+    revocation::Model {
+        position: revocation.position,
+        revoked_at: revocation.at.as_micros(),
+        kind: kind.to_owned(),
+        target_id,
+        row_digest: None,
     }
 }
 

@@ -12,6 +12,7 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{EntityTrait, PaginatorTrait};
 
 use super::accounts::Accounts;
+use super::revocations::Revocations;
 use super::sessions::Sessions;
 use super::token_pairs::TokenPairs;
 use super::{Seals, account, revocation, rows, session, token_pair};
@@ -31,7 +32,7 @@ pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
             seals: seals.clone(),
         }),
         Arc::new(ScanTokenPairs { pairs: TokenPairs::new(seals.clone()), seals: seals.clone() }),
-        Arc::new(ScanRevocations),
+        Arc::new(ScanRevocations { revocations: Revocations::new(seals.clone()), seals: seals.clone() }),
     ]
 }
 
@@ -52,7 +53,10 @@ struct ScanTokenPairs {
     seals: Seals,
 }
 
-struct ScanRevocations;
+struct ScanRevocations {
+    revocations: Revocations,
+    seals: Seals,
+}
 
 async fn count<E: EntityTrait<Model: Send + Sync>>(tx: &ReadTx) -> Result<u64, ScanError> {
     Ok(E::find().count(tx.conn()).await.map_err(StoreError::from)?)
@@ -185,10 +189,11 @@ impl ScannedTable for ScanRevocations {
     }
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let mode = self.seals.mode(tx).await?;
         let (models, mut checked) =
             read::<revocation::Entity>(tx, page, revocation::Column::Position).await?;
         for model in &models {
-            checked.note(rows::to_revocation(model))?;
+            checked.note(self.revocations.checked(model, mode))?;
         }
         Ok(checked)
     }

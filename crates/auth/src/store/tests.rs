@@ -56,6 +56,7 @@ fn account(id: u128, subject: u128, revision: i64, mode: Mode) -> account::Model
         sealed_email: None,
         sealed_display_name: None,
         email_index_generation: Some(1),
+        sealed_revision: None,
         row_digest: None,
     };
     let email = Email::parse("anna@example.org").unwrap();

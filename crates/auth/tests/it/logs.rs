@@ -24,7 +24,13 @@ impl io::Write for Capture {
     }
 }
 
-fn capture() {
+/// What was logged since [`capture`].
+pub fn captured() -> String {
+    String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// From now on everything that is logged is kept.
+pub fn capture() {
     // The second test of a process finds it set.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(
@@ -52,7 +58,7 @@ each_database! {
         let operator = auth.operator().await;
         auth.accounts().list_accounts(auth.by(&operator, list).await).await.unwrap();
 
-        let log = String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+        let log = captured();
         assert!(log.contains("a spent refresh token was used again"), "the log was captured:\n{log}");
         for secret in [
             "log-anna", "Anna Ω", "Anna's laptop", PASSWORD, "wrong-password", &session.access_token,

@@ -19,6 +19,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::fixture::{Auth, PASSWORD, config, new_account, refused, session_of, sign_in, subject};
+use crate::revocations::{next, next_revocation, watch};
 use crate::sql;
 
 const SEAL: &str = "d0001_seal_personal_data";
@@ -76,7 +77,10 @@ const OLD: [(&str, &[&str]); 3] = [
     ),
 ];
 const NEW: [(&str, &[&str]); 3] = [
-    ("account", &["sealed_email", "sealed_display_name", "email_index_generation", "row_digest"]),
+    (
+        "account",
+        &["sealed_email", "sealed_display_name", "email_index_generation", "sealed_revision", "row_digest"],
+    ),
     ("session", &["subject_id", "sealed_device_name", "row_digest"]),
     ("token_pair", &["row_digest"]),
 ];
@@ -296,7 +300,7 @@ each_database! {
             for (table, new) in NEW {
                 assert_eq!(count(&store, &format!("{table} WHERE {} IS NOT NULL", new[0])).await, 0);
             }
-            migrate::down::<Migrations>(&store, 1).await.unwrap();
+            migrate::down::<Migrations>(&store, 2).await.unwrap();
             // A connection of before may still know the columns of before.
             let row = &sql::query(&database.connect().await, "SELECT * FROM account").await[0];
             assert_eq!(row.column_names().len(), OLD[0].1.len());
@@ -446,6 +450,31 @@ each_database! {
         }
         auth.try_sign_in(DORA, PASSWORD).await.unwrap_err();
         assert_eq!(auth.get(&operator, &operator.account_id).await.unwrap().roles, ["operator", "subject"]);
+        upkeep.keys.close().await;
+    }
+
+    /// Revocations of an earlier version count before and after the commit; one that was changed after it is refused.
+    async fn revocations_get_digests(database) {
+        let (auth, store) = upgraded(database).await;
+        let (annas, again) = (auth.sign_in(ANNA).await, auth.sign_in(ANNA).await);
+        let end = |session: &pb::Session| pb::RevokeSessionRequest { session_id: session.session_id.clone(), ..Default::default() };
+        let mut stream = watch(&auth.channel(), "").await.unwrap();
+        let start = next(&mut stream).await.resume_token;
+        auth.sessions().revoke_session(auth.by(&annas, end(&annas)).await).await.unwrap();
+        assert_eq!(count(&store, "revocation WHERE row_digest IS NULL").await, 1);
+        let upkeep = auth.upkeep().await;
+        steer(&upkeep, START, State::Done).await;
+        auth.sessions().revoke_session(auth.by(&again, end(&again)).await).await.unwrap();
+        let before = sql::run(&store, "UPDATE revocation SET row_digest = NULL WHERE position = 1", []).await;
+        assert_eq!((before, count(&store, "revocation WHERE row_digest IS NULL").await), (1, 1));
+        steer(&upkeep, Operation::Verify, State::Done).await;
+        steer(&upkeep, Operation::Commit, State::Done).await;
+        assert_eq!(count(&store, "revocation WHERE row_digest IS NULL").await, 0);
+        let mut stream = watch(&auth.channel(), &start).await.unwrap();
+        for session in [&annas, &again] {
+            let seen = next_revocation(&mut stream).await;
+            assert_eq!(seen.target, Some(pb::revocation::Target::SessionId(session.session_id.clone())));
+        }
         upkeep.keys.close().await;
     }
 }

@@ -217,7 +217,7 @@ each_database! {
         let list = operator.by(pb::ListMigrationsRequest::default()).await;
         let listed = operator.migrations().list_migrations(list).await.unwrap().into_inner().migrations;
         let names: Vec<_> = listed.iter().map(|migration| migration.name.as_str()).collect();
-        let expected = ["m0001_accounts_and_sessions", "m0002_sealed_columns", SEAL, "d0002_reindex_accounts"];
+        let expected = ["m0001_accounts_and_sessions", "m0002_sealed_columns", "m0003_unsealed_changes", SEAL, "d0002_reindex_accounts"];
         assert_eq!(names, expected);
         assert!(listed.iter().all(|migration| migration.state() == pb::MigrationState::Done));
         let start = |name: &str| pb::StartMigrationRequest { name: name.to_owned(), ..Default::default() };

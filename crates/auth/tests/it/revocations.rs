@@ -13,8 +13,9 @@ use portal_testkit::each_database;
 use tonic::{Code, Streaming};
 
 use crate::fixture::{Auth, refused};
+use crate::sql;
 
-async fn watch(
+pub async fn watch(
     channel: &MeshChannel,
     resume_token: &str,
 ) -> Result<Streaming<pb::Revocation>, tonic::Status> {
@@ -23,13 +24,13 @@ async fn watch(
     Ok(stream.into_inner())
 }
 
-async fn next(stream: &mut Streaming<pb::Revocation>) -> pb::Revocation {
+pub async fn next(stream: &mut Streaming<pb::Revocation>) -> pb::Revocation {
     let message = tokio::time::timeout(Duration::from_secs(2), stream.message()).await;
     message.expect("a message within two seconds").unwrap().expect("the stream goes on")
 }
 
 /// The next message that is no heartbeat.
-async fn next_revocation(stream: &mut Streaming<pb::Revocation>) -> pb::Revocation {
+pub async fn next_revocation(stream: &mut Streaming<pb::Revocation>) -> pb::Revocation {
     loop {
         let message = next(stream).await;
         if !matches!(message.target, Some(Target::Heartbeat(_))) {
@@ -147,5 +148,33 @@ each_database! {
         let mut stream = watch(&auth.channel_from(Workload::Consent), &seen.resume_token).await.unwrap();
         let Some(Target::Heartbeat(heartbeat)) = next(&mut stream).await.target else { panic!("no heartbeat") };
         assert!(heartbeat.caught_up, "a resume token survives a restart");
+    }
+
+    /// Nobody is told of a revocation that was pointed at somebody else, or postponed, or had its digest taken away: who
+    /// follows the feed learns that it is corrupt.
+    async fn a_changed_entry_is_refused(database) {
+        let auth = Auth::start(database).await;
+        let (_, annas) = auth.person("anna@example.org").await;
+        let (_, berts) = auth.person("bert@example.org").await;
+        let mut stream = watch(&auth.channel(), "").await.unwrap();
+        let start = next(&mut stream).await.resume_token;
+        drop(stream);
+        auth.sessions().revoke_session(auth.by(&annas, end(&annas)).await).await.unwrap();
+        let store = database.connect().await;
+        sql::run(&store, "CREATE TABLE kept AS SELECT * FROM revocation", []).await;
+        for change in [
+            format!("target_id = {}", sql::id(&store, &berts.session_id)),
+            "kind = 'account'".to_owned(),
+            "revoked_at = revoked_at + 1".to_owned(),
+            "row_digest = NULL".to_owned(),
+        ] {
+            assert_eq!(sql::run(&store, &format!("UPDATE revocation SET {change}"), []).await, 1);
+            refused(watch(&auth.channel(), &start).await, Code::DataLoss, "ROW_CORRUPT");
+            sql::run(&store, "DELETE FROM revocation", []).await;
+            sql::run(&store, "INSERT INTO revocation SELECT * FROM kept", []).await;
+            let mut stream = watch(&auth.channel(), &start).await.unwrap();
+            let seen = next_revocation(&mut stream).await;
+            assert_eq!(seen.target, Some(Target::SessionId(annas.session_id.clone())), "{change}");
+        }
     }
 }

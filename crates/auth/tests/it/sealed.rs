@@ -21,7 +21,7 @@ const ACCOUNT: Table = (
     "account",
     "id",
     "subject_id, email_index, email, display_name, password_hash, roles, locked_until, revision, created_at, \
-     updated_at, sealed_email, sealed_display_name, email_index_generation, row_digest",
+     updated_at, sealed_email, sealed_display_name, email_index_generation, sealed_revision, row_digest",
 );
 const SESSION: Table = (
     "session",
@@ -166,6 +166,7 @@ each_database! {
             "created_at = created_at + 1".to_owned(),
             "updated_at = updated_at + 1".to_owned(),
             "email_index_generation = NULL".to_owned(),
+            "sealed_revision = revision".to_owned(),
         ] {
             cells.push((change, Vec::new()));
         }

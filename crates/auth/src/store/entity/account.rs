@@ -1,7 +1,8 @@
 //! Accounts. The `Debug` of a row shows its id only: the rest is personal data.
 //!
 //! A row has its personal values twice while they are being sealed: in the clear, for versions that know nothing else,
-//! and sealed. Its digest covers every column, and its version is `revision`: each change seals the cells anew.
+//! and sealed. Its digest covers every column, and its version is `revision`: each change seals the cells anew, unless the
+//! key of the person can't be had, or is gone.
 
 use portal_core::Sensitive;
 use portal_store::Sealed;
@@ -41,6 +42,8 @@ pub struct Model {
     pub sealed_display_name: Option<Sealed<Sensitive<String>>>,
     /// Under which key `email_index` was made; NULL for the one of before there were several.
     pub email_index_generation: Option<i64>,
+    /// The revision that the cells were sealed for, if the row was changed since without the key of its person.
+    pub sealed_revision: Option<i64>,
     /// The digest of all other columns.
     pub row_digest: Option<Vec<u8>>,
 }
@@ -50,6 +53,14 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The state of the row that its cells are bound to.
+    pub fn row_of_cells(&self) -> Row {
+        let version = self.sealed_revision.unwrap_or(self.revision).unsigned_abs();
+        Row { version, ..self.row() }
+    }
+}
 
 impl DigestedRow for Model {
     const DIGEST: &'static str = "row_digest";

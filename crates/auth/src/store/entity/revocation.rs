@@ -1,6 +1,10 @@
-//! The feed of revocations.
+//! The feed of revocations. A row never changes; its digest covers every column.
 
+use portal_store::sealed::{DigestedRow, Row};
 use sea_orm::entity::prelude::*;
+
+/// The version of every row.
+const VERSION: u64 = 1;
 
 /// A row.
 #[derive(Clone, Debug, DeriveEntityModel)]
@@ -15,6 +19,8 @@ pub struct Model {
     pub kind: String,
     /// Id of the account or session.
     pub target_id: Uuid,
+    /// The digest of all other columns.
+    pub row_digest: Option<Vec<u8>>,
 }
 
 /// None: rows are joined by hand.
@@ -22,3 +28,19 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl DigestedRow for Model {
+    const DIGEST: &'static str = "row_digest";
+
+    fn row(&self) -> Row {
+        Row::composite(&[&self.position.to_be_bytes()], VERSION)
+    }
+
+    fn digest(&self) -> Option<&[u8]> {
+        self.row_digest.as_deref()
+    }
+
+    fn set_digest(&mut self, digest: [u8; 32]) {
+        self.row_digest = Some(digest.to_vec());
+    }
+}

@@ -47,7 +47,8 @@ impl SealedTable for SealAccounts {
 
     const KEY: &'static [Column] = &[Column::Id];
     const DIGESTS: &'static [Column] = &[Column::RowDigest];
-    const CELLS: &'static [Column] = &[Column::SealedEmail, Column::SealedDisplayName];
+    const CELLS: &'static [Column] =
+        &[Column::SealedEmail, Column::SealedDisplayName, Column::SealedRevision];
     const CLEAR: &'static [Column] =
         &[Column::Email, Column::DisplayName, Column::EmailIndex, Column::EmailIndexGeneration];
 
