@@ -17,8 +17,13 @@
 //!
 //! Promises: a cell that was changed, cut, extended, moved to another row, column or person, or put back from an older
 //! version of its row is refused with [`Corrupt`](crate::StoreError::Corrupt), which names the place and the cause and
-//! never the content. A row's version must grow with each change of the row, and all its cells are sealed anew for the new one.
-//! What several columns say together is bound by the row's digest: [`digest`].
+//! never the content. What several columns say together is bound by the row's digest: [`digest`].
+//!
+//! That a cell of an older state is refused needs a version that grows whenever the cell is sealed anew: the service says
+//! which. Where a cell is sealed once and never again, as in rows that are only appended and in the names of devices of
+//! sessions, the version is a constant: there is no older cell of that row to put back. Beside that the digest of the row
+//! covers every cell, so that a cell alone can't be put back in any row that has a digest; a whole older row with its own
+//! digest can.
 //!
 //! | module | holds |
 //! |---|---|
