@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use portal_core::id::Id;
 use portal_store::{Corruption, ReadTx, StoreError};
-use portal_upkeep::Page;
+use portal_upkeep::page::{Page, key_of};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
+use sea_orm::PaginatorTrait;
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, PaginatorTrait, QueryOrder, QuerySelect};
 
 use crate::store::entity::{notice_purpose, notice_revision};
 use crate::store::rows::{self, RowName};
 
 /// Compares the index with what it is one of, revision by revision.
 pub(super) struct NoticePurposes;
+
+/// The revisions that are compared, in this order.
+const KEY: &[notice_revision::Column] =
+    &[notice_revision::Column::NoticeId, notice_revision::Column::Revision];
 
 /// A notice, and one of its revisions.
 type Key = (Uuid, i64);
@@ -30,9 +34,10 @@ impl ScannedTable for NoticePurposes {
     }
 
     async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
-        let revisions = revisions(tx, page).await?;
+        let revisions = page.of(notice_revision::Entity::find(), KEY).all(tx.conn()).await;
+        let revisions = revisions.map_err(StoreError::from)?;
         let mut explained = explained(tx, &revisions).await?;
-        let last = revisions.last().map(|row| cursor((row.notice_id, row.revision)));
+        let last = revisions.last().map(|row| key_of(row, KEY));
         let mut checked = Checked::of(page, revisions.len(), last);
         for revision in revisions {
             let key = (revision.notice_id, revision.revision);
@@ -46,16 +51,6 @@ impl ScannedTable for NoticePurposes {
         }
         Ok(checked)
     }
-}
-
-async fn revisions(tx: &ReadTx, page: &Page) -> Result<Vec<notice_revision::Model>, StoreError> {
-    use notice_revision::Column::{NoticeId, Revision};
-    let mut query = notice_revision::Entity::find().order_by_asc(NoticeId).order_by_asc(Revision);
-    if let Some((id, revision)) = page.after.as_deref().and_then(parse_cursor) {
-        let same = Condition::all().add(NoticeId.eq(id)).add(Revision.gt(revision));
-        query = query.filter(Condition::any().add(NoticeId.gt(id)).add(same));
-    }
-    Ok(query.limit(u64::from(page.limit)).all(tx.conn()).await?)
 }
 
 /// What the index says of these notices, by revision.
@@ -73,13 +68,4 @@ async fn explained(
         explained.entry((row.notice_id, row.revision)).or_default().insert(row.purpose_id);
     }
     Ok(explained)
-}
-
-fn cursor((id, revision): Key) -> Vec<u8> {
-    [id.as_bytes().as_slice(), &revision.to_be_bytes()].concat()
-}
-
-fn parse_cursor(bytes: &[u8]) -> Option<Key> {
-    let (id, revision) = bytes.split_first_chunk::<16>()?;
-    Some((Uuid::from_bytes(*id), i64::from_be_bytes(revision.try_into().ok()?)))
 }
