@@ -72,7 +72,7 @@ async fn refuses_to_start(database: &TestDatabase) {
 each_database! {
     /// A record that says less than the keys do keeps the service from starting.
     async fn a_committed_migration_stays_committed(database) {
-        let process = committing(&database).await;
+        let process = committing(database).await;
         assert_eq!(run(&process).await, State::Done);
         for statement in [
             "UPDATE data_migration SET committed = FALSE, state = 'done', step = 'verify'",
@@ -82,22 +82,22 @@ each_database! {
             "DELETE FROM data_migration",
         ] {
             tamper(process.database(), statement).await;
-            refuses_to_start(&database).await;
+            refuses_to_start(database).await;
         }
     }
 
     /// From the first row that loses its old form on.
     async fn the_old_form_is_not_believed_once_it_is_being_dropped(database) {
-        let process = committing(&database).await;
+        let process = committing(database).await;
         let stop = async { while process.rows().await.iter().all(|row| row.name.is_some()) {} };
         process.migrations.run(stop).await;
         tamper(process.database(), "UPDATE data_migration SET committed = FALSE, state = 'done', step = 'verify'").await;
-        refuses_to_start(&database).await;
+        refuses_to_start(database).await;
     }
 
     /// A commit that is done is not done again: rows that came in the clear meanwhile would be sealed by it.
     async fn rows_in_the_clear_are_not_sealed_after_the_commit(database) {
-        let process = committing(&database).await;
+        let process = committing(database).await;
         assert_eq!(run(&process).await, State::Done);
         tamper(
             process.database(),
@@ -105,7 +105,7 @@ each_database! {
         )
         .await;
         write_like_before(process.database(), ROWS, "mallory").await.unwrap();
-        let process = start(&database).await;
+        let process = start(database).await;
         process.migrations.settle().await.unwrap();
         assert_eq!(run(&process).await, State::Done);
         let rows = process.rows().await;
@@ -115,13 +115,13 @@ each_database! {
 
     /// An operator who has put old data back says so, and everything is as it was then.
     async fn data_of_before_can_be_put_back(database) {
-        let process = committing(&database).await;
+        let process = committing(database).await;
         assert_eq!(run(&process).await, State::Done);
         tamper(process.database(), "UPDATE data_migration SET committed = FALSE, state = 'done', step = 'verify'").await;
-        let keys = keys(&database).await;
+        let keys = keys(database).await;
         assert!(finality::reopen(&keys, SEAL_NAMES).await.unwrap());
         assert!(!finality::reopen(&keys, SEAL_NAMES).await.unwrap());
-        let process = start(&database).await;
+        let process = start(database).await;
         process.migrations.settle().await.unwrap();
         let record = process.migrations.find(SEAL_NAMES).await.unwrap().record;
         assert!(record.state == State::Done && !record.committed);
@@ -129,8 +129,8 @@ each_database! {
 
     /// A commit that a process did not live to begin is done by the next one.
     async fn a_commit_that_was_not_done_goes_on(database) {
-        drop(committing(&database).await);
-        let process = start(&database).await;
+        drop(committing(database).await);
+        let process = start(database).await;
         process.migrations.settle().await.unwrap();
         assert_eq!(run(&process).await, State::Done);
         let record = process.migrations.find(SEAL_NAMES).await.unwrap().record;
