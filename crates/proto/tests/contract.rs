@@ -61,7 +61,7 @@ const SERVICES: &[(&str, &str)] = &[
 const SHARED: &[(&str, &str)] = &[
     ("LedgerService", "GetCheckpoint GetInclusionProof GetConsistencyProof ListEntries GetLedgerKeys"),
     ("IntegrityService", "RunScan GetReport"),
-    ("KeyService", "ListKeys RotateKeys GetCryptoInventory"),
+    ("KeyService", "ListKeys RotateKeys DestroyKey GetCryptoInventory"),
     (
         "MigrationService",
         "ListMigrations GetMigration StartMigration PauseMigration RollbackMigration VerifyMigration CommitMigration",

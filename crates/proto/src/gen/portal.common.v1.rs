@@ -41,7 +41,7 @@ pub struct IntegrityReport {
     /// Rows to check in all, as counted at the start.
     #[prost(int64, tag = "6")]
     pub rows_total: i64,
-    /// Leaves of the ledger recomputed so far.
+    /// Entries of ledgers whose links were recomputed so far.
     #[prost(int64, tag = "7")]
     pub ledger_entries_checked: i64,
     /// Faults in all, also those beyond the length of findings.
@@ -50,6 +50,10 @@ pub struct IntegrityReport {
     /// The first 1,000 faults.
     #[prost(message, repeated, tag = "9")]
     pub findings: ::prost::alloc::vec::Vec<IntegrityFinding>,
+    /// Rows that could not be checked, since the key of what is sealed in them is switched off. With any the scan has
+    /// failed: it is neither clean nor faulty.
+    #[prost(int64, tag = "10")]
+    pub rows_unchecked: i64,
 }
 /// One fault. It names the place and the cause, never content.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -218,8 +222,8 @@ pub struct ListKeysResponse {
 /// Makes a new active key for a use and retires the one before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeysRequest {
-    /// Which use. Required; KEY_USE_ROOT or KEY_USE_EPOCH. Others are INVALID_ARGUMENT: keys of people are replaced with
-    /// their epoch, those of the service itself by the data migration that writes what depends on them anew.
+    /// Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX. Others are INVALID_ARGUMENT: keys of people
+    /// are replaced with their epoch, the other keys of the service itself by no call.
     #[prost(enumeration = "KeyUse", tag = "1")]
     pub r#use: i32,
     /// Also wrap the keys of people under the new epoch again, in the background. What a root key wraps is always wrapped
@@ -229,6 +233,10 @@ pub struct RotateKeysRequest {
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+    /// Of KEY_USE_BLIND_INDEX: the column, as in account.email. May be left out if the service has one index. The rows are
+    /// indexed anew in the background, and found by the retired key until then.
+    #[prost(string, tag = "4")]
+    pub column: ::prost::alloc::string::String,
 }
 /// The outcome of a rotation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -242,6 +250,14 @@ pub struct RotateKeysResponse {
     /// Keys that the background rewrap still has to do.
     #[prost(int64, tag = "3")]
     pub rewrap_pending_count: i64,
+}
+/// Destroys a key that nothing depends on any more: a retired root or epoch key, or one of a blind index. Answered by the
+/// key; one that is destroyed already is answered as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DestroyKeyRequest {
+    /// Id of the key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
 }
 /// Asks for the service's cryptographic inventory. Answered by a CryptoInventory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

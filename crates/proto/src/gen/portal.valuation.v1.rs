@@ -2349,6 +2349,33 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("portal.valuation.v1.KeyService", "RotateKeys"));
             self.inner.unary(req, path, codec).await
         }
+        /// Destroys a key that nothing depends on any more. Safe to send again.
+        pub async fn destroy_key(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::super::super::common::v1::DestroyKeyRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::CryptoKey>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.valuation.v1.KeyService/DestroyKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("portal.valuation.v1.KeyService", "DestroyKey"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives the inventory of the cryptography in use.
         pub async fn get_crypto_inventory(
             &mut self,
@@ -2412,6 +2439,16 @@ pub mod key_service_server {
             request: tonic::Request<super::super::super::common::v1::RotateKeysRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::RotateKeysResponse>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Destroys a key that nothing depends on any more. Safe to send again.
+        async fn destroy_key(
+            &self,
+            request: tonic::Request<super::super::super::common::v1::DestroyKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::CryptoKey>,
             tonic::Status,
         > {
             Err(crate::edge::not_implemented())
@@ -2587,6 +2624,54 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeysSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.valuation.v1.KeyService/DestroyKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct DestroyKeySvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<
+                        super::super::super::common::v1::DestroyKeyRequest,
+                    > for DestroyKeySvc<T> {
+                        type Response = super::super::super::common::v1::CryptoKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::common::v1::DestroyKeyRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::destroy_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DestroyKeySvc(inner);
                         let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,14 +5,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { CryptoInventorySchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
+import type { CryptoInventorySchema, CryptoKeySchema, DestroyKeyRequestSchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
 import { file_portal_common_v1_key } from "../../common/v1/key_pb";
 
 /**
  * Describes the file portal/auth/v1/key_service.proto.
  */
 export const file_portal_auth_v1_key_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBwb3J0YWwvYXV0aC92MS9rZXlfc2VydmljZS5wcm90bxIOcG9ydGFsLmF1dGgudjEy/wIKCktleVNlcnZpY2USawoITGlzdEtleXMSIS5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVxdWVzdBoiLnBvcnRhbC5jb21tb24udjEuTGlzdEtleXNSZXNwb25zZSIYkAIBgtPkkwIPEg0vdjEvYXV0aC9rZXlzEngKClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiH4LT5JMCGToBKiIUL3YxL2F1dGgva2V5czpyb3RhdGUSiQEKEkdldENyeXB0b0ludmVudG9yeRIrLnBvcnRhbC5jb21tb24udjEuR2V0Q3J5cHRvSW52ZW50b3J5UmVxdWVzdBohLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvSW52ZW50b3J5IiOQAgGC0+STAhoSGC92MS9hdXRoL2NyeXB0b0ludmVudG9yeWIGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_key]);
+  fileDesc("CiBwb3J0YWwvYXV0aC92MS9rZXlfc2VydmljZS5wcm90bxIOcG9ydGFsLmF1dGgudjEy9AMKCktleVNlcnZpY2USawoITGlzdEtleXMSIS5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVxdWVzdBoiLnBvcnRhbC5jb21tb24udjEuTGlzdEtleXNSZXNwb25zZSIYkAIBgtPkkwIPEg0vdjEvYXV0aC9rZXlzEngKClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiH4LT5JMCGToBKiIUL3YxL2F1dGgva2V5czpyb3RhdGUScwoKRGVzdHJveUtleRIjLnBvcnRhbC5jb21tb24udjEuRGVzdHJveUtleVJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLkNyeXB0b0tleSIjkAICgtPkkwIaOgEqIhUvdjEvYXV0aC9rZXlzOmRlc3Ryb3kSiQEKEkdldENyeXB0b0ludmVudG9yeRIrLnBvcnRhbC5jb21tb24udjEuR2V0Q3J5cHRvSW52ZW50b3J5UmVxdWVzdBohLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvSW52ZW50b3J5IiOQAgGC0+STAhoSGC92MS9hdXRoL2NyeXB0b0ludmVudG9yeWIGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_key]);
 
 /**
  * The life cycle of the keys of auth; never key material. Operators only.
@@ -39,6 +39,16 @@ export const KeyService: GenService<{
     methodKind: "unary";
     input: typeof RotateKeysRequestSchema;
     output: typeof RotateKeysResponseSchema;
+  },
+  /**
+   * Destroys a key that nothing depends on any more. Safe to send again.
+   *
+   * @generated from rpc portal.auth.v1.KeyService.DestroyKey
+   */
+  destroyKey: {
+    methodKind: "unary";
+    input: typeof DestroyKeyRequestSchema;
+    output: typeof CryptoKeySchema;
   },
   /**
    * Gives the inventory of the cryptography in use.

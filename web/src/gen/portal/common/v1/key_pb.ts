@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/common/v1/key.proto.
  */
 export const file_portal_common_v1_key: GenFile = /*@__PURE__*/
-  fileDesc("Chpwb3J0YWwvY29tbW9uL3YxL2tleS5wcm90bxIQcG9ydGFsLmNvbW1vbi52MSLMAgoJQ3J5cHRvS2V5Eg4KBmtleV9pZBgBIAEoCRIlCgN1c2UYAiABKA4yGC5wb3J0YWwuY29tbW9uLnYxLktleVVzZRIuCglhbGdvcml0aG0YAyABKA4yGy5wb3J0YWwuY29tbW9uLnYxLkFsZ29yaXRobRIpCgVzdGF0ZRgEIAEoDjIaLnBvcnRhbC5jb21tb24udjEuS2V5U3RhdGUSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3JldGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxkZXN0cm95X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKEXdyYXBwZWRfa2V5X2NvdW50GAggASgDIooBCg9MaXN0S2V5c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSJQoDdXNlGAMgASgOMhgucG9ydGFsLmNvbW1vbi52MS5LZXlVc2USKQoFc3RhdGUYBCABKA4yGi5wb3J0YWwuY29tbW9uLnYxLktleVN0YXRlIlYKEExpc3RLZXlzUmVzcG9uc2USKQoEa2V5cxgBIAMoCzIbLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJeChFSb3RhdGVLZXlzUmVxdWVzdBIlCgN1c2UYASABKA4yGC5wb3J0YWwuY29tbW9uLnYxLktleVVzZRIOCgZyZXdyYXAYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCSKVAQoSUm90YXRlS2V5c1Jlc3BvbnNlEi8KCmFjdGl2ZV9rZXkYASABKAsyGy5wb3J0YWwuY29tbW9uLnYxLkNyeXB0b0tleRIwCgtyZXRpcmVkX2tleRgCIAEoCzIbLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvS2V5EhwKFHJld3JhcF9wZW5kaW5nX2NvdW50GAMgASgDIhsKGUdldENyeXB0b0ludmVudG9yeVJlcXVlc3QinAEKD0NyeXB0b0ludmVudG9yeRIvCgtjcmVhdGVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYmFja2VuZBgCIAEoCRIvCgphbGdvcml0aG1zGAMgAygOMhsucG9ydGFsLmNvbW1vbi52MS5BbGdvcml0aG0SFgoOY3ljbG9uZWR4X2pzb24YBCABKAkqlAIKBktleVVzZRIXChNLRVlfVVNFX1VOU1BFQ0lGSUVEEAASEAoMS0VZX1VTRV9ST09UEAESEQoNS0VZX1VTRV9FUE9DSBACEhMKD0tFWV9VU0VfU1VCSkVDVBADEhoKFktFWV9VU0VfU0VSVklDRV9TRUNSRVQQBBISCg5LRVlfVVNFX0xFREdFUhAFEhMKD0tFWV9VU0VfUkVDRUlQVBAGEhEKDUtFWV9VU0VfVE9LRU4QBxIUChBLRVlfVVNFX1dPUktMT0FEEAgSFgoSS0VZX1VTRV9ST1dfRElHRVNUEAkSFwoTS0VZX1VTRV9CTElORF9JTkRFWBAKEhgKFEtFWV9VU0VfU0hSRURfTEVER0VSEAsqvgMKCUFsZ29yaXRobRIZChVBTEdPUklUSE1fVU5TUEVDSUZJRUQQABIUChBBTEdPUklUSE1fWF9XSU5HEAESGAoUQUxHT1JJVEhNX01MX0tFTV83NjgQAhIZChVBTEdPUklUSE1fTUxfS0VNXzEwMjQQAxIXChNBTEdPUklUSE1fTUxfRFNBXzY1EAQSFQoRQUxHT1JJVEhNX0VEMjU1MTkQBRIYChRBTEdPUklUSE1fRUNEU0FfUDI1NhAGEhkKFUFMR09SSVRITV9BRVNfMjU2X0dDTRAHEhoKFkFMR09SSVRITV9YQUVTXzI1Nl9HQ00QCBIZChVBTEdPUklUSE1fSE1BQ19TSEEyNTYQCRIbChdBTEdPUklUSE1fUFJPVklERVJfV1JBUBAKEhoKFkFMR09SSVRITV9LWUJFUl83NjhfUjMQCxIbChdBTEdPUklUSE1fRElMSVRISVVNM19SMxAMEhkKFUFMR09SSVRITV9IS0RGX1NIQTI1NhANEh0KGUFMR09SSVRITV9DT0JCTEVTVE9ORV8yNTYQDhIfChtBTEdPUklUSE1fTUxfRFNBXzY1X0VEMjU1MTkQDyqaAQoIS2V5U3RhdGUSGQoVS0VZX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRS0VZX1NUQVRFX1BFTkRJTkcQARIUChBLRVlfU1RBVEVfQUNUSVZFEAISFQoRS0VZX1NUQVRFX1JFVElSRUQQAxIWChJLRVlfU1RBVEVfRElTQUJMRUQQBBIXChNLRVlfU1RBVEVfREVTVFJPWUVEEAViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Chpwb3J0YWwvY29tbW9uL3YxL2tleS5wcm90bxIQcG9ydGFsLmNvbW1vbi52MSLMAgoJQ3J5cHRvS2V5Eg4KBmtleV9pZBgBIAEoCRIlCgN1c2UYAiABKA4yGC5wb3J0YWwuY29tbW9uLnYxLktleVVzZRIuCglhbGdvcml0aG0YAyABKA4yGy5wb3J0YWwuY29tbW9uLnYxLkFsZ29yaXRobRIpCgVzdGF0ZRgEIAEoDjIaLnBvcnRhbC5jb21tb24udjEuS2V5U3RhdGUSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3JldGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxkZXN0cm95X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKEXdyYXBwZWRfa2V5X2NvdW50GAggASgDIooBCg9MaXN0S2V5c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSJQoDdXNlGAMgASgOMhgucG9ydGFsLmNvbW1vbi52MS5LZXlVc2USKQoFc3RhdGUYBCABKA4yGi5wb3J0YWwuY29tbW9uLnYxLktleVN0YXRlIlYKEExpc3RLZXlzUmVzcG9uc2USKQoEa2V5cxgBIAMoCzIbLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJuChFSb3RhdGVLZXlzUmVxdWVzdBIlCgN1c2UYASABKA4yGC5wb3J0YWwuY29tbW9uLnYxLktleVVzZRIOCgZyZXdyYXAYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCRIOCgZjb2x1bW4YBCABKAkilQEKElJvdGF0ZUtleXNSZXNwb25zZRIvCgphY3RpdmVfa2V5GAEgASgLMhsucG9ydGFsLmNvbW1vbi52MS5DcnlwdG9LZXkSMAoLcmV0aXJlZF9rZXkYAiABKAsyGy5wb3J0YWwuY29tbW9uLnYxLkNyeXB0b0tleRIcChRyZXdyYXBfcGVuZGluZ19jb3VudBgDIAEoAyIjChFEZXN0cm95S2V5UmVxdWVzdBIOCgZrZXlfaWQYASABKAkiGwoZR2V0Q3J5cHRvSW52ZW50b3J5UmVxdWVzdCKcAQoPQ3J5cHRvSW52ZW50b3J5Ei8KC2NyZWF0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdiYWNrZW5kGAIgASgJEi8KCmFsZ29yaXRobXMYAyADKA4yGy5wb3J0YWwuY29tbW9uLnYxLkFsZ29yaXRobRIWCg5jeWNsb25lZHhfanNvbhgEIAEoCSqUAgoGS2V5VXNlEhcKE0tFWV9VU0VfVU5TUEVDSUZJRUQQABIQCgxLRVlfVVNFX1JPT1QQARIRCg1LRVlfVVNFX0VQT0NIEAISEwoPS0VZX1VTRV9TVUJKRUNUEAMSGgoWS0VZX1VTRV9TRVJWSUNFX1NFQ1JFVBAEEhIKDktFWV9VU0VfTEVER0VSEAUSEwoPS0VZX1VTRV9SRUNFSVBUEAYSEQoNS0VZX1VTRV9UT0tFThAHEhQKEEtFWV9VU0VfV09SS0xPQUQQCBIWChJLRVlfVVNFX1JPV19ESUdFU1QQCRIXChNLRVlfVVNFX0JMSU5EX0lOREVYEAoSGAoUS0VZX1VTRV9TSFJFRF9MRURHRVIQCyq+AwoJQWxnb3JpdGhtEhkKFUFMR09SSVRITV9VTlNQRUNJRklFRBAAEhQKEEFMR09SSVRITV9YX1dJTkcQARIYChRBTEdPUklUSE1fTUxfS0VNXzc2OBACEhkKFUFMR09SSVRITV9NTF9LRU1fMTAyNBADEhcKE0FMR09SSVRITV9NTF9EU0FfNjUQBBIVChFBTEdPUklUSE1fRUQyNTUxORAFEhgKFEFMR09SSVRITV9FQ0RTQV9QMjU2EAYSGQoVQUxHT1JJVEhNX0FFU18yNTZfR0NNEAcSGgoWQUxHT1JJVEhNX1hBRVNfMjU2X0dDTRAIEhkKFUFMR09SSVRITV9ITUFDX1NIQTI1NhAJEhsKF0FMR09SSVRITV9QUk9WSURFUl9XUkFQEAoSGgoWQUxHT1JJVEhNX0tZQkVSXzc2OF9SMxALEhsKF0FMR09SSVRITV9ESUxJVEhJVU0zX1IzEAwSGQoVQUxHT1JJVEhNX0hLREZfU0hBMjU2EA0SHQoZQUxHT1JJVEhNX0NPQkJMRVNUT05FXzI1NhAOEh8KG0FMR09SSVRITV9NTF9EU0FfNjVfRUQyNTUxORAPKpoBCghLZXlTdGF0ZRIZChVLRVlfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFLRVlfU1RBVEVfUEVORElORxABEhQKEEtFWV9TVEFURV9BQ1RJVkUQAhIVChFLRVlfU1RBVEVfUkVUSVJFRBADEhYKEktFWV9TVEFURV9ESVNBQkxFRBAEEhcKE0tFWV9TVEFURV9ERVNUUk9ZRUQQBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A key as the inventory shows it.
@@ -164,8 +164,8 @@ export const ListKeysResponseSchema: GenMessage<ListKeysResponse> = /*@__PURE__*
  */
 export type RotateKeysRequest = Message<"portal.common.v1.RotateKeysRequest"> & {
   /**
-   * Which use. Required; KEY_USE_ROOT or KEY_USE_EPOCH. Others are INVALID_ARGUMENT: keys of people are replaced with
-   * their epoch, those of the service itself by the data migration that writes what depends on them anew.
+   * Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX. Others are INVALID_ARGUMENT: keys of people
+   * are replaced with their epoch, the other keys of the service itself by no call.
    *
    * @generated from field: portal.common.v1.KeyUse use = 1;
    */
@@ -185,6 +185,14 @@ export type RotateKeysRequest = Message<"portal.common.v1.RotateKeysRequest"> & 
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * Of KEY_USE_BLIND_INDEX: the column, as in account.email. May be left out if the service has one index. The rows are
+   * indexed anew in the background, and found by the retired key until then.
+   *
+   * @generated from field: string column = 4;
+   */
+  column: string;
 };
 
 /**
@@ -230,6 +238,28 @@ export const RotateKeysResponseSchema: GenMessage<RotateKeysResponse> = /*@__PUR
   messageDesc(file_portal_common_v1_key, 4);
 
 /**
+ * Destroys a key that nothing depends on any more: a retired root or epoch key, or one of a blind index. Answered by the
+ * key; one that is destroyed already is answered as it is.
+ *
+ * @generated from message portal.common.v1.DestroyKeyRequest
+ */
+export type DestroyKeyRequest = Message<"portal.common.v1.DestroyKeyRequest"> & {
+  /**
+   * Id of the key.
+   *
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+};
+
+/**
+ * Describes the message portal.common.v1.DestroyKeyRequest.
+ * Use `create(DestroyKeyRequestSchema)` to create a new message.
+ */
+export const DestroyKeyRequestSchema: GenMessage<DestroyKeyRequest> = /*@__PURE__*/
+  messageDesc(file_portal_common_v1_key, 5);
+
+/**
  * Asks for the service's cryptographic inventory. Answered by a CryptoInventory.
  *
  * @generated from message portal.common.v1.GetCryptoInventoryRequest
@@ -242,7 +272,7 @@ export type GetCryptoInventoryRequest = Message<"portal.common.v1.GetCryptoInven
  * Use `create(GetCryptoInventoryRequestSchema)` to create a new message.
  */
 export const GetCryptoInventoryRequestSchema: GenMessage<GetCryptoInventoryRequest> = /*@__PURE__*/
-  messageDesc(file_portal_common_v1_key, 5);
+  messageDesc(file_portal_common_v1_key, 6);
 
 /**
  * What cryptography a service uses, for audits and for planning a migration.
@@ -284,7 +314,7 @@ export type CryptoInventory = Message<"portal.common.v1.CryptoInventory"> & {
  * Use `create(CryptoInventorySchema)` to create a new message.
  */
 export const CryptoInventorySchema: GenMessage<CryptoInventory> = /*@__PURE__*/
-  messageDesc(file_portal_common_v1_key, 6);
+  messageDesc(file_portal_common_v1_key, 7);
 
 /**
  * What a key is for.

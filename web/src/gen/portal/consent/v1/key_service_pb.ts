@@ -7,14 +7,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { CryptoInventorySchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
+import type { CryptoInventorySchema, CryptoKeySchema, DestroyKeyRequestSchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
 import { file_portal_common_v1_key } from "../../common/v1/key_pb";
 
 /**
  * Describes the file portal/consent/v1/key_service.proto.
  */
 export const file_portal_consent_v1_key_service: GenFile = /*@__PURE__*/
-  fileDesc("CiNwb3J0YWwvY29uc2VudC92MS9rZXlfc2VydmljZS5wcm90bxIRcG9ydGFsLmNvbnNlbnQudjEyiAMKCktleVNlcnZpY2USbgoITGlzdEtleXMSIS5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVxdWVzdBoiLnBvcnRhbC5jb21tb24udjEuTGlzdEtleXNSZXNwb25zZSIbkAIBgtPkkwISEhAvdjEvY29uc2VudC9rZXlzEnsKClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiIoLT5JMCHDoBKiIXL3YxL2NvbnNlbnQva2V5czpyb3RhdGUSjAEKEkdldENyeXB0b0ludmVudG9yeRIrLnBvcnRhbC5jb21tb24udjEuR2V0Q3J5cHRvSW52ZW50b3J5UmVxdWVzdBohLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvSW52ZW50b3J5IiaQAgGC0+STAh0SGy92MS9jb25zZW50L2NyeXB0b0ludmVudG9yeWIGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_key]);
+  fileDesc("CiNwb3J0YWwvY29uc2VudC92MS9rZXlfc2VydmljZS5wcm90bxIRcG9ydGFsLmNvbnNlbnQudjEygAQKCktleVNlcnZpY2USbgoITGlzdEtleXMSIS5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVxdWVzdBoiLnBvcnRhbC5jb21tb24udjEuTGlzdEtleXNSZXNwb25zZSIbkAIBgtPkkwISEhAvdjEvY29uc2VudC9rZXlzEnsKClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiIoLT5JMCHDoBKiIXL3YxL2NvbnNlbnQva2V5czpyb3RhdGUSdgoKRGVzdHJveUtleRIjLnBvcnRhbC5jb21tb24udjEuRGVzdHJveUtleVJlcXVlc3QaGy5wb3J0YWwuY29tbW9uLnYxLkNyeXB0b0tleSImkAICgtPkkwIdOgEqIhgvdjEvY29uc2VudC9rZXlzOmRlc3Ryb3kSjAEKEkdldENyeXB0b0ludmVudG9yeRIrLnBvcnRhbC5jb21tb24udjEuR2V0Q3J5cHRvSW52ZW50b3J5UmVxdWVzdBohLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvSW52ZW50b3J5IiaQAgGC0+STAh0SGy92MS9jb25zZW50L2NyeXB0b0ludmVudG9yeWIGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_key]);
 
 /**
  * Shows and rotates keys. Operators only; key material never leaves by these calls.
@@ -42,6 +42,16 @@ export const KeyService: GenService<{
     methodKind: "unary";
     input: typeof RotateKeysRequestSchema;
     output: typeof RotateKeysResponseSchema;
+  },
+  /**
+   * Destroys a key that nothing depends on any more. Safe to send again.
+   *
+   * @generated from rpc portal.consent.v1.KeyService.DestroyKey
+   */
+  destroyKey: {
+    methodKind: "unary";
+    input: typeof DestroyKeyRequestSchema;
+    output: typeof CryptoKeySchema;
   },
   /**
    * Returns the cryptographic inventory.

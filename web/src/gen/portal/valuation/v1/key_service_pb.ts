@@ -5,14 +5,14 @@
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
-import type { CryptoInventorySchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
+import type { CryptoInventorySchema, CryptoKeySchema, DestroyKeyRequestSchema, GetCryptoInventoryRequestSchema, ListKeysRequestSchema, ListKeysResponseSchema, RotateKeysRequestSchema, RotateKeysResponseSchema } from "../../common/v1/key_pb";
 import { file_portal_common_v1_key } from "../../common/v1/key_pb";
 
 /**
  * Describes the file portal/valuation/v1/key_service.proto.
  */
 export const file_portal_valuation_v1_key_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVwb3J0YWwvdmFsdWF0aW9uL3YxL2tleV9zZXJ2aWNlLnByb3RvEhNwb3J0YWwudmFsdWF0aW9uLnYxMo4DCgpLZXlTZXJ2aWNlEnAKCExpc3RLZXlzEiEucG9ydGFsLmNvbW1vbi52MS5MaXN0S2V5c1JlcXVlc3QaIi5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVzcG9uc2UiHZACAYLT5JMCFBISL3YxL3ZhbHVhdGlvbi9rZXlzEn0KClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiJILT5JMCHjoBKiIZL3YxL3ZhbHVhdGlvbi9rZXlzOnJvdGF0ZRKOAQoSR2V0Q3J5cHRvSW52ZW50b3J5EisucG9ydGFsLmNvbW1vbi52MS5HZXRDcnlwdG9JbnZlbnRvcnlSZXF1ZXN0GiEucG9ydGFsLmNvbW1vbi52MS5DcnlwdG9JbnZlbnRvcnkiKJACAYLT5JMCHxIdL3YxL3ZhbHVhdGlvbi9jcnlwdG9JbnZlbnRvcnliBnByb3RvMw", [file_google_api_annotations, file_portal_common_v1_key]);
+  fileDesc("CiVwb3J0YWwvdmFsdWF0aW9uL3YxL2tleV9zZXJ2aWNlLnByb3RvEhNwb3J0YWwudmFsdWF0aW9uLnYxMogECgpLZXlTZXJ2aWNlEnAKCExpc3RLZXlzEiEucG9ydGFsLmNvbW1vbi52MS5MaXN0S2V5c1JlcXVlc3QaIi5wb3J0YWwuY29tbW9uLnYxLkxpc3RLZXlzUmVzcG9uc2UiHZACAYLT5JMCFBISL3YxL3ZhbHVhdGlvbi9rZXlzEn0KClJvdGF0ZUtleXMSIy5wb3J0YWwuY29tbW9uLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiQucG9ydGFsLmNvbW1vbi52MS5Sb3RhdGVLZXlzUmVzcG9uc2UiJILT5JMCHjoBKiIZL3YxL3ZhbHVhdGlvbi9rZXlzOnJvdGF0ZRJ4CgpEZXN0cm95S2V5EiMucG9ydGFsLmNvbW1vbi52MS5EZXN0cm95S2V5UmVxdWVzdBobLnBvcnRhbC5jb21tb24udjEuQ3J5cHRvS2V5IiiQAgKC0+STAh86ASoiGi92MS92YWx1YXRpb24va2V5czpkZXN0cm95Eo4BChJHZXRDcnlwdG9JbnZlbnRvcnkSKy5wb3J0YWwuY29tbW9uLnYxLkdldENyeXB0b0ludmVudG9yeVJlcXVlc3QaIS5wb3J0YWwuY29tbW9uLnYxLkNyeXB0b0ludmVudG9yeSIokAIBgtPkkwIfEh0vdjEvdmFsdWF0aW9uL2NyeXB0b0ludmVudG9yeWIGcHJvdG8z", [file_google_api_annotations, file_portal_common_v1_key]);
 
 /**
  * The life cycle of the keys of valuation; never key material. Operators only.
@@ -39,6 +39,16 @@ export const KeyService: GenService<{
     methodKind: "unary";
     input: typeof RotateKeysRequestSchema;
     output: typeof RotateKeysResponseSchema;
+  },
+  /**
+   * Destroys a key that nothing depends on any more. Safe to send again.
+   *
+   * @generated from rpc portal.valuation.v1.KeyService.DestroyKey
+   */
+  destroyKey: {
+    methodKind: "unary";
+    input: typeof DestroyKeyRequestSchema;
+    output: typeof CryptoKeySchema;
   },
   /**
    * Gives the inventory of the cryptography in use.
