@@ -5,6 +5,9 @@
 //! signature of Ed25519 and one of ML-DSA-65. Both verify or the statement says nothing. It has one encoding; whoever
 //! has it needs the verifying key and this format, and nothing of Portal.
 
+use serde_json::json;
+
+use crate::base64url;
 use crate::cose::{self, CoseError, Expect, Key, Message, SignError, SigningKey};
 use crate::pair::{PairSigningKey, PairVerifyingKey};
 use crate::suite::{Algorithm, Suites};
@@ -32,6 +35,25 @@ pub fn verify(
     let keys = Key::both(key);
     let expect = Expect { content_type: Some(media_type), keys: &keys, external_aad: &[], suites };
     cose::verify(statement, &expect)
+}
+
+/// The verifying key as a JWK set (RFC 8037, RFC 9964): each half with the `kid` that statements name it by.
+#[must_use]
+pub fn jwks(key: &PairVerifyingKey) -> String {
+    let jwk = |half: Key| {
+        let kid = base64url::encode(half.thumbprint().as_bytes());
+        match half {
+            Key::Ed25519(key) => json!({
+                "kty": "OKP", "crv": "Ed25519", "alg": "Ed25519", "use": "sig", "kid": kid,
+                "x": base64url::encode(key.as_bytes()),
+            }),
+            Key::MlDsa65(key) => json!({
+                "kty": "AKP", "alg": "ML-DSA-65", "use": "sig", "kid": kid,
+                "pub": base64url::encode(key.as_bytes()),
+            }),
+        }
+    };
+    json!({ "keys": Key::both(key).map(jwk) }).to_string()
 }
 
 #[cfg(test)]
@@ -71,5 +93,21 @@ mod tests {
         let head = &statement[..statement.len() - 3_309];
         let expected = "d862845829a10378256170706c69636174696f6e2f766e642e706f7274616c2e73746174656d656e742b6a736f6ea0427b7d82835826a20132045820dd2fb4e18b5e1ce30c4633aaa5f681da79c3b32998cc5aa21b1149c37231a6aca0584058ee432bcf56395ebe840eb9db6286f0994400fcdde1cb93a48cd204c13e04c8164ead7baf8d748f443fce47f3bedbebb453e33ce043afbfe5112a7a5d15cb08835827a2013830045820604a7b696cc7a899977fb7a743e16793171d3a96863687aedeb8b6a0c4206efaa0590ced";
         assert_eq!(head, hex::decode::<205>(expected).unwrap());
+    }
+
+    #[test]
+    fn the_verifying_key_is_told_with_the_ids_that_statements_name() {
+        let ours = pair(1);
+        let set: serde_json::Value = serde_json::from_str(&jwks(ours.verifying_key())).unwrap();
+        let [classical, quantum_safe] = &set["keys"].as_array().unwrap()[..] else { panic!("{set}") };
+        let bytes = |value: &serde_json::Value| base64url::decode(value.as_str().unwrap()).unwrap();
+        assert_eq!((&classical["kty"], &quantum_safe["kty"]), (&json!("OKP"), &json!("AKP")));
+        let public = [bytes(&classical["x"]), bytes(&quantum_safe["pub"])].concat();
+        assert_eq!(public, ours.verifying_key().to_bytes());
+        let statement = sign(TYPE, b"{}", &ours).unwrap();
+        for half in [classical, quantum_safe] {
+            let kid = bytes(&half["kid"]);
+            assert!(statement.windows(kid.len()).any(|part| part == kid), "{half}");
+        }
     }
 }

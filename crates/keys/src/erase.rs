@@ -62,6 +62,17 @@ pub struct Replayed {
     pub keys: u64,
 }
 
+/// A part of the shred ledger that was checked.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ShredsChecked {
+    /// How many entries it has.
+    pub entries: u64,
+    /// The position of the last one; `None` if there is none after it.
+    pub next: Option<u64>,
+    /// Where the ledger is not what was written: an entry was changed, or is missing.
+    pub broken: Vec<u64>,
+}
+
 impl From<ShredRow> for Shred {
     fn from(row: ShredRow) -> Self {
         let ShredRow { position, tag, keys, at, link } = row;
@@ -171,25 +182,49 @@ impl Hierarchy {
 
     /// Checks each link of the shred ledger, and returns how many entries there are.
     pub(crate) async fn verify_shreds(&self) -> Result<u64, KeysError> {
-        let tenant = self.scope.tenant;
-        let end = |tx: ReadTx| async move { shreds::end(&tx, tenant).await };
-        let (end, last_link) = self.database.read("end_of_shreds", end).await?;
-        let (mut position, mut before) = (0, Vec::new());
-        while position < end {
-            let read = |tx: ReadTx| async move { shreds::after(&tx, tenant, position, BATCH).await };
-            let rows = self.database.read("read_shreds", read).await?;
-            for row in rows.iter().filter(|row| row.position <= end) {
-                if row.position != position + 1 || self.secrets.shred.link(&before, row) != row.link {
-                    return Err(KeysError::corrupt(Stored::Shred, position + 1));
-                }
-                (position, before) = (row.position, row.link.clone());
+        let mut after = 0;
+        loop {
+            let checked = self.check_shreds(after, BATCH).await?;
+            if let Some(position) = checked.broken.first() {
+                return Err(KeysError::corrupt(Stored::Shred, position));
             }
-            // Also where all that is left lies beyond the end: an entry was moved there.
-            if rows.iter().all(|row| row.position > end) {
-                return Err(KeysError::corrupt(Stored::Shred, position + 1));
+            match checked.next {
+                Some(next) => after = next,
+                None => return Ok(after + checked.entries),
             }
         }
-        if before == last_link { Ok(end) } else { Err(KeysError::corrupt(Stored::Shred, end)) }
+    }
+
+    /// Checks the links of the entries after `after`, `limit` at most, and at the end of the ledger that it ends where the
+    /// head says.
+    pub(crate) async fn check_shreds(&self, after: u64, limit: u64) -> Result<ShredsChecked, KeysError> {
+        let tenant = self.scope.tenant;
+        let read = |tx: ReadTx| async move {
+            let before = shreds::after(&tx, tenant, after.saturating_sub(1), u64::from(after > 0)).await?;
+            let rows = shreds::after(&tx, tenant, after, limit).await?;
+            Ok::<_, StoreError>((shreds::end(&tx, tenant).await?, before, rows))
+        };
+        let ((end, last_link), before, rows) = self.database.read("read_shreds", read).await?;
+        let before = before.into_iter().next().filter(|row| row.position == after);
+        let mut before = before.map(|row| row.link).unwrap_or_default();
+        let mut checked = ShredsChecked { entries: rows.len() as u64, ..ShredsChecked::default() };
+        let mut expected = after;
+        for row in &rows {
+            expected += 1;
+            // A gap, an entry that was moved behind the end, or one that was changed.
+            let sound = row.position == expected && row.position <= end;
+            if !sound || self.secrets.shred.link(&before, row) != row.link {
+                checked.broken.push(expected);
+            }
+            (expected, before) = (row.position, row.link.clone());
+        }
+        if checked.entries == limit {
+            checked.next = Some(expected);
+        } else if expected != end || before != last_link {
+            checked.broken.push(end.max(expected));
+            checked.broken.dedup();
+        }
+        Ok(checked)
     }
 
     /// Those of `subjects` that the shred ledger names.

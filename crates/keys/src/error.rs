@@ -62,6 +62,14 @@ pub enum KeysError {
         /// How many.
         keys: u64,
     },
+    /// Rows are still found by the key of a blind index.
+    #[error("{rows} rows are still found by the key {key}")]
+    IndexInUse {
+        /// The key.
+        key: String,
+        /// How many.
+        rows: u64,
+    },
     /// The schema of the key database could not be brought up to date.
     #[error("the key database could not be migrated")]
     Migrate(#[from] MigrateError),
@@ -120,6 +128,7 @@ impl KeysError {
             | Self::Foreign { .. }
             | Self::Import { .. }
             | Self::InUse { .. }
+            | Self::IndexInUse { .. }
             | Self::Migrate(_)
             | Self::Missing(_)
             | Self::NoSuchKey(_)

@@ -11,7 +11,7 @@ use portal_crypto::row_digest::RowDigestKey;
 use portal_crypto::suite::Suites;
 use tokio::task::JoinSet;
 
-use crate::erase::{Erasure, Replayed, Shred};
+use crate::erase::{Erasure, Replayed, Shred, ShredsChecked};
 use crate::error::Stored;
 use crate::hierarchy::{Ambient, Hierarchy};
 use crate::inventory::Inventory;
@@ -157,6 +157,14 @@ impl Keys {
         self.hierarchy().shreds(position, limit).await
     }
 
+    /// Checks the links of the entries of the shred ledger after `position`, `limit` at most.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn check_shreds(&self, position: u64, limit: u64) -> Result<ShredsChecked, KeysError> {
+        self.hierarchy().check_shreds(position, limit).await
+    }
+
     /// Adds entries of the shred ledger that a key database which was put back does not have, and returns how many.
     /// [`Keys::replay_shreds`] has to follow.
     ///
@@ -298,20 +306,36 @@ impl Keys {
         table: &'static str,
         column: &'static str,
     ) -> Result<u32, KeysError> {
-        self.hierarchy().rotate_index_key(table, column).await
+        let active = self.index_keys(table, column).await?.active().generation();
+        self.replace_index_key(table, column, active).await
     }
 
-    /// Destroys a retired key of a blind index, after all rows were indexed anew.
+    /// [`Keys::rotate_index_key`], if `expected` is still the active generation; otherwise nothing is done.
     ///
     /// # Errors
-    /// [`KeysError::State`] if it is not retired, [`KeysError::NoSuchKey`].
+    /// [`KeysError`] if the provider or the database failed.
+    pub async fn replace_index_key(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        expected: u32,
+    ) -> Result<u32, KeysError> {
+        self.hierarchy().rotate_index_key(table, column, expected).await
+    }
+
+    /// Destroys a retired key of a blind index. By it `found` rows are still found: whoever calls this has counted them,
+    /// since the rows are in another database.
+    ///
+    /// # Errors
+    /// [`KeysError::IndexInUse`] if there are any, [`KeysError::State`] if the key is not retired,
+    /// [`KeysError::NoSuchKey`].
     pub async fn destroy_index_key(
         &self,
         table: &'static str,
         column: &'static str,
-        generation: u32,
+        (generation, found): (u32, u64),
     ) -> Result<(), KeysError> {
-        self.hierarchy().destroy_index_key(table, column, generation).await
+        self.hierarchy().destroy_index_key(table, column, (generation, found)).await
     }
 
     /// Notes that `name` has happened to the data, for good. Called again it changes nothing.

@@ -61,7 +61,7 @@ mod window;
 mod wrapping;
 
 pub use config::{KeysConfig, ProviderConfig};
-pub use erase::{Erasure, Replayed, Shred};
+pub use erase::{Erasure, Replayed, Shred, ShredsChecked};
 pub use error::KeysError;
 pub use hierarchy::Ambient;
 pub use inventory::{Inventory, KeyAlgorithm, KeyEntry, KeyUse};

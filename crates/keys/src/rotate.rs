@@ -105,10 +105,14 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// A new key for a column's index; the one before still finds what it has indexed.
-    pub(crate) async fn rotate_index_key(&self, table: &str, column: &str) -> Result<u32, KeysError> {
+    /// A new key for a column's index, if `active` is still the active one; that still finds what it has indexed.
+    pub(crate) async fn rotate_index_key(
+        &self,
+        table: &str,
+        column: &str,
+        active: u32,
+    ) -> Result<u32, KeysError> {
         let scope = format!("{table}.{column}");
-        let active = self.index_keys(table, column).await?.active().generation();
         let name = |generation| SecretName { purpose: Purpose::BlindIndex, scope: scope.clone(), generation };
         let (old, new) = (&name(active), &name(active + 1));
         let key = portal_crypto::key::KeyBytes::generate(&*self.entropy);
@@ -130,12 +134,12 @@ impl Hierarchy {
         Ok(active + 1)
     }
 
-    /// Destroys a retired key of a column's index, after the rows were indexed anew.
+    /// Destroys a retired key of a column's index by which no row is found any more.
     pub(crate) async fn destroy_index_key(
         &self,
         table: &str,
         column: &str,
-        generation: u32,
+        (generation, found): (u32, u64),
     ) -> Result<(), KeysError> {
         let scope = format!("{table}.{column}");
         let name = &SecretName { purpose: Purpose::BlindIndex, scope, generation };
@@ -147,6 +151,9 @@ impl Hierarchy {
             let state = row.ok_or_else(|| KeysError::NoSuchKey(name.to_string()))?.state;
             if state != KeyState::Retired {
                 return Err(KeysError::State { key: name.to_string(), state });
+            }
+            if found > 0 {
+                return Err(KeysError::IndexInUse { key: name.to_string(), rows: found });
             }
             secrets::set_state(&tx, tenant, name, (KeyState::Retired, KeyState::Destroyed), now).await?;
             events::add(&tx, tenant, event, 1).await?;

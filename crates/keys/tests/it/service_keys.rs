@@ -65,7 +65,7 @@ portal_testkit::each_database! {
         assert_ne!(index(&keys, "account", "phone").await[0].1, first[0].1);
         assert_ne!(index(&keys, "person", "email").await[0].1, first[0].1);
 
-        let early = keys.destroy_index_key("account", "email", 1).await;
+        let early = keys.destroy_index_key("account", "email", (1, 0)).await;
         assert!(matches!(early, Err(KeysError::State { state: KeyState::Active, .. })));
         assert_eq!(keys.rotate_index_key("account", "email").await.unwrap(), 2);
         let both = index(&keys, "account", "email").await;
@@ -73,12 +73,16 @@ portal_testkit::each_database! {
         assert_eq!(both[1], first[0]);
         assert_ne!(both[0].1, both[1].1);
         until("the replica knows", || async { index(&replica, "account", "email").await == both }).await;
-        keys.destroy_index_key("account", "email", 1).await.unwrap();
+        assert_eq!(keys.replace_index_key("account", "email", 1).await.unwrap(), 2, "somebody was faster");
+        assert_eq!(index(&keys, "account", "email").await, both);
+        let used = keys.destroy_index_key("account", "email", (1, 7)).await;
+        assert!(matches!(used, Err(KeysError::IndexInUse { rows: 7, .. })));
+        keys.destroy_index_key("account", "email", (1, 0)).await.unwrap();
         assert_eq!(index(&keys, "account", "email").await, both[..1]);
         until("the replica knows", || async { index(&replica, "account", "email").await == both[..1] }).await;
         assert_eq!(index(&fixture.open().await, "account", "email").await, both[..1]);
-        assert!(matches!(keys.destroy_index_key("account", "email", 1).await, Err(KeysError::State { .. })));
-        assert!(matches!(keys.destroy_index_key("account", "email", 9).await, Err(KeysError::NoSuchKey(_))));
+        assert!(matches!(keys.destroy_index_key("account", "email", (1, 0)).await, Err(KeysError::State { .. })));
+        assert!(matches!(keys.destroy_index_key("account", "email", (9, 0)).await, Err(KeysError::NoSuchKey(_))));
     }
 
     /// The inventory has every key with its state and times, and nothing else of them.
