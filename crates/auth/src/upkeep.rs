@@ -10,15 +10,20 @@ use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
+use portal_upkeep::erasure::Erasures;
+use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::{Finality, Migrations};
 use portal_upkeep::rpc::Operators;
-use portal_upkeep::scan::Scans;
+use portal_upkeep::scan::{Scans, shred_ledger};
 
 use crate::config::Config;
 use crate::migration;
 use crate::service::StartError;
-use crate::store::email_index::EmailIndexer;
+use crate::store::accounts::Accounts;
+use crate::store::email_index::{EmailIndex, EmailIndexer};
 use crate::store::{Seals, moving, scanned};
+
+mod reindex;
 
 /// The data of auth, and what is done to it as a whole.
 pub struct Upkeep {
@@ -30,6 +35,8 @@ pub struct Upkeep {
     pub migrations: Migrations,
     /// Checks rows.
     pub scans: Scans,
+    /// By what rows are found.
+    pub indexes: Indexes,
     engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
     pub(crate) sealing: Sealing,
@@ -64,16 +71,26 @@ impl Upkeep {
         };
         let migrations = moving::migrations(&keys, &seals, &emails);
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
-        let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&keys, &seals));
+        let ledger = Some(shred_ledger(&keys));
+        let scans =
+            Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&keys, &seals), ledger);
         migrations.settle().await?;
-        Ok(Self { keys, database, migrations, scans, engines, seals, sealing, emails })
+        let indexes =
+            Indexes::new(&keys, &database, vec![Arc::new(EmailIndex(Accounts::new(seals.clone())))]);
+        Ok(Self { keys, database, migrations, scans, indexes, engines, seals, sealing, emails })
+    }
+
+    /// Erases people.
+    #[must_use]
+    pub fn erasures(&self) -> Erasures {
+        Erasures::new(&self.keys, &self.migrations, &self.indexes)
     }
 
     /// Answers operators.
     pub(crate) fn operators(&self, replies: &Replies) -> Operators {
-        let keys = (self.keys.clone(), replies.clone());
+        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone());
         let (migrations, scans) = (self.migrations.clone(), self.scans.clone());
-        Operators::new::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
+        Operators::with_indexes::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }
 
     /// Does it in the background, until `running` stops.
@@ -95,62 +112,4 @@ async fn open_keys(config: &Config, host: &Host) -> Result<Keys, StartError> {
     let scope = Scope { service: Workload::Auth, tenant: TenantId::DEFAULT };
     let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
     Ok(Keys::open(&config.keys, scope, Ambient { clock, entropy, metrics }).await?)
-}
-
-mod reindex {
-    //! Starts the migration that indexes accounts anew, whenever their index has got another key.
-
-    use std::time::Duration;
-
-    use portal_mesh::Drain;
-    use portal_upkeep::migration::Migrations;
-    use portal_upkeep::migration::engine::Operation;
-
-    use crate::store::email_index::EmailIndexer;
-    use crate::store::moving::REINDEX;
-
-    /// How often it is looked which key is active: that costs nothing, it is at hand.
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    pub(super) async fn run(emails: EmailIndexer, migrations: Migrations, drain: Drain) {
-        let stopping = drain.started();
-        tokio::pin!(stopping);
-        let mut seen = None;
-        loop {
-            match emails.column_keys().await {
-                Ok(keys) if seen != Some(keys.active().generation()) => {
-                    if start(&migrations).await {
-                        seen = Some(keys.active().generation());
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the keys of the index of accounts can't be had"),
-            }
-            tokio::select! {
-                () = &mut stopping => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
-        }
-    }
-
-    /// Starts it if there is anything to do; says whether that is settled.
-    async fn start(migrations: &Migrations) -> bool {
-        let planned = match migrations.plan(REINDEX, None).await {
-            Ok(planned) => planned,
-            Err(error) => {
-                tracing::debug!(%error, "accounts are not indexed anew now");
-                return false;
-            }
-        };
-        if planned.progress.step_total == 0 {
-            return true;
-        }
-        match migrations.apply(REINDEX, Operation::Start { max_rows_per_second: None }).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(%error, "accounts could not be indexed anew");
-                false
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The schema, as migrations that are only ever added to.
 
+use portal_upkeep::schema::RowsUnchecked;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m0001_consents;
@@ -10,6 +11,10 @@ pub struct Migrations;
 
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_consents::Migration), Box::new(m0002_sealed_columns::Migration)]
+        vec![
+            Box::new(m0001_consents::Migration),
+            Box::new(m0002_sealed_columns::Migration),
+            Box::new(RowsUnchecked),
+        ]
     }
 }

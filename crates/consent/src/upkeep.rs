@@ -12,7 +12,7 @@ use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
 use portal_upkeep::migration::{DataMigration, Finality, Migrations};
 use portal_upkeep::rpc::Operators;
-use portal_upkeep::scan::Scans;
+use portal_upkeep::scan::{Scans, shred_ledger};
 
 use crate::config::Config;
 use crate::error::StartError;
@@ -62,7 +62,9 @@ impl Upkeep {
         };
         let migrations: Vec<Arc<dyn DataMigration>> = vec![Arc::new(moving::migration(&seals, &keys))];
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
-        let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&seals, &keys));
+        let ledger = Some(shred_ledger(&keys));
+        let scans =
+            Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&seals, &keys), ledger);
         migrations.settle().await?;
         Ok(Self { keys, database, migrations, scans, engines, seals, sealing })
     }

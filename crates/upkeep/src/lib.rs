@@ -11,6 +11,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | `[migrations]` and `[integrity]` |
+//! | [`erasure`] | what goes of a person besides their keys |
+//! | [`indexes`] | blind indexes and the life of their keys |
 //! | [`metrics`] | every metric of this crate |
 //! | [`migration`] | the engine of data migrations |
 //! | [`page`] | pages of tables, in the order of their keys |
@@ -22,6 +24,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod erasure;
+pub mod indexes;
 pub mod metrics;
 pub mod migration;
 pub mod page;

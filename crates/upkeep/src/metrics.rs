@@ -7,7 +7,7 @@
 //! | `data_migration_failures_total` | `service`, `migration`, `reason` | migrations that stopped by an error |
 //! | `integrity_rows_checked_total` | `service`, `table` | rows that scans read |
 //! | `integrity_findings_total` | `service`, `table`, `cause` | faults that scans found |
-//! | `integrity_last_end_timestamp_seconds` | `service` | when the last scan ended |
+//! | `integrity_last_end_timestamp_seconds` | `service` | when the last scan ended that has checked everything |
 
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Metrics {
         registry.register("integrity_rows_checked", "Rows that integrity scans read", scans.rows.clone());
         registry.register("integrity_findings", "Faults that integrity scans found", scans.findings.clone());
         let name = "integrity_last_end_timestamp";
-        let help = "When the last integrity scan ended";
+        let help = "When the last integrity scan ended that has checked everything";
         registry.register_with_unit(name, help, Unit::Seconds, scans.last_end.clone());
         metrics
     }

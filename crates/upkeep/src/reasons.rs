@@ -27,6 +27,24 @@ pub const KEYS_UNAVAILABLE: Reason = Reason::new(
     "KEYS_UNAVAILABLE",
     "the keys of the data can't be had at the moment; try again with the same request_id",
 );
+/// Something still depends on the key.
+pub const KEY_IN_USE: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "KEY_IN_USE",
+    "something still depends on the key: wrap or index it under another one first",
+);
+/// No such key.
+pub const KEY_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "KEY_NOT_FOUND",
+    "there is no key with this id; list the keys of the service",
+);
+/// Only retired keys are destroyed.
+pub const KEY_NOT_RETIRED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "KEY_NOT_RETIRED",
+    "only a key that another one has replaced can be destroyed; rotate first",
+);
 /// The old form is gone, or is going.
 pub const MIGRATION_COMMITTED: Reason = Reason::new(
     Code::FailedPrecondition,
@@ -110,6 +128,9 @@ pub const REASONS: &[Reason] = &[
     CONFLICT,
     DATABASE_UNAVAILABLE,
     KEYS_UNAVAILABLE,
+    KEY_IN_USE,
+    KEY_NOT_FOUND,
+    KEY_NOT_RETIRED,
     MIGRATION_COMMITTED,
     MIGRATION_DONE,
     MIGRATION_MISMATCH,

@@ -32,6 +32,7 @@ use sea_orm_migration::MigratorTrait;
 use tonic::{Request, Response, Status};
 
 use crate::Host;
+use crate::indexes::Indexes;
 use crate::migration::Migrations;
 use crate::scan::Scans;
 
@@ -64,6 +65,7 @@ pub struct Operators(Arc<Inner>);
 struct Inner {
     host: Host,
     keys: Keys,
+    indexes: Indexes,
     migrations: Migrations,
     scans: Scans,
     replies: Replies,
@@ -72,7 +74,7 @@ struct Inner {
 }
 
 impl Operators {
-    /// With the schema migrations `M`, in the database of `host`.
+    /// With the schema migrations `M`, in the database of `host`, which has no blind indexes.
     #[must_use]
     pub fn new<M: MigratorTrait>(
         host: Host,
@@ -80,9 +82,22 @@ impl Operators {
         migrations: Migrations,
         scans: Scans,
     ) -> Self {
+        let indexes = Indexes::new(&keys, &host.database, Vec::new());
+        Self::with_indexes::<M>(host, (keys, replies, indexes), migrations, scans)
+    }
+
+    /// The same for a database with blind indexes.
+    #[must_use]
+    pub fn with_indexes<M: MigratorTrait>(
+        host: Host,
+        (keys, replies, indexes): (Keys, Replies, Indexes),
+        migrations: Migrations,
+        scans: Scans,
+    ) -> Self {
         let page_tokens = PageTokenKey::new(keys.service_secret());
         let schema = Schema::of::<M>();
-        Self(Arc::new(Inner { host, keys, migrations, scans, replies, page_tokens, schema }))
+        let inner = Inner { host, keys, indexes, migrations, scans, replies, page_tokens, schema };
+        Self(Arc::new(inner))
     }
 }
 

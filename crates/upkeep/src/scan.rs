@@ -4,6 +4,8 @@
 //! whichever process holds the lease, and keeps in a report how far it is and what it found. A process that is killed is
 //! replaced by another one, which goes on from the last page. Scans begin by a schedule and when an operator asks.
 //!
+//! A row whose key is switched off can't be checked: it is counted, the others are checked, and the scan fails at its end.
+//!
 //! Findings name table, row, column and cause, never content. A fault is reported when two reads of its page show it:
 //! a person who is erased between a read of the rows and one of the keys is not a fault.
 //!
@@ -13,6 +15,7 @@
 //! | [`report`] | [`Report`], pure |
 //! | `runner` | the pages |
 //! | [`schedule`] | when scans begin |
+//! | `shreds` | the ledger of erasures |
 //! | `table` | the tables of all this |
 
 use async_trait::async_trait;
@@ -23,11 +26,13 @@ pub mod engine;
 pub mod report;
 mod runner;
 pub mod schedule;
+mod shreds;
 pub(crate) mod table;
 
 pub use engine::{ScanRefusal, Scans};
 pub use report::{Report, ScanState};
 pub use schedule::Schedule;
+pub use shreds::shred_ledger;
 
 use crate::Page;
 
@@ -58,6 +63,8 @@ pub struct Checked {
     pub rows: u64,
     /// The key of the last one; `None` if there are no rows after it.
     pub next: Option<Vec<u8>>,
+    /// How many of them could not be checked, since a key or an algorithm is switched off.
+    pub unchecked: u64,
     /// What is wrong with them.
     pub findings: Vec<Finding>,
 }
@@ -67,10 +74,11 @@ impl Checked {
     #[must_use]
     pub fn of(page: &Page, rows: usize, last: Option<Vec<u8>>) -> Self {
         let full = rows >= page.limit as usize;
-        Self { rows: rows as u64, next: last.filter(|_| full), findings: Vec::new() }
+        Self { rows: rows as u64, next: last.filter(|_| full), unchecked: 0, findings: Vec::new() }
     }
 
-    /// Notes what a check said: a row that is corrupt is a finding, everything else that went wrong ends the page.
+    /// Notes what a check said: a row that is corrupt is a finding, one whose algorithm is switched off is not checked, and
+    /// everything else that went wrong ends the page.
     ///
     /// # Errors
     /// The error, if it does not say that a row is corrupt.
@@ -81,7 +89,25 @@ impl Checked {
                 self.findings.push(Finding { table, row, column, cause });
                 Ok(())
             }
+            Err(StoreError::Disabled(_)) => {
+                self.unchecked += 1;
+                Ok(())
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that the key of a row can't be had: if it is switched off, the row is not checked, and keeps no other.
+    ///
+    /// # Errors
+    /// The error, if it says anything else.
+    pub fn note_key(&mut self, error: KeysError) -> Result<(), KeysError> {
+        match error {
+            KeysError::Disabled(_) | KeysError::EpochDisabled(_) => {
+                self.unchecked += 1;
+                Ok(())
+            }
+            error => Err(error),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of this crate: part of a migration of every service.
 
 use portal_store::leases;
-use sea_orm_migration::{DbErr, SchemaManager};
+use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 
 use crate::migration::{table as migrations, undo};
 use crate::scan::table as scans;
@@ -26,4 +26,25 @@ pub async fn drop_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     undo::drop(manager).await?;
     migrations::drop(manager).await?;
     leases::drop_table(manager).await
+}
+
+/// Reports of scans count the rows that could not be checked: a migration of every service after the one that calls
+/// [`create_tables`].
+pub struct RowsUnchecked;
+
+impl MigrationName for RowsUnchecked {
+    fn name(&self) -> &'static str {
+        "upkeep_m0002_rows_unchecked"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for RowsUnchecked {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        scans::add_unchecked(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        scans::drop_unchecked(manager).await
+    }
 }

@@ -12,8 +12,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 use crate::reasons::{
-    ALGORITHM_DISABLED, CONFLICT, DATABASE_UNAVAILABLE, KEYS_UNAVAILABLE, REQUEST_ID_REUSED, ROW_CORRUPT,
-    SUBJECT_ERASED,
+    ALGORITHM_DISABLED, CONFLICT, DATABASE_UNAVAILABLE, KEY_IN_USE, KEY_NOT_FOUND, KEY_NOT_RETIRED,
+    KEYS_UNAVAILABLE, REQUEST_ID_REUSED, ROW_CORRUPT, SUBJECT_ERASED,
 };
 
 /// When to come back while the service is busy or cut off.
@@ -43,6 +43,12 @@ pub fn keys(failed: &KeysError) -> Status {
         KeysError::Disabled(_) => ALGORITHM_DISABLED.status(),
         KeysError::EpochDisabled(_) => KEYS_UNAVAILABLE.status(),
         KeysError::Erased(_) => SUBJECT_ERASED.status(),
+        KeysError::InUse { .. } | KeysError::IndexInUse { .. } | KeysError::RootInUse { .. } => {
+            let Reason { code, name, message } = KEY_IN_USE;
+            error(code, name, format!("{failed}; {message}"))
+        }
+        KeysError::NoSuchKey(_) => KEY_NOT_FOUND.status(),
+        KeysError::State { .. } => KEY_NOT_RETIRED.status(),
         KeysError::Store(StoreError::Unavailable(_)) | KeysError::Unavailable(_) => {
             tracing::warn!(error = %failed, cause = failed.source(), "a key could not be had");
             retry_after(KEYS_UNAVAILABLE, RETRY_AFTER)
@@ -118,6 +124,8 @@ mod tests {
         };
         check(keys(&KeysError::Erased(subject)), Code::NotFound, "SUBJECT_ERASED");
         check(keys(&KeysError::Missing(subject)), Code::DataLoss, "ROW_CORRUPT");
+        let used = KeysError::IndexInUse { key: "blind-index/account.email/1".to_owned(), rows: 7 };
+        check(keys(&used), Code::FailedPrecondition, "KEY_IN_USE");
         check(keys(&KeysError::Store(StoreError::Conflict { attempts: 8 })), Code::Aborted, "CONFLICT");
         check(store(&StoreError::Doomed), Code::Internal, "INTERNAL");
         check(idempotency(&IdempotencyError::Mismatch), Code::InvalidArgument, "REQUEST_ID_REUSED");

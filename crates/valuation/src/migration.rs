@@ -3,6 +3,7 @@
 mod m0001_initial;
 mod m0002_sealed_records;
 
+use portal_upkeep::schema::RowsUnchecked;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 /// The schema migrations of the valuation service.
@@ -11,6 +12,10 @@ pub struct Migrations;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrations {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Initial), Box::new(m0002_sealed_records::SealedRecords)]
+        vec![
+            Box::new(m0001_initial::Initial),
+            Box::new(m0002_sealed_records::SealedRecords),
+            Box::new(RowsUnchecked),
+        ]
     }
 }

@@ -12,7 +12,7 @@ use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
 use portal_upkeep::migration::{Finality, Migrations};
 use portal_upkeep::rpc::Operators;
-use portal_upkeep::scan::Scans;
+use portal_upkeep::scan::{Scans, shred_ledger};
 
 use crate::config::Config;
 use crate::error::StartError;
@@ -64,7 +64,8 @@ impl Upkeep {
         let crypto = Crypto { seals: seals.clone(), keys: keys.clone() };
         let migrations =
             Migrations::new(&engines, config.migrations.clone(), finality, moving::migrations(&crypto));
-        let scans = Scans::new(&engines, config.integrity.clone(), scanned::tables(&crypto));
+        let ledger = Some(shred_ledger(&keys));
+        let scans = Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&crypto), ledger);
         migrations.settle().await?;
         Ok(Self { keys, database, migrations, scans, engines, seals, sealing })
     }

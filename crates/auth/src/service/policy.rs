@@ -10,7 +10,7 @@ portal_mesh::actions! {
     "portal.auth.v1.AuditService" => ListAuditEvents, WatchAuditEvents;
     "portal.auth.v1.ClientService" => CreateClient, GetClient, ListClients, RotateClientSecret, DeleteClient;
     "portal.auth.v1.IntegrityService" => RunScan, GetReport;
-    "portal.auth.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
+    "portal.auth.v1.KeyService" => ListKeys, RotateKeys, DestroyKey, GetCryptoInventory;
     "portal.auth.v1.LedgerService" =>
         GetCheckpoint, GetInclusionProof, GetConsistencyProof, ListEntries, GetLedgerKeys;
     "portal.auth.v1.MfaService" =>
@@ -59,6 +59,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetReport>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListKeys>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security),
+    Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security),
     Row::of::<GetCryptoInventory>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListMigrations>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<GetMigration>().any(OPERATOR).read().audit(Audit::Access),

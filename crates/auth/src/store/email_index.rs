@@ -6,17 +6,26 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use portal_core::id::{Id, SubjectId};
 use portal_crypto::blind_index::IndexBits;
 use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
 use portal_keys::{IndexKeys, Keys, KeysError};
+use portal_store::{ReadTx, StoreError, Tx, bulk};
+use portal_upkeep::indexes::BlindIndex;
 use portal_upkeep::migration::Mode;
-use sea_orm::ColumnTrait;
 use sea_orm::prelude::Uuid;
 use sea_orm::sea_query::SimpleExpr;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::account::Column;
+use super::account::{Column, Entity, Model};
+use super::accounts::Accounts;
+use super::moving::REINDEX;
 use crate::domain::Email;
+
+/// The column that is found: the table, and its name.
+const EMAIL: (&str, &str) = ("account", "email");
 
 /// Makes indexes of e-mail addresses.
 #[derive(Clone)]
@@ -66,7 +75,7 @@ impl EmailIndexer {
     /// # Errors
     /// [`KeysError`] if the keys can't be had.
     pub async fn column_keys(&self) -> Result<Arc<IndexKeys>, KeysError> {
-        self.keys.index_keys("account", "email").await
+        self.keys.index_keys(EMAIL.0, EMAIL.1).await
     }
 
     /// The indexes of `email` under these keys.
@@ -96,6 +105,84 @@ impl KeyedIndex {
     #[must_use]
     pub fn has_generation() -> SimpleExpr {
         Column::EmailIndexGeneration.gt(i64::from(NOBODY))
+    }
+}
+
+/// The index as a whole: what its keys still find, and what they must not find any more.
+pub struct EmailIndex(pub Accounts);
+
+impl EmailIndex {
+    /// Gives rows the index that they become, and says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write(tx: &Tx, rows: Vec<Model>) -> Result<u64, StoreError> {
+        let values = |row: Model| {
+            let Model { id, email_index, email_index_generation, row_digest, .. } = row;
+            vec![id.into(), email_index.into(), email_index_generation.into(), row_digest.into()]
+        };
+        let (expected, rows) = (rows.len() as u64, rows.into_iter().map(values).collect());
+        let columns = [Column::EmailIndex, Column::EmailIndexGeneration, Column::RowDigest];
+        StoreError::check_rows(expected, bulk::update::<Entity>(tx, &[Column::Id], &columns, rows).await?)?;
+        Ok(expected)
+    }
+
+    /// Takes the index from a row. One that is corrupt stays so: it gets no digest that would hide it.
+    fn forgotten(&self, mut row: Model) -> Result<Model, StoreError> {
+        let sound = self.0.seals.digests.check(&row).is_ok();
+        let nobody = KeyedIndex::of_nobody(row.id);
+        Accounts::index(&mut row, nobody);
+        if sound {
+            self.0.seals.digests.stamp(&mut row)?;
+        }
+        Ok(row)
+    }
+
+    /// Rows that are found by a key, also by the one of before there were several.
+    fn found() -> Condition {
+        Condition::any().add(KeyedIndex::has_generation()).add(Column::EmailIndexGeneration.is_null())
+    }
+}
+
+#[async_trait]
+impl BlindIndex for EmailIndex {
+    fn table(&self) -> &'static str {
+        EMAIL.0
+    }
+
+    fn column(&self) -> &'static str {
+        EMAIL.1
+    }
+
+    fn migration(&self) -> &'static str {
+        REINDEX
+    }
+
+    async fn found_by(&self, tx: &ReadTx, generation: u32) -> Result<u64, StoreError> {
+        let of = Column::EmailIndexGeneration.eq(i64::from(generation));
+        Ok(Entity::find().filter(of).count(tx.conn()).await?)
+    }
+
+    async fn people(
+        &self,
+        tx: &ReadTx,
+        after: Option<SubjectId>,
+        limit: u64,
+    ) -> Result<Vec<SubjectId>, StoreError> {
+        let mut query = Entity::find().select_only().column(Column::SubjectId).filter(Self::found());
+        if let Some(after) = after {
+            query = query.filter(Column::SubjectId.gt(after.uuid()));
+        }
+        let query = query.order_by_asc(Column::SubjectId).limit(limit);
+        let people: Vec<Uuid> = query.into_tuple().all(tx.conn()).await?;
+        Ok(people.into_iter().map(SubjectId::from_uuid).collect())
+    }
+
+    async fn forget(&self, tx: &Tx, people: &[SubjectId]) -> Result<u64, StoreError> {
+        let of = Column::SubjectId.is_in(people.iter().map(|person| person.uuid()));
+        let rows = Entity::find().filter(Self::found()).filter(of).lock_exclusive();
+        let rows = rows.all(tx.conn()).await?.into_iter().map(|row| self.forgotten(row));
+        Self::write(tx, rows.collect::<Result<_, _>>()?).await
     }
 }
 

@@ -79,12 +79,12 @@ fn with_key(
     subject: Uuid,
     missing: impl Fn() -> StoreError,
     open: impl Fn(&portal_crypto::envelope::SubjectKey) -> Result<(), StoreError>,
-) -> Result<Result<(), StoreError>, ScanError> {
+) -> Result<Result<(), StoreError>, KeysError> {
     match keys.get(SubjectId::from_uuid(subject)) {
         Ok(key) => Ok(open(key)),
         Err(KeysError::Erased(_)) => Ok(Ok(())),
         Err(KeysError::Missing(_) | KeysError::Corrupt { .. }) => Ok(Err(missing())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -112,7 +112,13 @@ impl ScannedTable for ScanAccounts {
                 Ok(stored) if stored.is_sealed() => {
                     let missing = || rows::corrupt("account", "sealed_email", &id, Corruption::KeyMissing);
                     let open = |key: &_| self.accounts.open(&stored, Some(key)).map(drop);
-                    with_key(&keys, subject, missing, open)?
+                    match with_key(&keys, subject, missing, open) {
+                        Ok(opened) => opened,
+                        Err(error) => {
+                            checked.note_key(error)?;
+                            continue;
+                        }
+                    }
                 }
                 Ok(stored) => self.accounts.open(&stored, None).map(drop),
                 Err(error) => Err(error),
@@ -146,7 +152,13 @@ impl ScannedTable for ScanSessions {
                     let missing =
                         || rows::corrupt("session", "sealed_device_name", &id, Corruption::KeyMissing);
                     let open = |key: &_| self.sessions.open(&stored, Some(key)).map(drop);
-                    with_key(&keys, subject, missing, open)?
+                    match with_key(&keys, subject, missing, open) {
+                        Ok(opened) => opened,
+                        Err(error) => {
+                            checked.note_key(error)?;
+                            continue;
+                        }
+                    }
                 }
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod fixture;
+mod indexes;
 mod input;
 mod logs;
 mod moving;

@@ -300,7 +300,7 @@ each_database! {
             for (table, new) in NEW {
                 assert_eq!(count(&store, &format!("{table} WHERE {} IS NOT NULL", new[0])).await, 0);
             }
-            migrate::down::<Migrations>(&store, 2).await.unwrap();
+            migrate::down::<Migrations>(&store, 3).await.unwrap();
             // A connection of before may still know the columns of before.
             let row = &sql::query(&database.connect().await, "SELECT * FROM account").await[0];
             assert_eq!(row.column_names().len(), OLD[0].1.len());
@@ -441,7 +441,7 @@ each_database! {
         let counts = [count(&store, &of(0)).await, count(&store, &of(1)).await, count(&store, &of(2)).await];
         assert_eq!(counts, [1, 1, 3]);
 
-        upkeep.keys.destroy_index_key("account", "email", 1).await.unwrap();
+        upkeep.keys.destroy_index_key("account", "email", (1, 0)).await.unwrap();
         let auth = auth.restart().await;
         for email in [ANNA, BERT] {
             auth.sign_in(email).await;

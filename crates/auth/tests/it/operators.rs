@@ -106,7 +106,8 @@ async fn refusals(channel: &MeshChannel, token: Option<&str>) -> Vec<Status> {
         };
     }
     refuse! { KeyServiceClient:
-        list_keys(ListKeysRequest), rotate_keys(RotateKeysRequest), get_crypto_inventory(GetCryptoInventoryRequest)
+        list_keys(ListKeysRequest), rotate_keys(RotateKeysRequest), destroy_key(DestroyKeyRequest),
+        get_crypto_inventory(GetCryptoInventoryRequest)
     }
     refuse! { IntegrityServiceClient: run_scan(RunScanRequest), get_report(GetReportRequest) }
     refuse! { MigrationServiceClient:
@@ -125,7 +126,7 @@ each_database! {
         let (_, annas) = auth.person("anna@example.org").await;
         let annas = auth.exchange(&annas.access_token, "auth").await.unwrap().token;
         let check = |refusals: Vec<Status>, code: Code, reason: &str| {
-            assert_eq!(refusals.len(), 12);
+            assert_eq!(refusals.len(), 13);
             refusals.into_iter().for_each(|status| refused::<()>(Err(status), code, reason));
         };
         check(refusals(&auth.channel(), Some(&annas)).await, Code::PermissionDenied, "ROLE_NOT_ALLOWED");
@@ -149,6 +150,7 @@ each_database! {
             r#use: pb::KeyUse::Epoch.into(),
             rewrap: true,
             request_id: REQUEST.to_owned(),
+            ..Default::default()
         };
         let rotated = operator.keys().rotate_keys(operator.by(rotate.clone()).await).await.unwrap().into_inner();
         assert_eq!(rotated.retired_key.as_ref().unwrap().key_id, epochs[0].key_id);
@@ -217,7 +219,14 @@ each_database! {
         let list = operator.by(pb::ListMigrationsRequest::default()).await;
         let listed = operator.migrations().list_migrations(list).await.unwrap().into_inner().migrations;
         let names: Vec<_> = listed.iter().map(|migration| migration.name.as_str()).collect();
-        let expected = ["m0001_accounts_and_sessions", "m0002_sealed_columns", "m0003_unsealed_changes", SEAL, "d0002_reindex_accounts"];
+        let expected = [
+            "m0001_accounts_and_sessions",
+            "m0002_sealed_columns",
+            "m0003_unsealed_changes",
+            "upkeep_m0002_rows_unchecked",
+            SEAL,
+            "d0002_reindex_accounts",
+        ];
         assert_eq!(names, expected);
         assert!(listed.iter().all(|migration| migration.state() == pb::MigrationState::Done));
         let start = |name: &str| pb::StartMigrationRequest { name: name.to_owned(), ..Default::default() };

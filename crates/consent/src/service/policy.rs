@@ -19,7 +19,7 @@ actions! {
     "portal.consent.v1.LedgerService" =>
         GetCheckpoint, GetInclusionProof, GetConsistencyProof, ListEntries, GetLedgerKeys;
     "portal.consent.v1.IntegrityService" => RunScan, GetReport;
-    "portal.consent.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
+    "portal.consent.v1.KeyService" => ListKeys, RotateKeys, DestroyKey, GetCryptoInventory;
     "portal.consent.v1.MigrationService" =>
         ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
 }
@@ -119,6 +119,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetReport>().any(&[Operator]).read().audit(Audit::Security),
     Row::of::<ListKeys>().any(&[Operator]).read().audit(Audit::Security),
     Row::of::<RotateKeys>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
+    Row::of::<DestroyKey>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
     Row::of::<GetCryptoInventory>().any(&[Operator]).read().audit(Audit::Security),
     Row::of::<ListMigrations>().any(&[Operator]).read().audit(Audit::Security),
     Row::of::<GetMigration>().any(&[Operator]).read().audit(Audit::Security),

@@ -69,7 +69,7 @@ impl<M: Stored> ScannedTable for Table<M> {
                 match key {
                     Ok(key) => checked.note(open(row, &self.seals, key))?,
                     Err(Ok(missing)) => checked.note::<()>(Err(missing))?,
-                    Err(Err(error)) => return Err(error.into()),
+                    Err(Err(error)) => checked.note_key(error)?,
                 }
             }
         }

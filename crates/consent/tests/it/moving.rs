@@ -228,7 +228,7 @@ each_database! {
             rows.push(sql::everything(&store, table).await);
         }
         world.stop().await;
-        migrate::down::<Migrations>(&store, 1).await.unwrap();
+        migrate::down::<Migrations>(&store, 2).await.unwrap();
         // Statements of a connection are prepared for the columns that it has seen.
         let store = database.connect().await;
         let plain = sql::everything(&store, "consent_event").await;

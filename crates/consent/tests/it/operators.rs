@@ -24,7 +24,13 @@ fn rotate(request_id: &str) -> common::RotateKeysRequest {
         r#use: common::KeyUse::Epoch.into(),
         rewrap: true,
         request_id: request_id.to_owned(),
+        ..Default::default()
     }
+}
+
+/// There is no such key, and nothing is destroyed.
+fn destroy() -> common::DestroyKeyRequest {
+    common::DestroyKeyRequest { key_id: "none".to_owned() }
 }
 
 fn named() -> String {
@@ -37,6 +43,7 @@ async fn answers(world: &World, user: &TestUser) -> Vec<(&'static str, Code)> {
     let mut answers = vec![
         ("ListKeys", code(keys.list_keys(common::ListKeysRequest::default()).await)),
         ("RotateKeys", code(keys.rotate_keys(rotate("")).await)),
+        ("DestroyKey", code(keys.destroy_key(destroy()).await)),
         ("GetCryptoInventory", code(keys.get_crypto_inventory(common::GetCryptoInventoryRequest {}).await)),
         ("RunScan", code(integrity.run_scan(common::RunScanRequest::default()).await)),
         ("GetReport", code(integrity.get_report(common::GetReportRequest::default()).await)),
@@ -77,7 +84,7 @@ each_database! {
         let world = World::start(database).await;
         for user in [&world.anna, &world.controller, &world.officer] {
             let answers = answers(&world, user).await;
-            assert!(answers.len() == 12 && answers.iter().all(|(_, code)| *code == Code::PermissionDenied), "{answers:?}");
+            assert!(answers.len() == 13 && answers.iter().all(|(_, code)| *code == Code::PermissionDenied), "{answers:?}");
         }
         for from in [Workload::Auth, Workload::Valuation] {
             let mut keys = KeyServiceClient::new(world.workload(from));
@@ -98,7 +105,11 @@ each_database! {
 
         let orders = ["StartMigration", "PauseMigration", "RollbackMigration", "VerifyMigration", "CommitMigration"];
         for (method, code) in answers(&world, &world.operator).await {
-            let expected = if orders.contains(&method) { FAILED } else { Code::Ok };
+            let expected = match method {
+                "DestroyKey" => Code::NotFound,
+                method if orders.contains(&method) => FAILED,
+                _ => Code::Ok,
+            };
             assert_eq!(code, expected, "{method}");
         }
     }
@@ -181,6 +192,7 @@ each_database! {
         assert_eq!(list, [
             ("m0001_consents", common::MigrationKind::Schema, common::MigrationState::Done),
             ("m0002_sealed_columns", common::MigrationKind::Schema, common::MigrationState::Done),
+            ("upkeep_m0002_rows_unchecked", common::MigrationKind::Schema, common::MigrationState::Done),
             (NAME, common::MigrationKind::Data, common::MigrationState::Pending),
         ]);
         let name = named();

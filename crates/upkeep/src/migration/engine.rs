@@ -152,6 +152,24 @@ impl Migrations {
             .await
     }
 
+    /// The first one that is not committed: until it is, the old form of some rows may be there. Those that can be
+    /// started again leave nothing behind.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn uncommitted(&self) -> Result<Option<&'static str>, StoreError> {
+        let mut once = self.0.migrations.iter().filter(|migration| !migration.repeats());
+        let all = self.list().await?;
+        let committed = |name| all.iter().any(|found| found.record.name == name && found.record.committed);
+        Ok(once.find(|migration| !committed(migration.name())).map(|migration| migration.name()))
+    }
+
+    /// Whether the one of this name is started again and again by the service itself: there is nothing to put back then.
+    #[must_use]
+    pub fn repeats(&self, name: &str) -> bool {
+        self.registered(name).is_ok_and(DataMigration::repeats)
+    }
+
     /// One of them.
     ///
     /// # Errors

@@ -129,19 +129,26 @@ impl Inner {
 
     async fn work<F: Future<Output = ()>>(&self, lease: &Lease, stop: &mut Pin<&mut F>) -> bool {
         let mut pace = Pace::new(self.config.batch());
+        // Rows that the present pass has done, if it began here.
+        let mut pass = None;
         loop {
             let started = Instant::now();
             let wait = match self.look(lease, &pace).await {
                 Ok(Outcome::Idle | Outcome::Lost) => return false,
                 Ok(Outcome::Batch(done)) => {
+                    pass = pass.map(|rows: u64| rows + done.rows);
                     let of = (done.migration, done.step);
                     self.metrics.migrations.batch(self.service, of, done.rows, started.elapsed());
                     pace.after(&done, started.elapsed())
                 }
                 Ok(Outcome::Uncounted(active)) => {
+                    pass = Some(0);
                     self.or_stop(lease, self.count_step(lease, &active).await).await
                 }
-                Ok(Outcome::Ended(active)) => self.or_stop(lease, self.end_pass(lease, &active).await).await,
+                Ok(Outcome::Ended(active)) => {
+                    let fruitless = pass.replace(0) == Some(0);
+                    self.or_stop(lease, self.end_pass(lease, &active, fruitless).await).await
+                }
                 Err(stopped) => self.or_stop(lease, Err(stopped)).await,
             };
             tokio::select! {
@@ -198,8 +205,9 @@ impl Inner {
         Ok(Duration::ZERO)
     }
 
-    /// Every row was looked at: the step has ended, unless there are rows that came behind the batches.
-    async fn end_pass(&self, lease: &Lease, active: &Active) -> Result<Duration, Stopped> {
+    /// Every row was looked at: the step has ended, unless there are rows that came behind the batches. A pass was
+    /// fruitless if it had rows to look at and could do nothing for any of them: another one could not either.
+    async fn end_pass(&self, lease: &Lease, active: &Active, fruitless: bool) -> Result<Duration, Stopped> {
         let (now, name, step) = (self.clock.now(), active.migration.name(), active.step);
         // A transaction that began before the state changed writes by the rules of the state before.
         let late = active.record.changed_at.plus(self.config.grace(step)).since(now);
@@ -215,7 +223,7 @@ impl Inner {
             }
         };
         // While an earlier version of the service writes, there is always a row to move: verifying moves the last ones.
-        let ended = left == 0 || step == Step::Move && left < STRAGGLERS;
+        let ended = left == 0 || step == Step::Move && (left < STRAGGLERS || fruitless);
         if ended {
             let noted = self.note(active, &active.record.clone().step_ended(now)).await;
             noted.map_err(|error| Stopped { migration: Some(name), error: error.into() })?;

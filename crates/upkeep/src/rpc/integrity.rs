@@ -90,6 +90,7 @@ fn message(report: &Report, findings: Vec<ReportedFinding>) -> pb::IntegrityRepo
         end_time: report.ended_at.map(timestamp),
         rows_checked: count(report.rows_checked),
         rows_total: count(report.rows_total),
+        rows_unchecked: count(report.rows_unchecked),
         ledger_entries_checked: count(report.ledger_entries_checked),
         finding_count: count(report.finding_count),
         findings: findings.into_iter().map(finding).collect(),

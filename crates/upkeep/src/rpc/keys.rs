@@ -1,6 +1,7 @@
 //! `KeyService`.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use portal_core::Invalid;
 use portal_core::id::{EpochId, Id, RootId};
@@ -17,11 +18,13 @@ use super::failure::Failure;
 use super::once::Once;
 use super::pages::Pages;
 use super::{Answer, Inner, Operators, asked, count, refused};
+use crate::indexes::BlindIndex;
+use crate::reasons::KEY_NOT_FOUND;
 
-/// A use whose keys can be replaced by a call.
-#[derive(Clone, Copy)]
+/// What has keys that can be replaced by a call.
 enum Rotatable {
     Epoch,
+    Index(Arc<dyn BlindIndex>),
     Root,
 }
 
@@ -64,14 +67,26 @@ impl Operators {
         let mut invalid = Invalid::new();
         let id = (request.request_id.as_str(), self.0.host.clock.now());
         let once = Once::parse::<A>(&mut invalid, &caller, &request, id);
-        let what = match request.r#use() {
-            pb::KeyUse::Epoch => Ok(Rotatable::Epoch),
-            pb::KeyUse::Root => Ok(Rotatable::Root),
-            _ => Err("must be KEY_USE_ROOT or KEY_USE_EPOCH"),
-        };
-        let what = invalid.check("use", what);
+        let what = self.0.rotatable(&mut invalid, request.r#use(), &request.column);
         let what = invalid.finish(what).map_err(refused)?;
-        Ok(Response::new(self.0.rotate(what, request.rewrap, once.as_ref()).await?))
+        Ok(Response::new(self.0.rotate(&what, request.rewrap, once.as_ref()).await?))
+    }
+
+    /// Destroys a key that nothing depends on any more; one that is destroyed already stays so.
+    ///
+    /// # Errors
+    /// INVALID_FIELD; KEY_NOT_FOUND, KEY_IN_USE, KEY_NOT_RETIRED; what the keys failed with.
+    pub async fn destroy_key<A: Action>(
+        &self,
+        request: Request<pb::DestroyKeyRequest>,
+    ) -> Answer<pb::CryptoKey> {
+        let (_, pb::DestroyKeyRequest { key_id }) = asked::<A, _>(request)?;
+        let key = self.0.key(&key_id).await?;
+        if key.state == KeyState::Destroyed {
+            return Ok(Response::new(message(&key)));
+        }
+        self.0.destroy(&key).await?;
+        Ok(Response::new(message(&self.0.key(&key_id).await?)))
     }
 
     /// The cryptography in use, as a CycloneDX bill of materials.
@@ -94,20 +109,74 @@ impl Operators {
 }
 
 impl Inner {
+    /// What `RotateKeys` is asked to replace a key of.
+    fn rotatable(&self, invalid: &mut Invalid, key_use: pb::KeyUse, column: &str) -> Option<Rotatable> {
+        if !column.is_empty() && key_use != pb::KeyUse::BlindIndex {
+            return invalid.check("column", Err("is of KEY_USE_BLIND_INDEX only"));
+        }
+        match key_use {
+            pb::KeyUse::BlindIndex if column.is_empty() => {
+                let only = self.indexes.only().ok_or("must name one of the service's blind indexes");
+                invalid.check("column", only).map(|index| Rotatable::Index(Arc::clone(index)))
+            }
+            pb::KeyUse::BlindIndex => {
+                let index = self.indexes.of(column).ok_or("must name a blind index of the service");
+                invalid.check("column", index).map(|index| Rotatable::Index(Arc::clone(index)))
+            }
+            pb::KeyUse::Epoch => Some(Rotatable::Epoch),
+            pb::KeyUse::Root => Some(Rotatable::Root),
+            _ => invalid.check("use", Err("must be KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX")),
+        }
+    }
+
+    /// The key with this id.
+    async fn key(&self, id: &str) -> Result<KeyEntry, Status> {
+        let keys = self.keys.inventory().await.map_err(Failure::from)?.keys;
+        keys.into_iter().find(|key| key.id == id).ok_or_else(|| KEY_NOT_FOUND.status())
+    }
+
+    async fn destroy(&self, key: &KeyEntry) -> Result<(), Status> {
+        let not_by_hand = || refused(Invalid::field("key_id", "must be of a root, epoch or blind index key"));
+        let destroyed = match key.key_use {
+            KeyUse::Epoch => {
+                let epoch = EpochId::parse(&key.id).map_err(|_| KEY_NOT_FOUND.status())?;
+                self.keys.destroy_epoch(epoch).await
+            }
+            KeyUse::Root => {
+                let root = RootId::parse(&key.id).map_err(|_| KEY_NOT_FOUND.status())?;
+                self.keys.destroy_root(root).await
+            }
+            KeyUse::Service(Purpose::BlindIndex) => {
+                let key = self.indexes.key(&key.id).ok_or_else(|| KEY_NOT_FOUND.status())?;
+                self.indexes.destroy(&key).await
+            }
+            KeyUse::Service(_) => return Err(not_by_hand()),
+        };
+        Ok(destroyed.map_err(Failure::from)?)
+    }
+
     /// Replaces the key that is active when the request comes first; a repetition only ends what that began.
     async fn rotate(
         &self,
-        what: Rotatable,
+        what: &Rotatable,
         rewrap: bool,
         once: Option<&Once>,
     ) -> Result<pb::RotateKeysResponse, Status> {
-        let (wanted, keys) = (what.key_use(), self.keys.inventory().await.map_err(Failure::from)?.keys);
-        let active = active(&keys, wanted).ok_or_else(|| none_active(what))?;
+        if let Rotatable::Index(index) = what {
+            // The first key is made when it is first needed: that may be now.
+            self.keys.index_keys(index.table(), index.column()).await.map_err(Failure::from)?;
+        }
+        let keys = self.keys.inventory().await.map_err(Failure::from)?.keys;
+        let active = what.active(&keys).ok_or_else(|| none_active(what))?;
         let replaced = self.intend(active.id.clone(), once).await?;
         match what {
             Rotatable::Epoch => {
                 let epoch = EpochId::parse(&replaced).map_err(|_| none_active(what))?;
                 self.keys.replace_epoch(epoch).await.map_err(Failure::from)?;
+            }
+            Rotatable::Index(index) => {
+                let key = self.indexes.key(&replaced).ok_or_else(|| none_active(what))?;
+                self.indexes.rotate(&**index, Some(key.generation)).await.map_err(Failure::from)?;
             }
             Rotatable::Root => {
                 let root = RootId::parse(&replaced).map_err(|_| none_active(what))?;
@@ -123,7 +192,7 @@ impl Inner {
         let keys = self.keys.inventory().await.map_err(Failure::from)?.keys;
         let retired = keys.iter().find(|key| key.id == replaced);
         Ok(pb::RotateKeysResponse {
-            active_key: successor(&keys, wanted, retired).map(message),
+            active_key: what.successor(&keys, retired).map(message),
             retired_key: retired.map(message),
             rewrap_pending_count: count(self.keys.rewrap_pending().await.map_err(Failure::from)?),
         })
@@ -148,33 +217,40 @@ impl Inner {
 }
 
 impl Rotatable {
-    const fn key_use(self) -> KeyUse {
+    /// Whether `key` is one of those that follow each other here.
+    fn has(&self, key: &KeyEntry) -> bool {
         match self {
-            Self::Epoch => KeyUse::Epoch,
-            Self::Root => KeyUse::Root,
+            Self::Epoch => key.key_use == KeyUse::Epoch,
+            Self::Index(index) => {
+                let column = [index.table(), index.column()].join(".");
+                let of = |id: &str| id.split('/').nth(1) == Some(&column);
+                key.key_use == KeyUse::Service(Purpose::BlindIndex) && of(&key.id)
+            }
+            Self::Root => key.key_use == KeyUse::Root,
         }
+    }
+
+    fn active<'a>(&self, keys: &'a [KeyEntry]) -> Option<&'a KeyEntry> {
+        keys.iter().find(|key| self.has(key) && key.state == KeyState::Active)
+    }
+
+    /// The key that took the place of `retired`, which may have been replaced itself since.
+    fn successor<'a>(&self, keys: &'a [KeyEntry], retired: Option<&KeyEntry>) -> Option<&'a KeyEntry> {
+        let retired_at = retired.and_then(|key| key.retired);
+        let next = keys.iter().filter(|key| self.has(key) && Some(key.created) >= retired_at);
+        let next = retired_at.and_then(|_| next.min_by_key(|key| key.created));
+        next.or_else(|| self.active(keys))
     }
 }
 
 /// There is nothing that could be replaced, and no answer that would be true.
-fn none_active(what: Rotatable) -> Failure {
+fn none_active(what: &Rotatable) -> Failure {
     let id = match what {
         Rotatable::Epoch => "epoch/active",
+        Rotatable::Index(_) => "blind-index/active",
         Rotatable::Root => "root/active",
     };
     KeysError::NoSuchKey(id.to_owned()).into()
-}
-
-fn active(keys: &[KeyEntry], wanted: KeyUse) -> Option<&KeyEntry> {
-    keys.iter().find(|key| key.key_use == wanted && key.state == KeyState::Active)
-}
-
-/// The key that took the place of `retired`, which may have been replaced itself since.
-fn successor<'a>(keys: &'a [KeyEntry], wanted: KeyUse, retired: Option<&KeyEntry>) -> Option<&'a KeyEntry> {
-    let retired_at = retired.and_then(|key| key.retired);
-    let next = keys.iter().filter(|key| key.key_use == wanted && Some(key.created) >= retired_at);
-    let next = retired_at.and_then(|_| next.min_by_key(|key| key.created));
-    next.or_else(|| active(keys, wanted))
 }
 
 fn message(key: &KeyEntry) -> pb::CryptoKey {

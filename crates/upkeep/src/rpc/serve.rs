@@ -12,6 +12,7 @@ macro_rules! serve_operators {
         $crate::serve_operators! { @service $policy, $edge.$field, $($package)::+::key_service_server::KeyService =>
             list_keys ListKeys(ListKeysRequest) -> ListKeysResponse;
             rotate_keys RotateKeys(RotateKeysRequest) -> RotateKeysResponse;
+            destroy_key DestroyKey(DestroyKeyRequest) -> CryptoKey;
             get_crypto_inventory GetCryptoInventory(GetCryptoInventoryRequest) -> CryptoInventory;
         }
         $crate::serve_operators! { @service $policy, $edge.$field,

@@ -64,7 +64,9 @@ pub struct Report {
     pub rows_total: u64,
     /// Rows checked so far.
     pub rows_checked: u64,
-    /// Leaves of the ledger checked so far.
+    /// Rows beside them that could not be checked, since a key is switched off.
+    pub rows_unchecked: u64,
+    /// Entries of the ledger checked so far.
     pub ledger_entries_checked: u64,
     /// Faults in all.
     pub finding_count: u64,
@@ -100,6 +102,7 @@ pub struct ReportedFinding {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageOf<'a> {
     pub(super) rows: u64,
+    pub(super) unchecked: u64,
     pub(super) next: Option<&'a [u8]>,
     pub(super) findings: &'a [Finding],
     pub(super) is_ledger: bool,
@@ -123,6 +126,7 @@ impl Report {
             ended_at: None,
             rows_total: 0,
             rows_checked: 0,
+            rows_unchecked: 0,
             ledger_entries_checked: 0,
             finding_count: 0,
             position: Position::default(),
@@ -141,9 +145,11 @@ impl Report {
             Some(next) => Position { after: Some(next.to_vec()), ..self.position },
             None => Position { after: None, table: self.position.table + 1, ..self.position },
         };
-        let (rows, entries) = if page.is_ledger { (0, page.rows) } else { (page.rows, 0) };
+        let checked = page.rows.saturating_sub(page.unchecked);
+        let (rows, entries) = if page.is_ledger { (0, checked) } else { (checked, 0) };
         Self {
             rows_checked: self.rows_checked + rows,
+            rows_unchecked: self.rows_unchecked + page.unchecked,
             ledger_entries_checked: self.ledger_entries_checked + entries,
             finding_count: self.finding_count + page.findings.len() as u64,
             position,
@@ -154,7 +160,7 @@ impl Report {
 
     /// At its end: everything was read, or could not be.
     pub(super) fn end(self, read_everything: bool, now: Timestamp) -> Self {
-        let state = match (read_everything, self.finding_count) {
+        let state = match (read_everything && self.rows_unchecked == 0, self.finding_count) {
             (false, _) => ScanState::Failed,
             (true, 0) => ScanState::Clean,
             (true, _) => ScanState::Faulty,

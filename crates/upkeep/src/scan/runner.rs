@@ -11,7 +11,7 @@ use portal_store::{Lease, StoreError, leases};
 use tokio::time::Instant;
 
 use super::engine::{Inner, Scans};
-use super::report::{PageOf, Report};
+use super::report::{PageOf, Report, ScanState};
 use super::{Checked, Finding, ScanError, ScannedTable, table};
 use crate::Page;
 
@@ -136,7 +136,7 @@ impl Inner {
         };
         let Some((of, is_ledger)) = self.table_of(name) else {
             // A scan that an earlier version began names a table that this one does not have any more.
-            let nothing = PageOf { rows: 0, next: None, findings: &[], is_ledger: false };
+            let nothing = PageOf { rows: 0, unchecked: 0, next: None, findings: &[], is_ledger: false };
             self.keep(lease, &report, &nothing).await?;
             return Ok(Some(Duration::ZERO));
         };
@@ -144,6 +144,7 @@ impl Inner {
         let checked = self.check(&*of, &page).await?;
         let page = PageOf {
             rows: checked.rows,
+            unchecked: checked.unchecked,
             next: checked.next.as_deref(),
             findings: &checked.findings,
             is_ledger,
@@ -154,6 +155,10 @@ impl Inner {
             let Finding { table, row, column, cause } = finding;
             tracing::error!(table, row, column, %cause, "a row is corrupt");
             self.metrics.scans.finding(self.service, table, *cause);
+        }
+        if checked.unchecked > 0 {
+            let (table, rows) = (of.table(), checked.unchecked);
+            tracing::error!(table, rows, "rows could not be checked: their key is switched off");
         }
         let rate = self.config.rate(report.max_rows_per_second);
         Ok(Some(pause(checked.rows, started.elapsed(), rate)))
@@ -178,7 +183,8 @@ impl Inner {
             rows += self.database.read("count_scan", |tx| async move { table.count(&tx).await }).await?;
         }
         let now = self.clock.now();
-        Ok(self.change(lease, |report| report.count(rows, now)).await?)
+        self.change(lease, |report| report.count(rows, now)).await?;
+        Ok(())
     }
 
     /// The table of this name, and whether it is the ledger.
@@ -206,20 +212,30 @@ impl Inner {
 
     async fn end(&self, lease: &Lease, read_everything: bool) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.change(lease, |report| report.end(read_everything, now)).await?;
-        self.metrics.scans.ended(self.service, now);
+        let ended = self.change(lease, |report| report.end(read_everything, now)).await?;
+        // Whoever waits for the last scan to be old must not be kept quiet by one that has not seen everything.
+        if ended.is_some_and(|report| report.state != ScanState::Failed) {
+            self.metrics.scans.ended(self.service, now);
+        }
         Ok(())
     }
 
-    async fn change(&self, lease: &Lease, change: impl Fn(Report) -> Report) -> Result<(), StoreError> {
+    /// Changes the report of the running scan, if the lease is still held.
+    async fn change(
+        &self,
+        lease: &Lease,
+        change: impl Fn(Report) -> Report,
+    ) -> Result<Option<Report>, StoreError> {
         let (now, change) = (self.clock.now(), &change);
         let changed = self.database.run_tx("change_scan", |tx| async move {
             if leases::renew(&tx, lease, now, LEASE_TIME).await?
                 && let Some(report) = table::running(&tx).await?
             {
-                table::save(&tx, &change(report)).await?;
+                let report = change(report);
+                table::save(&tx, &report).await?;
+                return Ok(Some(report));
             }
-            Ok(())
+            Ok(None)
         });
         changed.await
     }

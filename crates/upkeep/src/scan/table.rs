@@ -32,6 +32,7 @@ mod report {
         pub ended_at: Option<i64>,
         pub rows_total: i64,
         pub rows_checked: i64,
+        pub rows_unchecked: i64,
         pub ledger_entries_checked: i64,
         pub finding_count: i64,
         pub counted: bool,
@@ -99,6 +100,7 @@ pub(super) async fn save(tx: &Tx, of: &Report) -> Result<(), StoreError> {
         ended_at: Set(of.ended_at.map(Timestamp::as_micros)),
         rows_total: Set(signed(of.rows_total)),
         rows_checked: Set(signed(of.rows_checked)),
+        rows_unchecked: Set(signed(of.rows_unchecked)),
         ledger_entries_checked: Set(signed(of.ledger_entries_checked)),
         finding_count: Set(signed(of.finding_count)),
         counted: Set(of.position.counted),
@@ -112,6 +114,7 @@ pub(super) async fn save(tx: &Tx, of: &Report) -> Result<(), StoreError> {
             Column::EndedAt,
             Column::RowsTotal,
             Column::RowsChecked,
+            Column::RowsUnchecked,
             Column::LedgerEntriesChecked,
             Column::FindingCount,
             Column::Counted,
@@ -196,6 +199,18 @@ pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(table).await
 }
 
+/// Adds the column that counts rows that could not be checked.
+pub(crate) async fn add_unchecked(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let column = columns::integer(report::Column::RowsUnchecked).default(0_i64).take();
+    manager.alter_table(Table::alter().table(report::Entity).add_column(column).take()).await
+}
+
+/// Drops it.
+pub(crate) async fn drop_unchecked(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let column = report::Column::RowsUnchecked;
+    manager.alter_table(Table::alter().table(report::Entity).drop_column(column).take()).await
+}
+
 /// Drops both tables.
 pub(crate) async fn drop(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.drop_table(Table::drop().table(finding::Entity).take()).await?;
@@ -217,6 +232,7 @@ fn to_report(row: report::Model) -> Result<Report, StoreError> {
         ended_at: row.ended_at.map(Timestamp::from_micros),
         rows_total: count("rows_total", row.rows_total)?,
         rows_checked: count("rows_checked", row.rows_checked)?,
+        rows_unchecked: count("rows_unchecked", row.rows_unchecked)?,
         ledger_entries_checked: count("ledger_entries_checked", row.ledger_entries_checked)?,
         finding_count: count("finding_count", row.finding_count)?,
         position: Position { counted: row.counted, table, after: row.after_row },

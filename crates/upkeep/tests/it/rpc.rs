@@ -35,7 +35,7 @@ mod policy {
 
     portal_mesh::actions! {
         "portal.consent.v1.IntegrityService" => RunScan, GetReport;
-        "portal.consent.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
+        "portal.consent.v1.KeyService" => ListKeys, RotateKeys, DestroyKey, GetCryptoInventory;
         "portal.consent.v1.MigrationService" => ListMigrations, GetMigration, StartMigration, PauseMigration,
             RollbackMigration, VerifyMigration, CommitMigration;
     }
@@ -47,6 +47,7 @@ mod policy {
         Row::of::<GetReport>().any(OPERATOR).read(),
         Row::of::<ListKeys>().any(OPERATOR).read(),
         Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60),
+        Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60),
         Row::of::<GetCryptoInventory>().any(OPERATOR).read(),
         Row::of::<ListMigrations>().any(OPERATOR).read(),
         Row::of::<GetMigration>().any(OPERATOR).read(),
@@ -219,8 +220,10 @@ each_database! {
         assert_eq!((schema.name.as_str(), schema.description.as_str()), ("m0001_toy", "toy"));
         assert_eq!((schema.kind(), schema.state()), (pb::MigrationKind::Schema, pb::MigrationState::Done));
         let next = pb::ListMigrationsRequest { page_token: first.next_page_token.clone(), ..one };
+        let next = pb::ListMigrationsRequest { page_size: 2, ..next };
         let second = calls.list_migrations(next.clone()).await.unwrap().into_inner();
-        assert_eq!(second.migrations.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), [SEAL_NAMES]);
+        let names: Vec<_> = second.migrations.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["upkeep_m0002_rows_unchecked", SEAL_NAMES]);
         assert_eq!(second.next_page_token, "");
         let other = pb::ListMigrationsRequest { kind: pb::MigrationKind::Data.into(), ..next };
         assert_eq!(refused(calls.list_migrations(other.clone()).await), "INVALID_FIELD");
@@ -278,7 +281,7 @@ each_database! {
         let (mut migrations, mut keys) = (world.migrations(), KeyServiceClient::new(world.caller(&[Role::Operator])));
         let request_id = Uuid::from_u128(1).to_string();
         let start = pb::StartMigrationRequest { request_id: request_id.clone(), ..start() };
-        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), rewrap: false, request_id };
+        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), request_id, ..Default::default() };
         migrations.start_migration(start.clone()).await.unwrap();
         let rotated = keys.rotate_keys(rotate.clone()).await.unwrap().into_inner();
         let active = rotated.active_key.unwrap().key_id;
@@ -341,12 +344,13 @@ each_database! {
         let mut calls = KeyServiceClient::new(world.caller(&[Role::Operator]));
         let people: Vec<_> = (1..=5).map(|id| SubjectId::from_uuid(Uuid::from_u128(id))).collect();
         world.keys.subjects_or_new(&people).await.unwrap();
-        for wrong in [pb::KeyUse::Unspecified, pb::KeyUse::Subject, pb::KeyUse::ServiceSecret] {
+        let wrong = [pb::KeyUse::Unspecified, pb::KeyUse::Subject, pb::KeyUse::ServiceSecret, pb::KeyUse::BlindIndex];
+        for wrong in wrong {
             let asked = pb::RotateKeysRequest { r#use: wrong.into(), ..Default::default() };
             assert_eq!(refused(calls.rotate_keys(asked).await), "INVALID_FIELD");
         }
         let request_id = Uuid::from_u128(5).to_string();
-        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), rewrap: false, request_id };
+        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), request_id, ..Default::default() };
         let rotated = calls.rotate_keys(rotate.clone()).await.unwrap().into_inner();
         let (active, retired) = (rotated.active_key.clone().unwrap(), rotated.retired_key.clone().unwrap());
         assert_eq!((active.state(), retired.state()), (pb::KeyState::Active, pb::KeyState::Retired));
@@ -367,8 +371,19 @@ each_database! {
         let rewrap = pb::RotateKeysRequest { r#use: pb::KeyUse::Epoch.into(), rewrap: true, ..Default::default() };
         let again = calls.rotate_keys(rewrap).await.unwrap().into_inner();
         assert_ne!(again.active_key, rotated.active_key);
+        let destroy = async |key_id: &str| {
+            let request = pb::DestroyKeyRequest { key_id: key_id.to_owned() };
+            calls.clone().destroy_key(request).await.map(|key| key.into_inner().state())
+        };
+        let active = again.active_key.unwrap().key_id;
         let done = world.keys.rewrap(&|_| ()).await.unwrap();
         assert!(done.done + done.corrupt <= 5 && world.keys.rewrap_pending().await.unwrap() == 0, "{done:?}");
+        let first = destroy(&rotated.retired_key.unwrap().key_id).await.unwrap();
+        assert_eq!(first, pb::KeyState::Destroyed);
+        assert_eq!(refused(destroy(&active).await.map(Response::new)), "KEY_NOT_RETIRED");
+        world.keys.rotate_epoch().await.unwrap();
+        assert_eq!(refused(destroy(&active).await.map(Response::new)), "KEY_IN_USE");
+        assert_eq!(refused(destroy("no such key").await.map(Response::new)), "KEY_NOT_FOUND");
         world.stop().await;
     }
 
@@ -377,7 +392,7 @@ each_database! {
         let world = World::start(database).await;
         let mut calls = KeyServiceClient::new(world.caller(&[Role::Operator]));
         let request_id = Uuid::from_u128(6).to_string();
-        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Root.into(), rewrap: false, request_id };
+        let rotate = pb::RotateKeysRequest { r#use: pb::KeyUse::Root.into(), request_id, ..Default::default() };
         let rotated = calls.rotate_keys(rotate.clone()).await.unwrap().into_inner();
         let (active, retired) = (rotated.active_key.clone().unwrap(), rotated.retired_key.clone().unwrap());
         assert_eq!((active.state(), retired.state()), (pb::KeyState::Active, pb::KeyState::Retired));
@@ -428,7 +443,7 @@ each_database! {
             };
         }
         refused!(KeyServiceClient, list_keys(pb::ListKeysRequest::default()), rotate_keys(pb::RotateKeysRequest::default()),
-            get_crypto_inventory(pb::GetCryptoInventoryRequest {}));
+            destroy_key(pb::DestroyKeyRequest::default()), get_crypto_inventory(pb::GetCryptoInventoryRequest {}));
         refused!(IntegrityServiceClient, run_scan(pb::RunScanRequest::default()), get_report(pb::GetReportRequest::default()));
         refused!(MigrationServiceClient, list_migrations(pb::ListMigrationsRequest::default()),
             get_migration(pb::GetMigrationRequest::default()), start_migration(start()), pause_migration(pause()),

@@ -6,15 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use portal_core::{ManualClock, SystemEntropy, Timestamp};
-use portal_store::{Corruption, ReadTx};
+use portal_core::id::{EpochId, Id, SubjectId, TenantId};
+use portal_core::{ManualClock, SystemClock, SystemEntropy, Timestamp, Workload};
+use portal_crypto::envelope::Scope;
+use portal_crypto::suite::{Algorithm, Suites};
+use portal_keys::{Ambient, Keys, KeysError};
+use portal_store::{Corruption, Database, Metrics, ReadTx, StoreError, Tx};
 use portal_testkit::{TestDatabase, each_database};
 use portal_upkeep::migration::Operation;
 use portal_upkeep::scan::report::ReportedFinding;
-use portal_upkeep::scan::{Checked, Finding, Report, ScanError, ScanRefusal, ScanState, ScannedTable, Scans};
+use portal_upkeep::scan::{
+    Checked, Finding, Report, ScanError, ScanRefusal, ScanState, ScannedTable, Scans, shred_ledger,
+};
 use portal_upkeep::{Host, IntegrityConfig, Page};
 use prometheus_client::registry::Registry;
+use sea_orm::ConnectionTrait;
 use sea_orm::prelude::Uuid;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::steering::{apply, run};
@@ -186,6 +194,103 @@ each_database! {
         assert!(text.contains("integrity_last_end_timestamp_seconds{service=\"consent\"} 1795407420"), "{text}");
     }
 
+    /// At a row each second the first page is enough for four minutes: the scan does not go on meanwhile.
+    async fn keeps_to_its_rate(database) {
+        let process = committed(database).await;
+        process.scans.start(&[], Some(1)).await.unwrap();
+        let checked = || async { process.scans.report(None).await.unwrap().unwrap().0.rows_checked };
+        let looks = async {
+            while checked().await == 0 {}
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+                assert!(checked().await < ROWS);
+            }
+        };
+        tokio::select! {
+            ended = process.scans.run_until_idle() => panic!("it has read everything: {ended:?}"),
+            () = looks => {}
+        }
+    }
+
+    /// While one process is at it, another one leaves it alone.
+    async fn one_at_a_time(database) {
+        let process = committed(database).await;
+        let host = host(process.database(), Arc::new(SystemEntropy));
+        let scans = || {
+            let table = Arc::new(Slow::default());
+            let scans = Scans::new(&host, IntegrityConfig::on_demand(), vec![Arc::clone(&table) as Arc<dyn ScannedTable>]);
+            (table, scans)
+        };
+        let ((first, one), (second, two)) = (scans(), scans());
+        one.start(&[], None).await.unwrap();
+        let mut running = JoinSet::new();
+        running.spawn(async move { one.run_until_idle().await });
+        first.reading.notified().await;
+        two.run_until_idle().await.unwrap();
+        assert_eq!(second.pages.load(Ordering::SeqCst), 0, "both read the same page");
+        first.go_on.notify_one();
+        running.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!((first.pages.load(Ordering::SeqCst), second.pages.load(Ordering::SeqCst)), (1, 0));
+        assert_eq!(two.report(None).await.unwrap().unwrap().0.state, ScanState::Clean);
+    }
+
+    /// Rows whose key is switched off are counted, and keep no other from being checked. The scan has not seen
+    /// everything, and is not taken for one that has.
+    async fn counts_what_it_can_not_check(database) {
+        let process = Process::start(database).await;
+        let mut registry = Registry::default();
+        let metrics = portal_upkeep::Metrics::register(&mut registry);
+        let host = Host { metrics, ..host(process.database(), Arc::new(SystemEntropy)) };
+        let faulty: Arc<dyn ScannedTable> = Arc::new(Flicker { seen: AtomicU64::new(1) });
+        let scans = Scans::new(&host, IntegrityConfig::on_demand(), vec![Arc::new(SwitchedOff), faulty]);
+        scans.start(&[], None).await.unwrap();
+        scans.run_until_idle().await.unwrap();
+        let (report, findings) = scans.report(None).await.unwrap().unwrap();
+        assert_eq!((report.rows_checked, report.rows_unchecked, report.state), (4, 2, ScanState::Failed));
+        assert_eq!(findings.len(), 1, "the table after it is checked all the same");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(!text.contains("integrity_last_end_timestamp_seconds{"), "{text}");
+    }
+
+    /// Each link of the ledger of erasures is checked, also the last one, and an entry that is missing is found.
+    async fn checks_the_ledger_of_erasures(database) {
+        let process = committed(database).await;
+        let config = database.keys("consent").await;
+        let scope = Scope { service: Workload::Consent, tenant: TenantId::DEFAULT };
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let keys = Keys::open(&config, scope, Ambient { clock, entropy, metrics: Default::default() }).await.unwrap();
+        for person in 1..=300_u128 {
+            keys.erase(SubjectId::from_uuid(Uuid::from_u128(person))).await.unwrap();
+        }
+        let host = host(process.database(), Arc::new(SystemEntropy));
+        let scans = Scans::with_ledger(&host, IntegrityConfig::on_demand(), Vec::new(), Some(shred_ledger(&keys)));
+        let found = async || {
+            scans.start(&["shred".to_owned()], None).await.unwrap();
+            scans.run_until_idle().await.unwrap();
+            let (report, findings) = scans.report(None).await.unwrap().unwrap();
+            let places: Vec<_> = findings.iter().map(|found| (found.row.clone(), found.column.clone(), found.cause)).collect();
+            (report.ledger_entries_checked, places)
+        };
+        assert_eq!(found().await, (300, Vec::new()));
+        let store = Database::connect(&config.database, Arc::new(SystemEntropy), Metrics::default()).await.unwrap();
+        let run = async |sql: &str| {
+            let run = |tx: Tx| async move {
+                Ok::<_, StoreError>(tx.conn().execute_unprepared(sql).await?.rows_affected())
+            };
+            assert_eq!(store.run_tx("sql", run).await.unwrap(), 1, "{sql}");
+        };
+        let broken = |row: &str| (row.to_owned(), "link".to_owned(), Corruption::LedgerMismatch);
+        run("UPDATE shred SET keys = keys + 1 WHERE position = 7").await;
+        assert_eq!(found().await, (300, vec![broken("7")]));
+        run("UPDATE shred SET keys = keys - 1 WHERE position = 7").await;
+        run("DELETE FROM shred WHERE position = 270").await;
+        assert_eq!(found().await.1[0], broken("270"));
+        run("DELETE FROM shred WHERE position = 300").await;
+        assert_eq!(found().await.1.last(), Some(&broken("300")));
+        keys.close().await;
+    }
+
     /// A fault that is gone when it is looked at again is none; a ledger is counted apart.
     async fn looks_twice(database) {
         let process = Process::start(database).await;
@@ -220,7 +325,7 @@ impl ScannedTable for Flicker {
     }
 
     async fn check_page(&self, _: &ReadTx, _: &Page) -> Result<Checked, ScanError> {
-        let mut checked = Checked { rows: 3, next: None, findings: Vec::new() };
+        let mut checked = Checked { rows: 3, ..Checked::default() };
         let finding =
             Finding { table: "flicker", row: "1".to_owned(), column: "", cause: Corruption::LedgerMissing };
         match self.seen.load(Ordering::SeqCst) {
@@ -231,6 +336,54 @@ impl ScannedTable for Flicker {
             1 => checked.findings.push(finding),
             _ => {}
         }
+        Ok(checked)
+    }
+}
+
+/// One page, which takes until somebody says so.
+#[derive(Default)]
+struct Slow {
+    pages: AtomicU64,
+    reading: Notify,
+    go_on: Notify,
+}
+
+#[async_trait]
+impl ScannedTable for Slow {
+    fn table(&self) -> &'static str {
+        "slow"
+    }
+
+    async fn count(&self, _: &ReadTx) -> Result<u64, ScanError> {
+        Ok(1)
+    }
+
+    async fn check_page(&self, _: &ReadTx, _: &Page) -> Result<Checked, ScanError> {
+        self.pages.fetch_add(1, Ordering::SeqCst);
+        self.reading.notify_one();
+        self.go_on.notified().await;
+        Ok(Checked { rows: 1, ..Checked::default() })
+    }
+}
+
+/// Of its three rows two are sealed under what is switched off.
+struct SwitchedOff;
+
+#[async_trait]
+impl ScannedTable for SwitchedOff {
+    fn table(&self) -> &'static str {
+        "switched_off"
+    }
+
+    async fn count(&self, _: &ReadTx) -> Result<u64, ScanError> {
+        Ok(3)
+    }
+
+    async fn check_page(&self, _: &ReadTx, _: &Page) -> Result<Checked, ScanError> {
+        let mut checked = Checked { rows: 3, ..Checked::default() };
+        checked.note_key(KeysError::EpochDisabled(EpochId::from_uuid(Uuid::nil())))?;
+        let off = Suites::all_but([Algorithm::Aes256Gcm]).require(Algorithm::Aes256Gcm).unwrap_err();
+        checked.note::<()>(Err(StoreError::Disabled(off)))?;
         Ok(checked)
     }
 }

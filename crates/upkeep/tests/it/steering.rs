@@ -1,11 +1,15 @@
 //! What operators do: plan, start, pause, verify, roll back, commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portal_core::{ManualClock, SystemEntropy, Timestamp};
 use portal_testkit::each_database;
-use portal_upkeep::migration::{Operation, OperationError, State, TransitionError};
+use portal_upkeep::Host;
+use portal_upkeep::migration::{Finality, Migrations, Operation, OperationError, State, TransitionError};
+use tokio::task::JoinSet;
 
-use crate::toy::{Process, SEAL_NAMES, write_like_before};
+use crate::toy::{Process, SEAL_NAMES, SealNames, host, write_like_before};
 
 const START: Operation = Operation::Start { max_rows_per_second: None };
 
@@ -26,6 +30,39 @@ async fn refused(process: &Process, operation: Operation) -> TransitionError {
 }
 
 each_database! {
+    /// A transaction that began before the commit writes by the rules of before, also when all rows were looked at: the
+    /// commit does not end before it can't come any more, and looks again.
+    async fn a_commit_waits_for_who_began_before(database) {
+        let process = Process::start(database).await;
+        process.fill(100).await;
+        apply(&process, START).await;
+        assert_eq!(run(&process).await, State::Done);
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_795_305_600)));
+        let host = Host { clock: Arc::clone(&clock) as _, ..host(process.database(), Arc::new(SystemEntropy)) };
+        let config = toml::from_str("grace_seconds = 60\nmax_rows_per_second = 0").unwrap();
+        let seal = Arc::new(SealNames { crypto: Arc::clone(&process.repository.crypto) });
+        let migrations = Migrations::new(&host, config, Finality::not_kept(), vec![seal]);
+        migrations.apply(SEAL_NAMES, Operation::Commit).await.unwrap();
+        let mut running = JoinSet::new();
+        let runs = migrations.clone();
+        running.spawn(async move { runs.run_until_idle().await });
+        while process.rows().await.iter().any(|row| row.name.is_some()) {}
+        let state = async || migrations.find(SEAL_NAMES).await.unwrap().record.state;
+        for _ in 0..300 {
+            assert_eq!(state().await, State::Committing);
+        }
+        process.fill_range(100..101).await;
+        clock.advance(Duration::from_secs(59));
+        for _ in 0..300 {
+            assert_eq!(state().await, State::Committing);
+        }
+        clock.advance(Duration::from_secs(1));
+        running.join_next().await.unwrap().unwrap().unwrap();
+        assert!(migrations.find(SEAL_NAMES).await.unwrap().record.committed);
+        assert!(process.rows().await.iter().all(|row| row.name.is_none() && row.name_sealed.is_some()));
+        assert_eq!(process.names().await.len(), 101);
+    }
+
     /// From the plan to the commit; the plain column is empty afterwards and every name still reads the same.
     async fn from_plan_to_commit(database) {
         let process = Process::start(database).await;
@@ -88,7 +125,7 @@ each_database! {
         let slowly = Operation::Start { max_rows_per_second: Some(1_000) };
         assert_eq!(apply(&process, slowly).await, State::Running);
         let migrations = process.migrations.clone();
-        let running = tokio::task::JoinSet::from_iter([async move { migrations.run_until_idle().await }]);
+        let running = JoinSet::from_iter([async move { migrations.run_until_idle().await }]);
         let moved = loop {
             let done = process.migrations.find(SEAL_NAMES).await.unwrap().progress.rows_done;
             if done > 200 {

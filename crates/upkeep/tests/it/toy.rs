@@ -104,7 +104,7 @@ pub struct Schema;
 
 impl MigratorTrait for Schema {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First)]
+        vec![Box::new(First), Box::new(schema::RowsUnchecked)]
     }
 }
 

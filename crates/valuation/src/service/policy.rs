@@ -18,7 +18,7 @@ portal_mesh::actions! {
     "portal.valuation.v1.LedgerService" => GetCheckpoint, GetInclusionProof, GetConsistencyProof, ListEntries,
         GetLedgerKeys;
     "portal.valuation.v1.IntegrityService" => RunScan, GetReport;
-    "portal.valuation.v1.KeyService" => ListKeys, RotateKeys, GetCryptoInventory;
+    "portal.valuation.v1.KeyService" => ListKeys, RotateKeys, DestroyKey, GetCryptoInventory;
     "portal.valuation.v1.MigrationService" => ListMigrations, GetMigration, StartMigration, PauseMigration,
         RollbackMigration, VerifyMigration, CommitMigration;
 }
@@ -77,6 +77,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetReport>().any(&[Operator]).read(),
     Row::of::<ListKeys>().any(&[Operator]).read(),
     Row::of::<RotateKeys>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
+    Row::of::<DestroyKey>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
     Row::of::<GetCryptoInventory>().any(&[Operator]).read(),
     Row::of::<ListMigrations>().any(&[Operator]).read(),
     Row::of::<GetMigration>().any(&[Operator]).read(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use portal_keys::KeysError;
 use portal_store::{ReadTx, StoreError};
 use portal_upkeep::migration::sealing::{Model, SealedTable};
 use portal_upkeep::page::{Page, key_of};
@@ -62,8 +63,19 @@ impl<T: Checks> ScannedTable for Scanned<T> {
         let rows = page.of(T::Entity::find().filter(T::all()), T::KEY);
         let rows = rows.all(tx.conn()).await.map_err(StoreError::from)?;
         let mut checked = Checked::of(&page, rows.len(), rows.last().map(|row| key_of(row, T::KEY)));
-        for fault in self.table.faults(&reading, rows).await? {
-            checked.note(fault)?;
+        match self.table.faults(&reading, rows.clone()).await {
+            Ok(faults) => faults.into_iter().try_for_each(|fault| checked.note(fault))?,
+            // One by one: those whose key is switched off keep no other from being checked.
+            Err(ScanError::Keys(KeysError::EpochDisabled(_))) => {
+                for row in rows {
+                    match self.table.faults(&reading, vec![row]).await {
+                        Ok(faults) => faults.into_iter().try_for_each(|fault| checked.note(fault))?,
+                        Err(ScanError::Keys(error)) => checked.note_key(error)?,
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
         }
         Ok(checked)
     }

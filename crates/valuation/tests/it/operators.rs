@@ -19,6 +19,11 @@ use crate::sealed::{Intruder, uuid};
 use crate::upgrade::{Ask, NAME, an_older_row, steer};
 use crate::world::{World, assert_refused, new_id, person, synthetic};
 
+/// There is no such key, and nothing is destroyed.
+fn destroy() -> common::DestroyKeyRequest {
+    common::DestroyKeyRequest { key_id: "none".to_owned() }
+}
+
 fn named() -> String {
     NAME.to_owned()
 }
@@ -28,6 +33,7 @@ fn rotate(request_id: &str) -> common::RotateKeysRequest {
         r#use: common::KeyUse::Epoch.into(),
         rewrap: true,
         request_id: request_id.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -46,6 +52,7 @@ async fn answers(world: &World, user: &TestUser) -> Vec<(&'static str, Code)> {
     vec![
         ("ListKeys", code(keys.list_keys(common::ListKeysRequest::default()).await)),
         ("RotateKeys", code(keys.rotate_keys(rotate("")).await)),
+        ("DestroyKey", code(keys.destroy_key(destroy()).await)),
         ("GetCryptoInventory", code(keys.get_crypto_inventory(common::GetCryptoInventoryRequest {}).await)),
         ("RunScan", code(integrity.run_scan(common::RunScanRequest::default()).await)),
         ("GetReport", code(integrity.get_report(common::GetReportRequest::default()).await)),
@@ -91,7 +98,7 @@ each_database! {
         let world = World::start(database).await;
         for user in [&world.controller, &TestUser::subject(), &TestUser::with_roles(&[Role::Officer, Role::Auditor])] {
             let answers = answers(&world, user).await;
-            assert!(answers.len() == 12 && answers.iter().all(|(_, code)| *code == Code::PermissionDenied), "{answers:?}");
+            assert!(answers.len() == 13 && answers.iter().all(|(_, code)| *code == Code::PermissionDenied), "{answers:?}");
         }
         let address = world.service.as_ref().unwrap().local_addr();
         let consent = world.mesh.channel(Workload::Consent, Workload::Valuation, address).as_workload();
@@ -104,7 +111,12 @@ each_database! {
         assert_refused(newest, Code::NotFound, "REPORT_NOT_FOUND");
         for (method, code) in answers(&world, &world.operator).await {
             let order = method.ends_with("Migration") && method != "GetMigration";
-            assert_eq!(code, if order { Code::FailedPrecondition } else { Code::Ok }, "{method}");
+            let expected = match method {
+                "DestroyKey" => Code::NotFound,
+                _ if order => Code::FailedPrecondition,
+                _ => Code::Ok,
+            };
+            assert_eq!(code, expected, "{method}");
         }
     }
 
@@ -219,6 +231,7 @@ each_database! {
         assert_eq!(list, [
             ("m0001_initial", common::MigrationKind::Schema, common::MigrationState::Done),
             ("m0002_sealed_records", common::MigrationKind::Schema, common::MigrationState::Done),
+            ("upkeep_m0002_rows_unchecked", common::MigrationKind::Schema, common::MigrationState::Done),
             (NAME, common::MigrationKind::Data, common::MigrationState::Pending),
         ]);
         let plan = common::StartMigrationRequest { name: named(), validate_only: true, ..Default::default() };

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
-use portal_keys::Keys;
-use portal_store::{ReadTx, StoreError, Tx, bulk};
+use portal_keys::{IndexKeys, Keys, KeysError, SubjectKeys};
+use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use portal_upkeep::migration::{Batch, DataMigration, MigrationError, Mode, Step};
 use portal_upkeep::page::{Page, key_of};
 use sea_orm::sea_query::{LockBehavior, LockType};
@@ -13,7 +13,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, 
 
 use crate::store::account::{Column, Entity, Model};
 use crate::store::accounts::Accounts;
-use crate::store::email_index::{EmailIndexer, KeyedIndex};
+use crate::store::email_index::{EmailIndex, EmailIndexer, KeyedIndex};
 
 /// The name of the migration.
 pub const REINDEX: &str = "d0002_reindex_accounts";
@@ -42,35 +42,55 @@ impl Reindex {
         })
     }
 
-    /// The rows of a page, each with the one that it becomes: with its e-mail address indexed under the active key, or
-    /// with no index if its person was erased. One that is corrupt stays as it is, and does not keep the others.
+    /// The rows of a page, each with the one that it becomes. One that can't be read stays as it is, and does not keep the
+    /// others: it is found by its old key as long as there is one.
     async fn indexed(&self, rows: Vec<Model>) -> Result<Vec<(Model, Model)>, MigrationError> {
         let subjects: Vec<_> = rows.iter().map(|row| SubjectId::from_uuid(row.subject_id)).collect();
         let keys = self.keys.subjects(&subjects).await?;
         let column_keys = self.emails.column_keys().await?;
         let mut indexed = Vec::with_capacity(rows.len());
+        let mut left = Vec::new();
         for row in rows {
-            let index = match keys.unless_erased(SubjectId::from_uuid(row.subject_id))? {
-                Some(key) => self
-                    .accounts
-                    .sealed(&row, key)
-                    .map(|profile| self.emails.with(&column_keys, &profile.email).written(Mode::New)),
-                None => self.accounts.seals.digests.check(&row).map(|()| KeyedIndex::of_nobody(row.id)),
-            };
-            let index = match index {
-                Ok(index) => index,
-                Err(error @ StoreError::Corrupt { .. }) => {
-                    tracing::error!(%error, "an account was not indexed anew");
-                    continue;
+            match self.index_of(&row, &keys, &column_keys) {
+                Ok(index) => {
+                    let mut new = row.clone();
+                    Accounts::index(&mut new, index);
+                    self.accounts.seals.digests.stamp(&mut new)?;
+                    indexed.push((row, new));
                 }
-                Err(error) => return Err(error.into()),
-            };
-            let mut new = row.clone();
-            Accounts::index(&mut new, index);
-            self.accounts.seals.digests.stamp(&mut new)?;
-            indexed.push((row, new));
+                Err(error @ MigrationError::Keys(KeysError::EpochDisabled(_)))
+                | Err(error @ MigrationError::Store(StoreError::Corrupt { .. })) => left.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(first) = left.first() {
+            tracing::error!(accounts = left.len(), %first, "accounts were not indexed anew");
         }
         Ok(indexed)
+    }
+
+    /// The index of `row` under the active key; that of nobody if its person was erased.
+    fn index_of(
+        &self,
+        row: &Model,
+        keys: &SubjectKeys,
+        column_keys: &IndexKeys,
+    ) -> Result<KeyedIndex, MigrationError> {
+        match keys.get(SubjectId::from_uuid(row.subject_id)) {
+            Ok(key) => {
+                let profile = self.accounts.sealed(row, key)?;
+                Ok(self.emails.with(column_keys, &profile.email).written(Mode::New))
+            }
+            Err(KeysError::Erased(_)) => {
+                self.accounts.seals.digests.check(row)?;
+                Ok(KeyedIndex::of_nobody(row.id))
+            }
+            Err(KeysError::Corrupt { .. } | KeysError::Missing(_)) => {
+                let (table, column, cause) = ("account", "sealed_email", Corruption::KeyMissing);
+                Err(StoreError::Corrupt { table, column, row: row.id.to_string(), cause }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn page(&self, tx: &ReadTx, step: Step, page: &Page) -> Result<Vec<Model>, MigrationError> {
@@ -81,6 +101,7 @@ impl Reindex {
     }
 }
 
+/// What the engine is told about `rows`, all of which were looked at.
 fn batch(page: &Page, rows: &[Model]) -> Batch {
     Batch::of(page, rows.len(), rows.last().map(|row| key_of(row, &[Column::Id])))
 }
@@ -109,33 +130,25 @@ impl DataMigration for Reindex {
     async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
         let rows = self.page(tx, Step::Move, page).await?;
         let batch = batch(page, &rows);
-        let values = |(_, new): (Model, Model)| {
-            vec![
-                new.id.into(),
-                new.email_index.into(),
-                new.email_index_generation.into(),
-                new.row_digest.into(),
-            ]
-        };
-        let values: Vec<_> = self.indexed(rows).await?.into_iter().map(values).collect();
-        let columns = [Column::EmailIndex, Column::EmailIndexGeneration, Column::RowDigest];
-        let expected = values.len() as u64;
-        StoreError::check_rows(expected, bulk::update::<Entity>(tx, &[Column::Id], &columns, values).await?)?;
-        Ok(batch)
+        let new = self.indexed(rows).await?.into_iter().map(|(_, new)| new);
+        Ok(Batch { rows: EmailIndex::write(tx, new.collect()).await?, ..batch })
     }
 
     async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
         let rows = self.page(tx, Step::Verify, page).await?;
         let batch = batch(page, &rows);
-        for (row, new) in self.indexed(rows).await? {
-            // A key that was made since has its own turn.
-            let same_key = row.email_index_generation == new.email_index_generation;
-            if same_key && row.email_index != new.email_index {
-                let (table, column, row) = ("account", "email_index", row.id.to_string());
-                return Err(MigrationError::Mismatch { table, column, row });
-            }
+        let (same, late): (Vec<_>, Vec<_>) = self
+            .indexed(rows)
+            .await?
+            .into_iter()
+            .partition(|(row, new)| row.email_index_generation == new.email_index_generation);
+        if let Some((row, _)) = same.iter().find(|(row, new)| row.email_index != new.email_index) {
+            let (table, column, row) = ("account", "email_index", row.id.to_string());
+            return Err(MigrationError::Mismatch { table, column, row });
         }
-        Ok(batch)
+        // Written by a process that did not know of the key yet.
+        let moved = EmailIndex::write(tx, late.into_iter().map(|(_, new)| new).collect()).await?;
+        Ok(Batch { moved, ..batch })
     }
 
     async fn undo_batch(&self, _: &Tx, _: &Page) -> Result<Batch, MigrationError> {
@@ -146,3 +159,6 @@ impl DataMigration for Reindex {
         Ok(DONE)
     }
 }
+
+#[cfg(test)]
+mod tests;
