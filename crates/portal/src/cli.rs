@@ -137,7 +137,14 @@ pub enum MigrateCommand {
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
     /// Drop the old form for good. No earlier version of the service may run any more
-    Commit(DataTarget),
+    Commit {
+        #[command(flatten)]
+        target: DataTarget,
+        /// Write SQLite's file anew, so that it forgets what an earlier version has deleted. Everybody who writes waits.
+        /// Done without being asked while nothing runs on the data directory
+        #[arg(long)]
+        compact: bool,
+    },
     /// Stop after the present batch; `start` goes on
     Pause(DataTarget),
     /// Believe the data that a data migration is not committed, after it was put back from a backup of before. The service
@@ -183,15 +190,15 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
-    /// Destroy a key that nothing is wrapped under any more
+    /// Destroy a key that nothing depends on any more
     Destroy {
         #[command(flatten)]
         target: Target,
-        /// Id of the epoch or root key, as `list` shows it
+        /// Id of the epoch, root or blind index key, as `list` shows it
         #[arg(long, value_name = "ID")]
         key: String,
     },
-    /// Destroy all keys of a person: what is sealed under them opens in no copy any more
+    /// Destroy all keys of a person and the indexes they are found by: what is sealed opens in no copy any more
     Erase {
         #[command(flatten)]
         target: Target,
@@ -202,6 +209,21 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         statement: PathBuf,
     },
+    /// Write a copy of the shred ledger, to be kept apart from the backups: it names nobody
+    ExportShreds {
+        #[command(flatten)]
+        target: Target,
+        /// The file; an older copy is replaced
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Add what a key database that was put back lacks of its shred ledger, and erase again whom it names
+    ImportShreds {
+        #[command(flatten)]
+        target: Target,
+        /// The copy
+        file: PathBuf,
+    },
     /// Show all keys: id, use, algorithm, state, times. No key material
     List {
         #[command(flatten)]
@@ -210,26 +232,32 @@ pub enum KeysCommand {
         #[arg(long)]
         cyclonedx: bool,
     },
-    /// Delete the keys of erased people again, after a backup of the key database was put back
+    /// Delete the keys and indexes of erased people again, after a backup of keys or data was put back
     ReplayShreds(Target),
-    /// Take an epoch key out of use: another one takes its place, and what it wraps is wrapped again
+    /// Take an epoch or blind index key out of use: another one takes its place, and what depends on it is wrapped or
+    /// indexed again
     Retire {
         #[command(flatten)]
         target: Target,
-        /// Id of the epoch key, as `list` shows it; the active one without it
+        /// Id of the key, as `list` shows it; the active epoch without it
         #[arg(long, value_name = "ID")]
         key: Option<String>,
     },
     /// Wrap what retired epochs wrap under the active one. Can be interrupted and repeated
     Rewrap(Target),
-    /// Begin a new epoch, or make a new root key and wrap under it what the old one wraps
+    /// Begin a new epoch, make a new root key and wrap under it what the old one wraps, or make a new blind index key
     Rotate {
         #[command(flatten)]
         target: Target,
         /// The root key, not the epoch
-        #[arg(long)]
+        #[arg(long, conflicts_with = "index")]
         root: bool,
+        /// The key of the blind index of this column, not the epoch
+        #[arg(long, value_name = "TABLE.COLUMN")]
+        index: Option<String>,
     },
+    /// Print the key that verifies statements of erasure, as a JWK set
+    StatementKey(Target),
 }
 
 /// Which service's.

@@ -1,9 +1,9 @@
-//! `portal keys`: the key life cycle of one service, on its key database. Safe beside the running service, which learns
-//! of each change by itself.
+//! `portal keys`: the key life cycle of one service, on its key database, and on its data where rows depend on a key.
+//! Safe beside the running service, which learns of each change by itself.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+mod erasure;
+mod shreds;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,11 +11,16 @@ use anyhow::{Context, bail};
 use portal_core::id::{EpochId, Id, RootId, SubjectId, TenantId};
 use portal_core::{SystemClock, SystemEntropy};
 use portal_crypto::envelope::Scope;
-use portal_keys::{Ambient, Inventory, KeyEntry, KeyState, KeyUse, Keys, Metrics, RewrapProgress};
+use portal_crypto::statement;
+use portal_keys::{Ambient, Inventory, KeyEntry, KeyState, KeyUse, Keys, Metrics, Purpose, RewrapProgress};
+use portal_upkeep::indexes::{BlindIndex, IndexKey};
+use portal_upkeep::migration::Operation;
 
 use crate::cli::{KeysCommand, Target};
 use crate::config::Unusable;
+use crate::migrate::data;
 use crate::progress::{Bar, Step};
+use crate::services::Opened;
 use crate::{output, serve};
 
 pub fn run(command: &KeysCommand) -> anyhow::Result<()> {
@@ -23,16 +28,32 @@ pub fn run(command: &KeysCommand) -> anyhow::Result<()> {
         KeysCommand::CreateRoot { out, passphrase_file } => {
             return create_root(out, passphrase_file.as_deref());
         }
+        KeysCommand::Destroy { target, key } if is_of_index(key) => (target, Action::DestroyIndex(key)),
         KeysCommand::Destroy { target, key } => (target, Action::Destroy(key)),
         KeysCommand::Erase { target, subject, statement } => (target, Action::Erase(*subject, statement)),
+        KeysCommand::ExportShreds { target, out } => (target, Action::ExportShreds(out)),
+        KeysCommand::ImportShreds { target, file } => (target, Action::ImportShreds(file)),
         KeysCommand::List { target, cyclonedx } => (target, Action::List { cyclonedx: *cyclonedx }),
         KeysCommand::ReplayShreds(target) => (target, Action::ReplayShreds),
+        KeysCommand::Retire { target, key: Some(key) } if is_of_index(key) => {
+            (target, Action::RetireIndex(key))
+        }
         KeysCommand::Retire { target, key } => (target, Action::Retire(key.as_deref())),
         KeysCommand::Rewrap(target) => (target, Action::Rewrap),
-        KeysCommand::Rotate { target, root: false } => (target, Action::RotateEpoch),
-        KeysCommand::Rotate { target, root: true } => (target, Action::RotateRoot),
+        KeysCommand::Rotate { target, index: Some(column), .. } => (target, Action::RotateIndex(column)),
+        KeysCommand::Rotate { target, root: false, .. } => (target, Action::RotateEpoch),
+        KeysCommand::Rotate { target, root: true, .. } => (target, Action::RotateRoot),
+        KeysCommand::StatementKey(target) => (target, Action::StatementKey),
     };
     serve::runtime()?.block_on(async {
+        if action.concerns_rows() {
+            let Some(opened) = target.config()?.open(&serve::host()).await? else {
+                return Err(no_keys().into());
+            };
+            let result = action.run_on_rows(&opened).await;
+            opened.close().await;
+            return result;
+        }
         let keys = open(target).await?;
         let result = action.run(&keys).await;
         keys.close().await;
@@ -43,20 +64,51 @@ pub fn run(command: &KeysCommand) -> anyhow::Result<()> {
 /// What is done to the keys of a service.
 enum Action<'a> {
     Destroy(&'a str),
+    DestroyIndex(&'a str),
     Erase(SubjectId, &'a Path),
+    ExportShreds(&'a Path),
+    ImportShreds(&'a Path),
     List { cyclonedx: bool },
     ReplayShreds,
     Retire(Option<&'a str>),
+    RetireIndex(&'a str),
     Rewrap,
     RotateEpoch,
+    RotateIndex(&'a str),
     RotateRoot,
+    StatementKey,
 }
 
 impl Action<'_> {
+    /// Whether it takes the service's data besides its keys.
+    const fn concerns_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::DestroyIndex(_)
+                | Self::Erase(..)
+                | Self::ImportShreds(_)
+                | Self::ReplayShreds
+                | Self::RetireIndex(_)
+                | Self::RotateIndex(_)
+        )
+    }
+
+    async fn run_on_rows(&self, opened: &Opened) -> anyhow::Result<()> {
+        match *self {
+            Self::DestroyIndex(key) => destroy_index(opened, key).await,
+            Self::Erase(subject, statement) => erasure::erase(opened, subject, statement).await,
+            Self::ImportShreds(file) => shreds::import(opened, file).await,
+            Self::ReplayShreds => erasure::replay(opened).await,
+            Self::RetireIndex(key) => retire_index(opened, key).await,
+            Self::RotateIndex(column) => rotate_index(opened, column).await,
+            _ => self.run(&opened.keys).await,
+        }
+    }
+
     async fn run(&self, keys: &Keys) -> anyhow::Result<()> {
         match *self {
             Self::Destroy(key) => destroy(keys, key).await,
-            Self::Erase(subject, statement) => erase(keys, subject, statement).await,
+            Self::ExportShreds(out) => shreds::export(keys, out).await,
             Self::List { cyclonedx: true } => {
                 output::line(&keys.inventory().await?.to_cyclonedx());
                 Ok(())
@@ -65,20 +117,37 @@ impl Action<'_> {
                 print(&keys.inventory().await?);
                 Ok(())
             }
-            Self::ReplayShreds => replay_shreds(keys).await,
             Self::Retire(key) => retire(keys, key).await,
             Self::Rewrap => rewrap(keys).await,
             Self::RotateEpoch => rotate_epoch(keys).await,
             Self::RotateRoot => rotate_root(keys).await,
+            Self::StatementKey => {
+                output::line(&statement::jwks(keys.statement_key()));
+                Ok(())
+            }
+            Self::DestroyIndex(_)
+            | Self::Erase(..)
+            | Self::ImportShreds(_)
+            | Self::ReplayShreds
+            | Self::RetireIndex(_)
+            | Self::RotateIndex(_) => bail!("it takes the service's data"),
         }
     }
+}
+
+/// Whether a key is one of a blind index, by its id.
+fn is_of_index(id: &str) -> bool {
+    id.strip_prefix(Purpose::BlindIndex.name()).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn no_keys() -> Unusable {
+    Unusable::one("--service must be auth, consent or valuation: the gateway has no keys".to_owned())
 }
 
 /// The keys that `target` names.
 pub async fn open(target: &Target) -> anyhow::Result<Keys> {
     let config = target.config()?;
-    let no_keys = "--service must be auth, consent or valuation: the gateway has no keys";
-    let config = config.keys().ok_or_else(|| Unusable::one(no_keys.to_owned()))?;
+    let config = config.keys().ok_or_else(no_keys)?;
     let host = serve::host();
     let store_metrics = host.metrics.shared(portal_store::Metrics::register);
     let metrics = host.metrics.shared(|registry| Metrics::register(registry, store_metrics));
@@ -119,6 +188,49 @@ async fn rotate_root(keys: &Keys) -> anyhow::Result<()> {
         change.root, change.epochs, change.service_keys
     ));
     Ok(())
+}
+
+async fn rotate_index(opened: &Opened, column: &str) -> anyhow::Result<()> {
+    let index = opened.indexes.of(column).with_context(|| {
+        format!("{} has no blind index of {column}: portal keys list shows them", opened.keys.scope().service)
+    })?;
+    new_index_key(opened, &**index).await?;
+    output::line("the running service indexes its rows anew; portal keys retire waits for that");
+    Ok(())
+}
+
+async fn new_index_key(opened: &Opened, index: &dyn BlindIndex) -> anyhow::Result<()> {
+    let generation = opened.indexes.rotate(index, None).await?;
+    let column = [index.table(), index.column()].join(".");
+    output::line(&format!("key {generation} of the index of {column} is active"));
+    Ok(())
+}
+
+/// A key of an index that is out of use has a successor, and finds no row any more.
+async fn retire_index(opened: &Opened, id: &str) -> anyhow::Result<()> {
+    let IndexKey { index, .. } = of_index(opened, id)?;
+    let inventory = opened.keys.inventory().await?;
+    match find(&inventory, id)?.state {
+        KeyState::Active => new_index_key(opened, &*index).await?,
+        KeyState::Retired => {}
+        state @ (KeyState::Disabled | KeyState::Destroyed) => bail!("{id} is {state}"),
+    }
+    let name = index.migration();
+    let started = opened.migrations.apply(name, Operation::Start { max_rows_per_second: None }).await?;
+    data::wait(opened, name, started).await?;
+    output::line(&format!("rows are indexed under the active key: portal keys destroy --key {id}"));
+    Ok(())
+}
+
+async fn destroy_index(opened: &Opened, id: &str) -> anyhow::Result<()> {
+    let key = of_index(opened, id)?;
+    opened.indexes.destroy(&key).await?;
+    output::line(&format!("{id} is destroyed"));
+    Ok(())
+}
+
+fn of_index(opened: &Opened, id: &str) -> anyhow::Result<IndexKey> {
+    opened.indexes.key(id).with_context(|| format!("there is no key {id}: portal keys list shows them"))
 }
 
 async fn rewrap(keys: &Keys) -> anyhow::Result<()> {
@@ -177,43 +289,6 @@ async fn destroy(keys: &Keys, id: &str) -> anyhow::Result<()> {
 fn find<'a>(inventory: &'a Inventory, id: &str) -> anyhow::Result<&'a KeyEntry> {
     let entry = inventory.keys.iter().find(|entry| entry.id == id);
     entry.with_context(|| format!("there is no key {id}: portal keys list shows them"))
-}
-
-async fn erase(keys: &Keys, subject: SubjectId, statement: &Path) -> anyhow::Result<()> {
-    let describe = || format!("can't write {}", statement.display());
-    // Before anything is destroyed: what can't be stated is not done.
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(statement).with_context(describe)?;
-    let erasure = match keys.erase(subject).await {
-        Ok(erasure) => erasure,
-        Err(error) => {
-            fs::remove_file(statement).with_context(describe)?;
-            return Err(error.into());
-        }
-    };
-    file.write_all(&erasure.document).and_then(|()| file.sync_all()).with_context(describe)?;
-    let stated = erasure.statement;
-    output::line(&format!(
-        "{} keys of {subject} are destroyed since {}: entry {} of the shred ledger, stated in {}",
-        stated.keys,
-        stated.at,
-        stated.position,
-        statement.display()
-    ));
-    output::line(&format!(
-        "the last backup of the key database that has them is gone by {}",
-        stated.backups_gone
-    ));
-    Ok(())
-}
-
-async fn replay_shreds(keys: &Keys) -> anyhow::Result<()> {
-    let replayed = keys.replay_shreds().await?;
-    output::line(&format!(
-        "{} entries; {} keys of {} people had come back and are destroyed again",
-        replayed.entries, replayed.keys, replayed.subjects
-    ));
-    Ok(())
 }
 
 fn print(inventory: &Inventory) {

@@ -1,6 +1,6 @@
 //! `portal migrate`: the schema of one service's database; and, in `data`, the rows in it.
 
-mod data;
+pub mod data;
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ use portal_keys::Keys;
 use portal_mesh::config::TelemetryConfig;
 use portal_mesh::{Host, Running};
 use portal_store::Database;
+use portal_upkeep::erasure::Erasures;
+use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::Migrations;
 
 use crate::config::{load, parse};
@@ -24,9 +26,21 @@ pub struct Opened {
     pub keys: Keys,
     pub database: Database,
     pub migrations: Migrations,
+    pub indexes: Indexes,
 }
 
 impl Opened {
+    /// What is opened of a service without blind indexes.
+    fn without_indexes(keys: Keys, database: Database, migrations: Migrations) -> Self {
+        let indexes = Indexes::new(&keys, &database, Vec::new());
+        Self { keys, database, migrations, indexes }
+    }
+
+    /// Erases people.
+    pub fn erasures(&self) -> Erasures {
+        Erasures::new(&self.keys, &self.migrations, &self.indexes)
+    }
+
     /// Ends what goes on in the background and closes both databases.
     pub async fn close(self) {
         self.keys.close().await;
@@ -112,20 +126,20 @@ impl Config {
     pub async fn open(&self, host: &Host) -> anyhow::Result<Option<Opened>> {
         Ok(Some(match self {
             Self::Auth(config) => {
-                let portal_auth::Upkeep { keys, database, migrations, .. } =
+                let portal_auth::Upkeep { keys, database, migrations, indexes, .. } =
                     portal_auth::Upkeep::open(config, host).await?;
-                Opened { keys, database, migrations }
+                Opened { keys, database, migrations, indexes }
             }
             Self::Consent(config) => {
                 let portal_consent::Upkeep { keys, database, migrations, .. } =
                     portal_consent::Upkeep::open(config, host).await?;
-                Opened { keys, database, migrations }
+                Opened::without_indexes(keys, database, migrations)
             }
             Self::Gateway(_) => return Ok(None),
             Self::Valuation(config) => {
                 let portal_valuation::Upkeep { keys, database, migrations, .. } =
                     portal_valuation::Upkeep::open(config, host).await?;
-                Opened { keys, database, migrations }
+                Opened::without_indexes(keys, database, migrations)
             }
         }))
     }

@@ -20,7 +20,7 @@ use crate::{output, up};
 const LOOK: Duration = Duration::from_millis(200);
 
 pub async fn run(command: &DataCommand) -> anyhow::Result<()> {
-    let (DataCommand::Commit(target)
+    let (DataCommand::Commit { target, .. }
     | DataCommand::Pause(target)
     | DataCommand::Reopen(target)
     | DataCommand::Rollback(target)
@@ -62,10 +62,10 @@ async fn steer(
     match command {
         DataCommand::Reopen(_) | DataCommand::Status(_) => {}
         DataCommand::Pause(_) => each(opened, target, Operation::Pause).await?,
-        DataCommand::Commit(_) => {
+        DataCommand::Commit { compact, .. } => {
             each(opened, target, Operation::Commit).await?;
             // Pages that the earlier version has let go of still hold what stood there in the clear.
-            if alone && !opened.database.compact().await? {
+            if (alone || *compact) && !opened.database.compact().await? {
                 output::line(
                     "somebody still reads the files: repeat this, so that they forget the old form too",
                 );
@@ -174,12 +174,21 @@ async fn each(opened: &Opened, target: &DataTarget, operation: Operation) -> any
         if over && target.name.is_none() {
             continue;
         }
+        // The last rows that an earlier version has changed are moved before the new form alone is believed: until their
+        // batch of the commit they would be taken for corrupt.
+        let commits = operation == Operation::Commit && !migration.record.committed;
+        if commits && migration.record.state == State::Done {
+            let verifying = opened.migrations.apply(name, Operation::Verify).await?;
+            wait(opened, name, verifying).await?;
+        }
         match opened.migrations.apply(name, operation).await {
             Ok(started) => {
                 wait(opened, name, started).await?;
             }
-            // What is as it was asked to be already, or, if none was named, is not concerned.
-            Err(OperationError::Transition(error)) if target.name.is_none() || is_so(operation, error) => {
+            Err(OperationError::Transition(error))
+                if is_so(operation, error)
+                    || target.name.is_none() && is_unconcerned(opened, name, operation, error) =>
+            {
                 output::line(&format!("{name}: {error}"));
             }
             Err(error) => return Err(anyhow::Error::from(error).context(name.to_owned())),
@@ -188,6 +197,7 @@ async fn each(opened: &Opened, target: &DataTarget, operation: Operation) -> any
     Ok(())
 }
 
+/// What is as it was asked to be already.
 const fn is_so(operation: Operation, error: TransitionError) -> bool {
     matches!(
         (operation, error),
@@ -195,8 +205,19 @@ const fn is_so(operation: Operation, error: TransitionError) -> bool {
     )
 }
 
+/// What nobody can have meant who has named none: to pause what does not run, or to put back what stands as it was, or
+/// what the service itself starts again and again. Everything else was not done, and that is no success.
+fn is_unconcerned(opened: &Opened, name: &str, operation: Operation, error: TransitionError) -> bool {
+    match (operation, error) {
+        (Operation::Pause, TransitionError::NotRunning)
+        | (Operation::RollBack, TransitionError::NotStarted) => true,
+        (Operation::Commit | Operation::RollBack | Operation::Verify, _) => opened.migrations.repeats(name),
+        _ => false,
+    }
+}
+
 /// Works, or watches the running service work, until nothing of the migration is under way any more.
-async fn wait(opened: &Opened, name: &str, started: Migration) -> anyhow::Result<()> {
+pub async fn wait(opened: &Opened, name: &str, started: Migration) -> anyhow::Result<()> {
     let watch = async {
         let mut bar = Bar::new();
         let mut migration = started;

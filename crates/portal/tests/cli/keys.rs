@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use portal_core::id::{Id, SubjectId};
+use portal_crypto::pair::PairVerifyingKey;
+use portal_keys::ErasureStatement;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -180,5 +183,112 @@ fn an_erasure_is_stated_and_said_again() {
     );
     let replayed = done(data, "auth", &["replay-shreds"]);
     assert!(replayed.starts_with("1 entries; 0 keys"), "{replayed}");
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn a_blind_index_key_is_replaced_and_destroyed_while_everybody_works() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path());
+    let password = fs::read_to_string(data.path().join("operator-password")).unwrap();
+    let password = password.trim();
+    let data = data.path();
+    let key = |generation: u32| format!("blind-index/account.email/{generation}");
+    assert_eq!(ids(&list(data, "auth"), "blind-index", "active"), [key(1)]);
+    assert_eq!(keys(data, "auth", &["destroy", "--key", &key(1)]).0, 1, "an active key is destroyed");
+    for (service, column) in [("auth", "account.phone"), ("consent", "account.email")] {
+        let (code, _, stderr) = keys(data, service, &["rotate", "--index", column]);
+        assert!(code == 1 && stderr.contains("no blind index"), "{service} {column}: {code} {stderr}");
+    }
+    assert_eq!(keys(data, "auth", &["rotate", "--root", "--index", "account.email"]).0, 2);
+    done(data, "auth", &["rotate", "--index", "account.email"]);
+    assert!(up.signs_in(password), "found by the key before, or by the new one already");
+    done(data, "auth", &["retire", "--key", &key(1)]);
+    done(data, "auth", &["destroy", "--key", &key(1)]);
+    assert!(up.signs_in(password), "found by the new key");
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+
+    // Nobody is running who would index the rows anew.
+    done(data, "auth", &["rotate", "--index", "account.email"]);
+    let (code, _, stderr) = keys(data, "auth", &["destroy", "--key", &key(2)]);
+    assert!(code == 1 && stderr.contains("rows are still found by the key"), "{code} {stderr}");
+    done(data, "auth", &["retire", "--key", &key(2)]);
+    done(data, "auth", &["destroy", "--key", &key(2)]);
+    let rows = list(data, "auth");
+    assert_eq!(ids(&rows, "blind-index", "active"), [key(3)]);
+    assert_eq!(ids(&rows, "blind-index", "destroyed"), [key(2), key(1)]);
+    let up = Up::start(data);
+    assert!(up.signs_in(password));
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+}
+
+/// The pair in a JWK set, as somebody reads it who has nothing of Portal's.
+fn pair(jwks: &str) -> PairVerifyingKey {
+    let set: Value = serde_json::from_str(jwks).unwrap();
+    let bytes = |value: &Value| {
+        let digit = |symbol: u8| match symbol {
+            b'A'..=b'Z' => symbol - b'A',
+            b'a'..=b'z' => symbol - b'a' + 26,
+            b'0'..=b'9' => symbol - b'0' + 52,
+            b'-' => 62,
+            _ => 63,
+        };
+        let symbols: Vec<_> = value.as_str().unwrap().bytes().map(digit).collect();
+        let mut bytes = Vec::new();
+        for group in symbols.chunks(4) {
+            let bits = group.iter().fold(0_u32, |bits, symbol| bits << 6 | u32::from(*symbol));
+            let bits = bits << (6 * (4 - group.len()));
+            bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+        }
+        bytes
+    };
+    let keys = set["keys"].as_array().unwrap();
+    PairVerifyingKey::from_bytes(&[bytes(&keys[0]["x"]), bytes(&keys[1]["pub"])].concat()).unwrap()
+}
+
+#[test]
+fn who_was_erased_stays_so_when_the_keys_are_put_back() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::launch(&mut portal(), data.path(), &["--demo"]);
+    let password = fs::read_to_string(data.path().join("demo-passwords")).unwrap();
+    let session = up.session("anna@portal.local", &password).unwrap();
+    let subject = session["subjectId"].as_str().unwrap().to_owned();
+    let data = data.path();
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+    let (database, backup) = (data.join("auth.keys.db"), data.join("backup"));
+    fs::copy(&database, &backup).unwrap();
+    let (statement, copy) = (data.join("statement"), data.join("shreds"));
+    let copy_text = copy.to_str().unwrap();
+    done(data, "auth", &["erase", "--subject", &subject, "--statement", statement.to_str().unwrap()]);
+    let exported = done(data, "auth", &["export-shreds", "--out", copy_text]);
+    assert!(exported.starts_with("1 entries"), "{exported}");
+    assert!(!fs::read_to_string(&copy).unwrap().contains(&subject), "the copy names the erased");
+
+    let stated = fs::read(&statement).unwrap();
+    let jwks = done(data, "auth", &["statement-key"]);
+    let stated = ErasureStatement::verify(&stated, &pair(&jwks)).unwrap();
+    assert_eq!(stated.subject.to_string(), subject);
+    assert_ne!(stated.subject, SubjectId::from_bytes([0; 16]));
+    let others = done(data, "consent", &["statement-key"]);
+    assert!(ErasureStatement::verify(&fs::read(&statement).unwrap(), &pair(&others)).is_err());
+
+    fs::copy(&backup, &database).unwrap();
+    for gone in ["auth.keys.db-wal", "auth.keys.db-shm"] {
+        drop(fs::remove_file(data.join(gone)));
+    }
+    // Of another service, and one that somebody has changed.
+    assert_eq!(keys(data, "consent", &["import-shreds", copy_text]).0, 2);
+    let text = fs::read_to_string(&copy).unwrap();
+    fs::write(&copy, text.replace("\"keys\":1", "\"keys\":2")).unwrap();
+    let (code, _, stderr) = keys(data, "auth", &["import-shreds", copy_text]);
+    assert!(code == 1 && stderr.contains("is corrupt"), "{code} {stderr}");
+    fs::write(&copy, text).unwrap();
+    let imported = done(data, "auth", &["import-shreds", copy_text]);
+    assert!(imported.starts_with("1 entries were added"), "{imported}");
+    assert!(imported.contains("1 keys of 1 people had come back"), "{imported}");
+    let again = done(data, "auth", &["import-shreds", copy_text]);
+    assert!(again.starts_with("0 entries were added") && again.contains("0 keys of 0 people"), "{again}");
+    let up = Up::start(data);
+    assert!(up.sign_in("anna@portal.local", &password).is_none());
     assert_eq!(up.end(Signal::TERM).0, Some(0));
 }

@@ -243,6 +243,26 @@ fn its_rows_are_sealed_while_it_is_stopped_and_put_back_and_sealed_for_good() {
     }
 }
 
+/// What was not done is told as that: a commit of what is not done yet, and the erasure of somebody of whom something
+/// stands in the clear.
+#[test]
+fn what_can_not_be_done_yet_is_refused() {
+    let data = earlier();
+    assert_eq!(start(data.path()).end(Signal::TERM).0, Some(0));
+    let statement = data.path().join("statement");
+    let subject = "01975bd0-0000-7000-8000-000000000001";
+    for (service, _) in CLEAR {
+        let (code, _, stderr) = run(portal()
+            .args(["migrate", "data", "commit", "--service", service, "--data-dir"])
+            .arg(data.path()));
+        assert!(code == 1 && stderr.contains("is not done"), "{service}: {code} {stderr}");
+        let erase = ["keys", "erase", "--subject", subject, "--service", service, "--data-dir"];
+        let (code, _, stderr) = run(portal().args(erase).arg(data.path()).arg("--statement").arg(&statement));
+        assert!(code == 1 && stderr.contains("portal migrate data commit"), "{service}: {code} {stderr}");
+        assert!(!statement.exists(), "{service} states what it has not done");
+    }
+}
+
 #[test]
 fn its_rows_are_sealed_while_it_runs() {
     let data = earlier();

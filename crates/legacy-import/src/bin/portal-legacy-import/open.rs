@@ -16,7 +16,9 @@ use crate::config::Config;
 
 /// The import's database, with the schema of this version.
 pub async fn database(config: &Config) -> anyhow::Result<Database> {
-    let connect = Database::connect(&config.database, Arc::new(SystemEntropy), Metrics::default());
+    // What the import has let go of is gone from SQLite's file too.
+    let connect = config.database.clone().with_secure_delete();
+    let connect = Database::connect(&connect, Arc::new(SystemEntropy), Metrics::default());
     let database = connect.await.context("the database can't be opened")?;
     match migrate::up::<Migrations>(&database).await {
         Ok(()) => Ok(database),
