@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use portal_crypto::blind_index::BlindIndexKey;
 use portal_mesh::Drain;
 use portal_upkeep::migration::Migrations;
 use portal_upkeep::migration::engine::Operation;
@@ -28,7 +29,7 @@ pub(super) async fn run(emails: EmailIndexer, migrations: Migrations, drain: Dra
     loop {
         match emails.column_keys().await {
             Ok(keys) => {
-                let generations: Vec<_> = keys.all().map(|key| key.generation()).collect();
+                let generations: Vec<_> = keys.all().map(BlindIndexKey::generation).collect();
                 if generations != known {
                     known = generations;
                     looks = Looks::at(Instant::now());

@@ -83,7 +83,7 @@ pub async fn export(keys: &Keys, out: &Path) -> anyhow::Result<()> {
         let Some(last) = entries.last() else { break };
         position = last.position;
     }
-    let file = writer.into_inner().map_err(|error| error.into_error()).with_context(describe)?;
+    let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(describe)?;
     file.sync_all().and_then(|()| fs::rename(&new, out)).with_context(describe)?;
     output::line(&format!("{position} entries of the shred ledger are in {}", out.display()));
     Ok(())

@@ -58,8 +58,10 @@ impl Reindex {
                     self.accounts.seals.digests.stamp(&mut new)?;
                     indexed.push((row, new));
                 }
-                Err(error @ MigrationError::Keys(KeysError::EpochDisabled(_)))
-                | Err(error @ MigrationError::Store(StoreError::Corrupt { .. })) => left.push(error),
+                Err(
+                    error @ (MigrationError::Keys(KeysError::EpochDisabled(_))
+                    | MigrationError::Store(StoreError::Corrupt { .. })),
+                ) => left.push(error),
                 Err(error) => return Err(error),
             }
         }
