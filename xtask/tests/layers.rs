@@ -31,7 +31,7 @@ const OURS: &[(&str, &[&str])] = &[
         "portal-testkit",
         &["portal-core", "portal-crypto", "portal-keys", "portal-mesh", "portal-proto", "portal-store"],
     ),
-    ("portal-tests", ALL),
+    ("portal-tests", TESTS),
     ("xtask", &[]),
 ];
 /// Services never depend on each other.
@@ -57,6 +57,22 @@ const ALL: &[&str] = &[
     "portal-mesh",
     "portal-proto",
     "portal-store",
+    "portal-upkeep",
+    "portal-valuation",
+];
+/// Those, and the testkit.
+const TESTS: &[&str] = &[
+    "portal-auth",
+    "portal-consent",
+    "portal-core",
+    "portal-crypto",
+    "portal-gateway",
+    "portal-keys",
+    "portal-ledger",
+    "portal-mesh",
+    "portal-proto",
+    "portal-store",
+    "portal-testkit",
     "portal-upkeep",
     "portal-valuation",
 ];
