@@ -14,7 +14,6 @@
 )]
 
 mod answer;
-mod apart;
 mod channel;
 mod fixture;
 mod people;

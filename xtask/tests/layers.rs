@@ -111,7 +111,6 @@ const DATABASE: &[&str] = &[
     "portal-legacy-import",
     "portal-store",
     "portal-testkit",
-    "portal-tests",
     "portal-upkeep",
     "portal-valuation",
 ];
