@@ -11,7 +11,8 @@ const MAX_AGE: &str = "7200";
 const ALLOW_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 const ALLOW_HEADERS: &str = "authorization, content-type, grpc-timeout, traceparent, tracestate, x-grpc-web, \
                              x-user-agent, connect-protocol-version, connect-timeout-ms";
-const EXPOSE_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, retry-after";
+const EXPOSE_HEADERS: &str =
+    "grpc-status, grpc-message, grpc-status-details-bin, portal-rows-withheld, retry-after";
 
 /// An entry of `edge.cors_origins` is no origin.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use portal_core::{Invalid, Workload};
 use portal_mesh::MeshChannel;
-use portal_mesh::context::{GRPC_TIMEOUT, TRACEPARENT, parse_timeout};
+use portal_mesh::context::{GRPC_TIMEOUT, ROWS_WITHHELD, TRACEPARENT, parse_timeout};
 use portal_mesh::guard::TOKEN_ERROR_HEADER;
 use portal_mesh::status::{self, reason};
 use tokio::time::Instant;
@@ -182,7 +182,9 @@ fn forwarded(client: &HeaderMap) -> HeaderMap {
 
 /// The headers of a service's answer that reach the client.
 fn answered(headers: &HeaderMap) -> HeaderMap {
-    let passes = |name: &HeaderName| name == header::CONTENT_TYPE || name.as_str().starts_with("grpc-");
+    let passes = |name: &HeaderName| {
+        name == header::CONTENT_TYPE || name == ROWS_WITHHELD || name.as_str().starts_with("grpc-")
+    };
     let kept = headers.iter().filter(|(name, _)| passes(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -234,5 +236,15 @@ mod tests {
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-type", "te", "traceparent"]);
+
+        let mut service = HeaderMap::new();
+        for name in ["content-type", "grpc-status", "portal-rows-withheld", "portal-caller", "server", "date"]
+        {
+            service.insert(HeaderName::from_static(name), HeaderValue::from_static("7"));
+        }
+        let headers = answered(&service);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "grpc-status", "portal-rows-withheld"]);
     }
 }

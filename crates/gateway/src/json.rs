@@ -175,7 +175,9 @@ async fn unary(binding: &Binding, mut reply: Reply) -> Result<Response<Body>, St
         return Err(reason::INTERNAL.status());
     }
     let json = to_json(&binding.output, &message, binding.response_body.as_deref())?;
-    Ok(answer("application/json", Body::new(Full::from(json))))
+    let mut answer = answer("application/json", Body::new(Full::from(json)));
+    reply.tell(&mut answer);
+    Ok(answer)
 }
 
 fn answer(content_type: &'static str, body: Body) -> Response<Body> {

@@ -110,6 +110,10 @@ impl fmt::Display for Trace {
     }
 }
 
+/// The header of a list's reply that says how many rows were left out, since they are corrupt or their person was erased.
+/// It is not sent if none was.
+pub const ROWS_WITHHELD: &str = "portal-rows-withheld";
+
 /// Name of the gRPC deadline header.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 

@@ -6,6 +6,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use portal_keys::{KeysError, ReplyError};
+use portal_mesh::context::ROWS_WITHHELD;
 use portal_mesh::status::{Reason, error, reason, retry_after};
 use portal_store::{StoreError, idempotency::IdempotencyError};
 use tonic::metadata::MetadataValue;
@@ -18,10 +19,6 @@ use crate::reasons::{
 
 /// When to come back while the service is busy or cut off.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The header of a list's reply that says how many rows were left out, since they are corrupt or their person was erased.
-/// It is not sent if none was.
-pub const ROWS_WITHHELD: &str = "portal-rows-withheld";
 
 /// The database failed.
 #[must_use]

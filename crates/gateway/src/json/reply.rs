@@ -1,8 +1,9 @@
 //! The messages of a gRPC answer, one by one, and its status.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
+use portal_mesh::context::ROWS_WITHHELD;
 use portal_mesh::status::reason;
 use prost::Message;
 use tonic::body::Body;
@@ -11,6 +12,7 @@ use tonic::{Code, Status};
 /// Largest message of an answer.
 const MAX_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
 const PREFIX_BYTES: usize = 5;
+const ROWS_WITHHELD_HEADER: HeaderName = HeaderName::from_static(ROWS_WITHHELD);
 
 /// A message in gRPC framing.
 pub(super) fn frame(message: &impl Message) -> Bytes {
@@ -28,6 +30,8 @@ pub(super) fn frame(message: &impl Message) -> Bytes {
 pub(super) struct Reply {
     body: Body,
     unread: BytesMut,
+    /// What the service says of rows that it left out.
+    withheld: Option<HeaderValue>,
 }
 
 impl Reply {
@@ -35,7 +39,13 @@ impl Reply {
     /// The status, if the headers already tell that the call failed.
     pub(super) fn new(response: Response<Body>) -> Result<Self, Status> {
         check(response.headers())?;
-        Ok(Self { body: response.into_body(), unread: BytesMut::new() })
+        let withheld = response.headers().get(ROWS_WITHHELD).cloned();
+        Ok(Self { body: response.into_body(), unread: BytesMut::new(), withheld })
+    }
+
+    /// Adds to `answer` what the service says of the whole reply in its headers.
+    pub(super) fn tell(&self, answer: &mut Response<Body>) {
+        answer.headers_mut().extend(self.withheld.clone().map(|rows| (ROWS_WITHHELD_HEADER, rows)));
     }
 
     /// The next message; `None` at an end in order.

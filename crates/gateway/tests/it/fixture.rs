@@ -32,6 +32,7 @@ use tokio::sync::broadcast;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::codegen::BoxStream;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -289,8 +290,15 @@ impl PurposeService for Consent {
             let invalid = portal_core::Invalid::field("page_size", "must not be negative");
             return Err(portal_mesh::status::invalid(&invalid));
         }
+        let mut reply =
+            Response::new(ListPurposesResponse { next_page_token: "next".to_owned(), ..Default::default() });
+        if request.page_token == "corrupt" {
+            for (name, value) in [("portal-rows-withheld", "2"), ("portal-internal", "x")] {
+                reply.metadata_mut().insert(name, MetadataValue::from_static(value));
+            }
+        }
         *self.0.last_list.lock().unwrap() = Some(request);
-        Ok(Response::new(ListPurposesResponse { next_page_token: "next".to_owned(), ..Default::default() }))
+        Ok(reply)
     }
 
     async fn update_purpose(

@@ -1,12 +1,14 @@
 //! JSON over HTTP.
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use portal_core::Role;
+use portal_proto::consent::v1::ListPurposesRequest;
+use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use serde_json::json;
 
-use crate::client::Client;
+use crate::client::{Channel, Client, framed};
 use crate::fixture::Setup;
 
 const ID: &str = "0190b5a0-0000-7000-8000-000000000001";
@@ -198,6 +200,34 @@ async fn a_body_over_the_limit_is_413() {
         assert_eq!((answer.status, answer.reason().as_str()), (413, "BODY_TOO_LARGE"));
         assert_eq!(answer.json()["code"], 8);
     }
+    setup.stop().await;
+}
+
+/// Whoever reads a list is told that it is not all there is, on whichever way they came.
+#[tokio::test]
+async fn rows_that_are_withheld_are_told() {
+    let setup = Setup::start().await;
+    let told = |headers: &HeaderMap| {
+        let names = headers.keys().filter(|name| name.as_str().starts_with("portal-"));
+        names.map(|name| (name.to_string(), headers[name].to_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    let expected = [("portal-rows-withheld".to_owned(), "2".to_owned())];
+    for client in [Client::one(setup.address), Client::two(setup.address)] {
+        let all = client.get("/v1/purposes", None).await;
+        assert_eq!((all.status, told(&all.headers)), (200, Vec::new()));
+        let some = client.get("/v1/purposes?pageToken=corrupt", None).await;
+        assert_eq!((some.status, told(&some.headers).as_slice()), (200, &expected[..]));
+    }
+    let mut purposes = PurposeServiceClient::new(Channel::connect(setup.address).await);
+    let list = ListPurposesRequest { page_token: "corrupt".to_owned(), ..Default::default() };
+    let some = purposes.list_purposes(list.clone()).await.unwrap();
+    assert_eq!(told(some.metadata().as_ref()).as_slice(), &expected[..]);
+    let web = Request::post("/portal.consent.v1.PurposeService/ListPurposes")
+        .header("content-type", "application/grpc-web+proto")
+        .body(Full::from(framed(&list)))
+        .unwrap();
+    let some = Client::one(setup.address).send(web).await;
+    assert_eq!((some.status, told(&some.headers).as_slice()), (200, &expected[..]));
     setup.stop().await;
 }
 
