@@ -118,11 +118,16 @@ fn respond<T, M: Message + Default>(
 ) -> Result<Response<M>, Status> {
     match answer {
         Answer::Fresh(value) => Ok(Response::new(message(&value))),
-        Answer::Replayed(reply) => M::decode(reply.as_slice()).map(Response::new).map_err(|error| {
-            tracing::error!(%error, "a kept reply can't be read");
-            reason::INTERNAL.status()
-        }),
+        Answer::Replayed(reply) => kept(&reply).map(Response::new),
     }
+}
+
+/// What a kept reply says.
+fn kept<M: Message + Default>(reply: &[u8]) -> Result<M, Status> {
+    M::decode(reply).map_err(|error| {
+        tracing::error!(%error, "a kept reply can't be read");
+        reason::INTERNAL.status()
+    })
 }
 
 /// Whether the caller works on purposes and notices, rather than only reading what is in force.

@@ -99,8 +99,8 @@ impl Hierarchy {
 
     async fn rewrap_epoch(&self, row: &EpochRow) -> Result<bool, KeysError> {
         let context = KeyContext::epoch(self.scope, row.id);
-        let record = WrappedKeyRecord::from_bytes(row.record.as_deref().unwrap_or_default());
-        let record = record.map_err(|_| KeysError::corrupt(Stored::EpochKey, row.id))?;
+        let record = row.record.as_deref().and_then(|record| WrappedKeyRecord::from_bytes(record).ok());
+        let record = record.ok_or_else(|| KeysError::corrupt(Stored::EpochKey, row.id))?;
         let key = self.root.unwrap(&context, &record).await;
         let key = key.map_err(|failure| failure.of(Stored::EpochKey, row.id))?;
         let wrapped = self.root.wrap(&context, &key).await;
@@ -120,10 +120,12 @@ impl Hierarchy {
         let base = self.base();
         let key = base.open_secret(row).await?;
         let new = base.wrap_secret(&row.name, &key).await?;
-        let (root, record) = (new.root, &new.record.unwrap_or_default());
+        let Some(record) = &new.record else {
+            return Err(KeysError::corrupt(Stored::ServiceKey, &row.name));
+        };
         let (event, tenant) = (&self.event(KeyEvent::RootChanged, &row.name), self.scope.tenant);
         let replace = |tx: Tx| async move {
-            let replaced = secrets::replace_record(&tx, tenant, row, (root, record)).await?;
+            let replaced = secrets::replace_record(&tx, tenant, row, (new.root, record)).await?;
             if replaced {
                 events::add(&tx, tenant, event, 1).await?;
             }

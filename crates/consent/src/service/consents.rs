@@ -15,7 +15,7 @@ use super::policy::{
     GetConsent, GiveConsent, ListConsentEvents, ListConsents, RefuseConsent, WithdrawAllConsents,
     WithdrawConsent,
 };
-use super::{Edge, has_role, refused, respond};
+use super::{Edge, has_role, kept, refused, respond};
 use crate::app::Answer;
 use crate::app::consents::Words;
 use crate::store::events::EventsOf;
@@ -93,7 +93,7 @@ impl ConsentService for Edge {
         let answer = self.app.withdraw_all(&permit, subject, reason, once).await?;
         let rows = match &answer {
             Answer::Fresh(withdrawn) => withdrawn.withheld,
-            Answer::Replayed(kept) => convert::withheld_in(kept),
+            Answer::Replayed(reply) => kept::<convert::BesideReply>(reply)?.withheld(),
         };
         Ok(withheld(respond(answer, convert::replies)?, rows))
     }

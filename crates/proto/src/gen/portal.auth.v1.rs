@@ -9,10 +9,10 @@ pub struct Account {
     /// Id under which consent and valuation know this person, a UUIDv7. Output only.
     #[prost(string, tag = "2")]
     pub subject_id: ::prost::alloc::string::String,
-    /// E-mail address used to sign in, at most 254 characters.
+    /// E-mail address used to sign in, at most 254 characters. Empty once the person was erased.
     #[prost(string, tag = "3")]
     pub email: ::prost::alloc::string::String,
-    /// Name shown to people, 0 to 200 characters.
+    /// Name shown to people, 0 to 200 characters. Empty once the person was erased.
     #[prost(string, tag = "4")]
     pub display_name: ::prost::alloc::string::String,
     /// Roles held: `subject`, `controller`, `officer`, `auditor`, `operator`. Output only;

@@ -151,10 +151,17 @@ pub(in crate::service) fn replies(withdrawn: &Withdrawn) -> pb::WithdrawAllConse
 
 /// What is kept of a reply beside the message itself, which does not have it: decoded as that message it is not seen.
 #[derive(Clone, PartialEq, prost::Message)]
-struct BesideReply {
+pub(in crate::service) struct BesideReply {
     /// Far beyond the numbers of fields that the message may get.
     #[prost(uint64, tag = "100000")]
     withheld: u64,
+}
+
+impl BesideReply {
+    /// How many rows were withheld from the reply that was kept.
+    pub(in crate::service) fn withheld(&self) -> usize {
+        usize::try_from(self.withheld).unwrap_or(usize::MAX)
+    }
 }
 
 /// The reply as it is kept, with how many rows were withheld: a repeated request is told so too.
@@ -163,12 +170,6 @@ pub(in crate::service) fn kept_replies(withdrawn: &Withdrawn) -> Vec<u8> {
     let withheld = u64::try_from(withdrawn.withheld).unwrap_or(u64::MAX);
     kept.extend(BesideReply { withheld }.encode_to_vec());
     kept
-}
-
-/// How many rows were withheld from the reply that was kept.
-pub(in crate::service) fn withheld_in(kept: &[u8]) -> usize {
-    let beside = BesideReply::decode(kept).unwrap_or_default();
-    usize::try_from(beside.withheld).unwrap_or(usize::MAX)
 }
 
 /// A step of history; the subject's own words only for those who may read them.

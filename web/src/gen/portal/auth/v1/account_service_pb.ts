@@ -36,14 +36,14 @@ export type Account = Message<"portal.auth.v1.Account"> & {
   subjectId: string;
 
   /**
-   * E-mail address used to sign in, at most 254 characters.
+   * E-mail address used to sign in, at most 254 characters. Empty once the person was erased.
    *
    * @generated from field: string email = 3;
    */
   email: string;
 
   /**
-   * Name shown to people, 0 to 200 characters.
+   * Name shown to people, 0 to 200 characters. Empty once the person was erased.
    *
    * @generated from field: string display_name = 4;
    */
