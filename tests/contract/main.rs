@@ -11,4 +11,7 @@ mod authz;
 mod bad_input;
 mod canary;
 mod erasure;
+mod sought;
+mod sql;
 mod story;
+mod swaps;

@@ -1,4 +1,4 @@
-//! One person's story with values that occur nowhere else, its wrong turns included; and the search for them.
+//! One person's story with values that occur nowhere else, its wrong turns included.
 
 use std::fs;
 use std::path::Path;
@@ -13,62 +13,11 @@ use portal_proto::consent::v1 as consent;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
 use portal_proto::valuation::v1 as valuation;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
-use portal_tests::{Channel, PASSWORD, Person, Portal, dataset, uuid};
+use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClient;
+use portal_tests::{Channel, PASSWORD, Person, Portal, uuid};
 use tonic::Status;
 
-/// A personal value, and how it may stand in a file.
-pub struct Canary {
-    pub field: &'static str,
-    forms: Vec<Vec<u8>>,
-}
-
-impl Canary {
-    /// Text: as it is, in lower and upper case, in hexadecimal, and in the three alignments of Base64.
-    pub fn text(field: &'static str, value: &str) -> Self {
-        let mut forms: Vec<Vec<u8>> =
-            [value.to_owned(), value.to_lowercase(), value.to_uppercase()].map(String::into_bytes).into();
-        forms.extend(encodings(value.as_bytes()));
-        Self { field, forms }
-    }
-
-    fn bytes(field: &'static str, value: &[u8]) -> Self {
-        let mut forms = vec![value.to_vec()];
-        forms.extend(encodings(value));
-        Self { field, forms }
-    }
-
-    pub fn is_in(&self, haystack: &[u8]) -> bool {
-        self.forms.iter().any(|form| contains(haystack, form))
-    }
-}
-
-fn encodings(bytes: &[u8]) -> Vec<Vec<u8>> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![hex.to_uppercase().into_bytes(), hex.into_bytes()];
-    for skip in 0..3 {
-        // Whole groups only: what comes before and after shares their first and last characters.
-        let groups = bytes[skip..].chunks_exact(3).flat_map(|group| {
-            let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-            [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize])
-        });
-        forms.push(groups.collect());
-    }
-    forms
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let first = needle[0];
-    let mut rest = haystack;
-    while let Some(at) = rest.iter().position(|byte| *byte == first) {
-        rest = &rest[at..];
-        if rest.starts_with(needle) {
-            return true;
-        }
-        rest = &rest[1..];
-    }
-    false
-}
+use crate::sought::Canary;
 
 /// One person's values.
 pub struct Values {
@@ -79,6 +28,7 @@ pub struct Values {
     pub reason: String,
     pub evidence: Vec<u8>,
     pub features: [f32; 2],
+    pub labels: [f32; 2],
 }
 
 impl Values {
@@ -92,12 +42,12 @@ impl Values {
             reason: format!("canary reason {unique}"),
             evidence: format!("canary evidence {unique}").into_bytes(),
             features: [1_234.567_8, -9_876.543],
+            labels: [7.654_321, -8.765_432],
         }
     }
 
     pub fn canaries(&self) -> Vec<Canary> {
         let local = self.email.split('@').next().unwrap();
-        let features: Vec<u8> = self.features.iter().flat_map(|feature| feature.to_le_bytes()).collect();
         vec![
             Canary::text("account.email", local),
             Canary::text("account.password", &self.password),
@@ -105,7 +55,8 @@ impl Values {
             Canary::text("session.device_name", &self.device_name),
             Canary::text("consent_event.reason", &self.reason),
             Canary::bytes("evidence.content", &self.evidence),
-            Canary::bytes("batch.features", &features),
+            Canary::floats("batch.features", &self.features),
+            Canary::floats("batch.labels", &self.labels),
         ]
     }
 }
@@ -205,13 +156,21 @@ pub async fn value(
     purpose: &str,
     errors: &mut Vec<Status>,
 ) -> String {
-    let dataset_id = dataset(controller, purpose).await.dataset_id;
     let mut datasets = DatasetServiceClient::new(controller.clone());
+    let dataset = valuation::Dataset {
+        display_name: "Points".to_owned(),
+        task: valuation::Task::Regression.into(),
+        feature_count: 2,
+        purpose_id: purpose.to_owned(),
+        ..valuation::Dataset::default()
+    };
+    let request = valuation::CreateDatasetRequest { dataset: Some(dataset), ..Default::default() };
+    let dataset_id = datasets.create_dataset(request).await.unwrap().into_inner().dataset_id;
     let batch = valuation::RecordBatch {
         record_ids: vec!["r1".to_owned(), "r2".to_owned()],
         subject_ids: vec![person.subject_id.clone(); 2],
         features: values.features.repeat(2),
-        labels: vec![0.0, 1.0],
+        labels: values.labels.to_vec(),
         split: valuation::Split::Train.into(),
         ..valuation::RecordBatch::default()
     };
@@ -224,6 +183,72 @@ pub async fn value(
     let twice = valuation::AppendRecordBatchRequest { request_id: uuid(), ..request };
     errors.push(datasets.append_record_batch(twice).await.unwrap_err());
     dataset_id
+}
+
+/// Values the dataset, with records of somebody else beside the person's, and returns what came of it as canaries: the
+/// values of the person and of each of their records.
+pub async fn finish(
+    controller: &Channel,
+    dataset_id: &str,
+    (person, other): (&Person, &Person),
+    values: &Values,
+) -> Vec<Canary> {
+    let mut datasets = DatasetServiceClient::new(controller.clone());
+    for (record, subject, split) in [
+        ("v1", person, valuation::Split::Validation),
+        ("o1", other, valuation::Split::Train),
+        ("v2", other, valuation::Split::Validation),
+    ] {
+        let batch = valuation::RecordBatch {
+            record_ids: vec![record.to_owned()],
+            subject_ids: vec![subject.subject_id.clone()],
+            features: values.features.map(|feature| feature / 3.0).to_vec(),
+            labels: vec![values.labels[0] / 3.0],
+            split: split.into(),
+            ..valuation::RecordBatch::default()
+        };
+        let request = valuation::AppendRecordBatchRequest {
+            dataset_id: dataset_id.to_owned(),
+            batch: Some(batch),
+            request_id: uuid(),
+        };
+        datasets.append_record_batch(request).await.unwrap();
+    }
+    let mut valuations = ValuationServiceClient::new(controller.clone());
+    let request = valuation::StartValuationRequest {
+        dataset_id: dataset_id.to_owned(),
+        method: valuation::Method::KnnShapley.into(),
+        request_id: uuid(),
+        ..valuation::StartValuationRequest::default()
+    };
+    let operation = valuations.start_valuation(request).await.unwrap().into_inner().name;
+    let valuation_id = operation.rsplit('/').next().unwrap().to_owned();
+    for _ in 0..600 {
+        let request = valuation::GetValuationRequest { valuation_id: valuation_id.clone() };
+        let valuation = valuations.get_valuation(request).await.unwrap().into_inner();
+        match valuation.state() {
+            valuation::ValuationState::Succeeded => break,
+            valuation::ValuationState::Pending | valuation::ValuationState::Running => {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            other => panic!("{other:?} {:?}", valuation.error),
+        }
+    }
+    let request = valuation::ListRecordValuesRequest {
+        valuation_id: valuation_id.clone(),
+        ..valuation::ListRecordValuesRequest::default()
+    };
+    let records = valuations.list_record_values(request).await.unwrap().into_inner().record_values;
+    let request = valuation::GetSubjectValueRequest { valuation_id, subject_id: person.subject_id.clone() };
+    let subject = valuations.get_subject_value(request).await.unwrap().into_inner();
+    let theirs: Vec<_> = records.iter().filter(|value| value.subject_id == person.subject_id).collect();
+    assert_eq!((records.len(), theirs.len()), (3, 2));
+    let mut canaries = vec![Canary::number("subject_value.value", subject.value)];
+    canaries.extend(theirs.iter().map(|value| Canary::number("record_value.value", value.value)));
+    // A value that was not estimated has no error, and 0 is everywhere.
+    let errors = theirs.iter().map(|value| value.standard_error).filter(|error| *error != 0.0);
+    canaries.extend(errors.map(|error| Canary::number("record_value.standard_error", error)));
+    canaries
 }
 
 /// What was written can be read by whom it is for.
@@ -245,15 +270,16 @@ pub async fn read(portal: &Portal, channel: &Channel, operator: &Person, person:
     assert!(portal.sign_in(&values.email, PASSWORD).await.is_err());
 }
 
+/// What every process tells of itself.
 pub async fn metrics(portal: &Portal) -> Vec<u8> {
+    let mut metrics = Vec::new();
     for address in portal.listeners() {
         let request = Request::get("/metrics").body(Full::new(Bytes::new())).unwrap();
-        if let Some(text) = portal.try_http_at(address, request).await.filter(|text| text.starts_with(b"# "))
-        {
-            return text;
-        }
+        let text = portal.try_http_at(address, request).await;
+        metrics.extend(text.into_iter().filter(|text| text.starts_with(b"# ")).flatten());
     }
-    panic!("nobody serves /metrics");
+    assert!(!metrics.is_empty(), "nobody serves /metrics");
+    metrics
 }
 
 pub fn collect(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) {
@@ -262,7 +288,7 @@ pub fn collect(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) {
         if path.is_dir() {
             collect(&path, places);
         } else if let Ok(bytes) = fs::read(&path) {
-            places.push((path.file_name().unwrap().to_string_lossy().into_owned(), bytes));
+            places.push((path.display().to_string(), bytes));
         }
     }
 }

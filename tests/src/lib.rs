@@ -14,6 +14,7 @@
 )]
 
 mod answer;
+mod apart;
 mod channel;
 mod fixture;
 mod people;

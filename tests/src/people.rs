@@ -42,10 +42,14 @@ impl Person {
 impl Portal {
     /// Signs the first operator in.
     pub async fn operator(&self) -> Person {
+        self.operator_signs_in().await.unwrap()
+    }
+
+    pub(crate) async fn operator_signs_in(&self) -> Result<Person, Status> {
         let file = self.directory().join("data/operator-password");
         let password =
             fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        self.sign_in(OPERATOR, password.trim()).await.unwrap()
+        self.sign_in(OPERATOR, password.trim()).await
     }
 
     /// Signs somebody in.

@@ -26,15 +26,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// `portal up` in a process of its own. Dropping it kills the process and removes its data.
 pub struct Portal {
-    process: Process,
-    directory: TempDir,
-    address: SocketAddr,
+    pub(crate) process: Process,
+    /// Services in processes of their own, if [`Self::process`] is the gateway alone.
+    pub(crate) services: Vec<Process>,
+    pub(crate) directory: TempDir,
+    pub(crate) address: SocketAddr,
     /// Time from the start of the process to its ready line.
     pub ready_after: Duration,
 }
 
 /// A child that does not outlive its handle.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -44,15 +46,31 @@ impl Drop for Process {
     }
 }
 
+impl Process {
+    /// Asks the process to stop, as an orchestrator does; it must end well.
+    async fn terminate(mut self, directory: &Path) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        let ended = tokio::task::spawn_blocking(move || self.0.wait());
+        let ended = tokio::time::timeout(STOP_TIMEOUT, ended).await;
+        let status: ExitStatus = ended.expect("portal did not stop in time").unwrap().unwrap();
+        assert_eq!(status.code(), Some(0), "portal ended badly\n{}", log(directory));
+    }
+}
+
 impl Portal {
     /// Starts one on a new data directory.
     pub async fn start() -> Self {
-        Self::start_in(tempfile::Builder::new().prefix("portal-test-").tempdir().unwrap()).await
+        Self::start_in(new_directory(), "warn").await
     }
 
-    async fn start_in(directory: TempDir) -> Self {
+    /// Starts one that logs everything that it can log.
+    pub async fn start_tracing() -> Self {
+        Self::start_in(new_directory(), "trace").await
+    }
+
+    async fn start_in(directory: TempDir, log_level: &str) -> Self {
         let started = Instant::now();
-        let (process, mut lines) = spawn(directory.path());
+        let (process, mut lines) = spawn(directory.path(), &up(directory.path()), log_level);
         let ready = async {
             while let Some(line) = lines.recv().await {
                 if let Some(url) = line.strip_prefix("portal ready on http://") {
@@ -65,7 +83,7 @@ impl Portal {
         let Some(address) = ready.ok().flatten() else {
             panic!("portal did not become ready in {START_TIMEOUT:?}\n{}", log(directory.path()));
         };
-        Self { process, directory, address, ready_after: started.elapsed() }
+        Self { process, services: Vec::new(), directory, address, ready_after: started.elapsed() }
     }
 
     /// Where the edge listens.
@@ -128,29 +146,28 @@ impl Portal {
 
     /// Kills the process and starts another on the same data.
     pub async fn restart_after_kill9(self) -> Self {
-        Self::start_in(self.kill9()).await
+        Self::start_in(self.kill9(), "warn").await
     }
 
     /// Starts a process on `directory` and kills it after `time`, wherever its start has come to.
     pub async fn kill_during_start(directory: &TempDir, time: Duration) {
-        let (process, _lines) = spawn(directory.path());
+        let (process, _lines) = spawn(directory.path(), &up(directory.path()), "warn");
         tokio::time::sleep(time).await;
         drop(process);
     }
 
     /// Starts one on data that another left.
     pub async fn restart(directory: TempDir) -> Self {
-        Self::start_in(directory).await
+        Self::start_in(directory, "warn").await
     }
 
     /// Asks the process to stop, as an orchestrator does; it must end well.
     pub async fn terminate(self) -> TempDir {
-        let Self { mut process, directory, .. } = self;
-        kill_process(Pid::from_child(&process.0), Signal::TERM).unwrap();
-        let ended = tokio::task::spawn_blocking(move || process.0.wait());
-        let ended = tokio::time::timeout(STOP_TIMEOUT, ended).await;
-        let status: ExitStatus = ended.expect("portal did not stop in time").unwrap().unwrap();
-        assert_eq!(status.code(), Some(0), "portal ended badly\n{}", log(directory.path()));
+        let Self { process, services, directory, .. } = self;
+        // The edge first, so that calls under way still find what they need behind it.
+        for process in std::iter::once(process).chain(services) {
+            process.terminate(directory.path()).await;
+        }
         directory
     }
 
@@ -197,7 +214,13 @@ impl Portal {
     /// Every address that the process listens on: the edge, the services' ports, the admin port.
     #[must_use]
     pub fn listeners(&self) -> Vec<SocketAddr> {
-        let process = PathBuf::from(format!("/proc/{}", self.id()));
+        std::iter::once(&self.process).chain(&self.services).flat_map(Process::listeners).collect()
+    }
+}
+
+impl Process {
+    fn listeners(&self) -> Vec<SocketAddr> {
+        let process = PathBuf::from(format!("/proc/{}", self.0.id()));
         let sockets: Vec<String> = fs::read_dir(process.join("fd"))
             .unwrap()
             .filter_map(|file| fs::read_link(file.ok()?.path()).ok())
@@ -233,13 +256,27 @@ async fn http_at(
     Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }
 
-fn spawn(directory: &Path) -> (Process, UnboundedReceiver<String>) {
+pub(crate) fn new_directory() -> TempDir {
+    tempfile::Builder::new().prefix("portal-test-").tempdir().unwrap()
+}
+
+/// The arguments of `portal up` on the data directory in `directory`.
+fn up(directory: &Path) -> Vec<String> {
+    let data = directory.join("data").display().to_string();
+    let arguments = ["up", "--data-dir", &data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    arguments.map(str::to_owned).into()
+}
+
+/// Runs the binary; what it writes to standard error goes to a file in `directory`.
+pub(crate) fn spawn(
+    directory: &Path,
+    arguments: &[String],
+    log_level: &str,
+) -> (Process, UnboundedReceiver<String>) {
     let log = File::options().create(true).append(true).open(directory.join("stderr.log")).unwrap();
     let mut child = Command::new(binary())
-        .arg("up")
-        .arg("--data-dir")
-        .arg(directory.join("data"))
-        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(arguments)
+        .env("PORTAL__TELEMETRY__LOG", log_level)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -268,7 +305,7 @@ fn binary() -> PathBuf {
     path
 }
 
-fn log(directory: &Path) -> String {
+pub(crate) fn log(directory: &Path) -> String {
     let mut text = fs::read_to_string(directory.join("stderr.log")).unwrap_or_default();
     if text.is_empty() {
         write!(text, "(nothing on standard error)").unwrap();

@@ -111,6 +111,7 @@ const DATABASE: &[&str] = &[
     "portal-legacy-import",
     "portal-store",
     "portal-testkit",
+    "portal-tests",
     "portal-upkeep",
     "portal-valuation",
 ];
