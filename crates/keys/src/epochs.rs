@@ -23,6 +23,10 @@ use crate::wrapping::Failure;
 /// After a failure the provider is not asked again for this long.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How much longer keys may be used at least that were made [ready](Hierarchy::ready), or half of the time that the cache
+/// keeps them.
+const READY: Duration = Duration::from_secs(5);
+
 /// An epoch key that may be used while its window is open.
 pub(crate) struct Opened {
     pub(crate) key: EpochKey,
@@ -131,6 +135,40 @@ impl Hierarchy {
             return Err(failure.of(Stored::EpochKey, id));
         }
         self.open_epoch(id, &slot).await
+    }
+
+    /// Opens every epoch key that may be used and is not open for a while yet.
+    ///
+    /// # Errors
+    /// [`KeysError::Unavailable`], [`KeysError::Store`]. What is wrong with one key alone is told to whoever needs it.
+    pub(crate) async fn ready(&self) -> Result<(), KeysError> {
+        let tenant = self.scope.tenant;
+        let all = self.database.read("list_epochs", |tx| async move { rows::all(&tx, tenant).await }).await?;
+        let opens = |state| matches!(state, KeyState::Active | KeyState::Retired);
+        for id in all.into_iter().filter(|row| opens(row.state)).map(|row| row.id) {
+            match self.open_for_a_while(id).await {
+                Err(error) if error.is_retryable() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_for_a_while(&self, id: EpochId) -> Result<(), KeysError> {
+        let slot = self.epochs.slot(id);
+        let (asked, ahead) = (self.clock.now(), READY.min(self.ttl / 2));
+        if slot.usable(asked.plus(ahead)).is_some() {
+            return Ok(());
+        }
+        let _turn = slot.turn.lock().await;
+        let now = self.clock.now();
+        if slot.usable(now.plus(ahead)).is_some() {
+            return Ok(());
+        }
+        match slot.failure(asked, now) {
+            Some(failure) => Err(failure.of(Stored::EpochKey, id)),
+            None => self.open_epoch(id, &slot).await.map(drop),
+        }
     }
 
     /// Asks the provider again for the keys whose time is half over, so that it does not end while the provider is well.

@@ -124,6 +124,15 @@ impl Keys {
         self.hierarchy().subjects(subjects, Absent::New).await
     }
 
+    /// Opens what the keys of persons are wrapped under, so that whoever asks for those in the next seconds, in a
+    /// transaction that keeps others waiting, need not wait for the provider.
+    ///
+    /// # Errors
+    /// [`KeysError::Unavailable`] if the provider is; [`KeysError::Store`].
+    pub async fn ready(&self) -> Result<(), KeysError> {
+        self.hierarchy().ready().await
+    }
+
     /// Destroys the keys of `subject`, and never makes another one for it. Called again it answers the same. Replicas stop
     /// using the keys within a second.
     ///

@@ -115,6 +115,10 @@ impl DataMigration for ImportRecords {
         true
     }
 
+    async fn ready(&self) -> Result<(), MigrationError> {
+        Ok(self.keys.ready().await?)
+    }
+
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
         Ok(count(tx, step).await?)
     }

@@ -66,6 +66,14 @@ pub trait DataMigration: Send + Sync {
         false
     }
 
+    /// Asks for what a batch may have to wait for, before the transaction of each, which keeps others waiting.
+    ///
+    /// # Errors
+    /// [`MigrationError`]; no batch begins then.
+    async fn ready(&self) -> Result<(), MigrationError> {
+        Ok(())
+    }
+
     /// How many rows `step` has to do: without the new form for [`Step::Move`], with it for [`Step::Undo`], with the old
     /// one for [`Step::Commit`], and all for [`Step::Verify`].
     ///

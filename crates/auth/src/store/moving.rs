@@ -48,5 +48,5 @@ pub fn migrations(keys: &Keys, seals: &Seals, emails: &EmailIndexer) -> Vec<Arc<
         emails: emails.clone(),
         keys: keys.clone(),
     };
-    vec![Arc::new(Tables::new(SEAL, DESCRIPTION, parts)), Arc::new(reindex)]
+    vec![Arc::new(Tables::new(SEAL, DESCRIPTION, parts).sealed_with(keys)), Arc::new(reindex)]
 }

@@ -184,7 +184,7 @@ pub(crate) fn migration(seals: &Seals, keys: &Keys) -> Tables {
         table::<purpose::Model>,
         table::<purpose_revision::Model>,
     ];
-    Tables::new(NAME, DESCRIPTION, tables.map(|table| table(seals, keys)).into())
+    Tables::new(NAME, DESCRIPTION, tables.map(|table| table(seals, keys)).into()).sealed_with(keys)
 }
 
 /// The key of `owner`; `None` if nothing is to be sealed, or if the owner was erased.

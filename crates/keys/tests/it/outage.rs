@@ -54,6 +54,29 @@ portal_testkit::each_database! {
         keys.subject(subject(1)).await.unwrap();
     }
 
+    /// What was made ready serves for some seconds without the provider, also to open keys that nobody has asked for yet.
+    async fn ready_keys_need_no_provider_for_a_while(database) {
+        let fixture = Fixture::new(database).await;
+        fixture.open().await.subject_or_new(subject(1)).await.unwrap();
+        let keys = fixture.open().await;
+        keys.ready().await.unwrap();
+        fixture.root_keys_are_there(false);
+        fixture.clock.advance(Duration::from_millis(54_999));
+        keys.ready().await.unwrap();
+        keys.subject(subject(1)).await.unwrap();
+        keys.subject_or_new(subject(2)).await.unwrap();
+        fixture.clock.advance(Duration::from_millis(1));
+        assert!(matches!(keys.ready().await, Err(KeysError::Unavailable(_))));
+        keys.subject(subject(1)).await.expect("for the last seconds it serves who is at work");
+        fixture.root_keys_are_there(true);
+        fixture.clock.advance(Duration::from_secs(1));
+        keys.ready().await.unwrap();
+        // A key that is out of use keeps nobody from being ready.
+        let rotation = keys.rotate_epoch().await.unwrap();
+        keys.disable_epoch(rotation.retired).await.unwrap();
+        keys.ready().await.unwrap();
+    }
+
     /// However many want keys of an epoch that is not open, the provider is asked once; also when it fails.
     async fn the_provider_is_asked_once(database) {
         let fixture = Fixture::new(database).await;

@@ -127,6 +127,13 @@ fn state(data: &Path, service: &str) -> String {
     status.lines().nth(1).unwrap().split_ascii_whitespace().nth(1).unwrap().to_owned()
 }
 
+/// Rows that the migration's step has done.
+fn done(data: &Path, service: &str) -> u64 {
+    let status = migrate(data, service, "status");
+    let cells: Vec<_> = status.lines().nth(1).unwrap().split_ascii_whitespace().collect();
+    cells[2].split_once('/').unwrap().0.parse().unwrap()
+}
+
 /// Whether any file of the service's database has `text` in it.
 fn stands_in_the_clear(data: &Path, service: &str, text: &[u8]) -> bool {
     let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap());
@@ -276,6 +283,42 @@ fn its_rows_are_sealed_while_it_runs() {
     assert_eq!(up.end(Signal::TERM).0, Some(0));
 }
 
+/// The services are killed with -9 in the middle of their own migrations, again and again; each start goes on where the
+/// last one was, and everything is read as before.
+#[test]
+fn its_rows_are_sealed_by_services_that_are_killed() {
+    let data = earlier();
+    let up = start(data.path());
+    let before = answers(&up);
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+    let mut killed = 0;
+    for (service, _) in CLEAR {
+        let slowly = ["migrate", "data", "start", "--max-rows-per-second", "2", "--service", service];
+        let mut steering = portal();
+        let steering = steering.args(slowly).arg("--data-dir").arg(data.path());
+        let child = steering.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while matches!(state(data.path(), service).as_str(), "pending" | "planned") {}
+        kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+        child.wait_with_output().unwrap();
+        while state(data.path(), service) != "done" {
+            let (up, begun) = (start(data.path()), done(data.path(), service));
+            while done(data.path(), service) == begun && state(data.path(), service) != "done" {}
+            up.end(Signal::KILL);
+            killed += 1;
+        }
+    }
+    assert!(killed > 6, "it was done after {killed} kills");
+    let up = start(data.path());
+    assert_eq!(answers(&up), before, "with both forms");
+    assert_eq!(up.end(Signal::TERM).0, Some(0));
+    for (service, _) in CLEAR {
+        migrate(data.path(), service, "commit");
+    }
+    let up = start(data.path());
+    assert_eq!(answers(&up), before, "with the sealed form alone");
+    records_are_valued_as_before(&up);
+}
+
 #[test]
 fn a_migration_that_is_interrupted_goes_on_where_it_was() {
     let data = earlier();
@@ -283,11 +326,7 @@ fn a_migration_that_is_interrupted_goes_on_where_it_was() {
     let mut slow = portal();
     slow.args(["migrate", "data", "start", "--max-rows-per-second", "1", "--service", "auth", "--data-dir"]);
     let child = slow.arg(data.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let moved = || {
-        let status = migrate(data.path(), "auth", "status");
-        let cells: Vec<_> = status.lines().nth(1).unwrap().split_ascii_whitespace().collect();
-        cells[2].split_once('/').unwrap().0.parse::<u64>().unwrap()
-    };
+    let moved = || done(data.path(), "auth");
     while moved() == 0 {}
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ended = child.wait_with_output().unwrap();

@@ -133,7 +133,11 @@ impl Inner {
         let mut pass = None;
         loop {
             let started = Instant::now();
-            let wait = match self.look(lease, &pace).await {
+            let looked = match self.ready().await {
+                Ok(()) => self.look(lease, &pace).await,
+                Err(stopped) => Err(stopped),
+            };
+            let wait = match looked {
                 Ok(Outcome::Idle | Outcome::Lost) => return false,
                 Ok(Outcome::Batch(done)) => {
                     pass = pass.map(|rows: u64| rows + done.rows);
@@ -157,6 +161,14 @@ impl Inner {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// What the next batch may have to wait for is there.
+    async fn ready(&self) -> Result<(), Stopped> {
+        let active = self.database.read("look_for_migration", |tx| async move { self.active(&tx).await });
+        let Some(active) = active.await? else { return Ok(()) };
+        let ready = active.migration.ready().await;
+        ready.map_err(|error| Stopped { migration: Some(active.migration.name()), error })
     }
 
     /// One batch, or what is to be done instead.

@@ -1,6 +1,7 @@
 //! A migration over several tables: one table after the other, all in the same form when an operator commits.
 
 use async_trait::async_trait;
+use portal_keys::Keys;
 use portal_store::{ReadTx, Tx};
 
 use super::{Batch, DataMigration, MigrationError, Step};
@@ -26,6 +27,7 @@ pub trait TableMigration: Send + Sync {
 pub struct Tables {
     name: &'static str,
     description: &'static str,
+    keys: Option<Keys>,
     tables: Vec<Box<dyn TableMigration>>,
 }
 
@@ -33,7 +35,13 @@ impl Tables {
     /// At most 256 tables, in the order in which they are moved.
     #[must_use]
     pub fn new(name: &'static str, description: &'static str, tables: Vec<Box<dyn TableMigration>>) -> Self {
-        Self { name, description, tables }
+        Self { name, description, keys: None, tables }
+    }
+
+    /// With rows that are sealed with `keys`: no batch begins while the provider is away.
+    #[must_use]
+    pub fn sealed_with(self, keys: &Keys) -> Self {
+        Self { keys: Some(keys.clone()), ..self }
     }
 
     /// A batch of the table that `page` is in: the first byte of its key says which, and what follows is the key in
@@ -62,6 +70,13 @@ impl DataMigration for Tables {
 
     fn description(&self) -> &'static str {
         self.description
+    }
+
+    async fn ready(&self) -> Result<(), MigrationError> {
+        match &self.keys {
+            Some(keys) => Ok(keys.ready().await?),
+            None => Ok(()),
+        }
     }
 
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {

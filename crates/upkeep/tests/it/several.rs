@@ -1,9 +1,12 @@
 //! A migration over several tables, one of them empty: none is missed, none is done twice, all are taken back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use portal_core::SystemEntropy;
+use portal_core::{Clock, ManualClock, SystemEntropy, Timestamp};
+use portal_keys::{Ambient, Keys, Metrics, ProviderConfig};
 use portal_store::{Database, ReadTx, StoreError, Tx};
 use portal_testkit::{TestDatabase, each_database};
 use portal_upkeep::migration::{
@@ -15,6 +18,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use tokio::task::JoinSet;
 
 use crate::in_place::{self, Reseal};
+use crate::people::SCOPE;
 use crate::toy::{Crypto, Process, SealNames, host};
 
 const BOTH: &str = "d0003_persons_and_letters";
@@ -53,6 +57,50 @@ impl TableMigration for Empty {
     async fn batch(&self, _: &Tx, _: Step, page: &Page) -> Result<Batch, MigrationError> {
         assert_eq!(page.after, None, "the key of another table");
         Ok(Batch::of(page, 0, None))
+    }
+}
+
+/// Tables that count how often they were asked for.
+struct Watched {
+    tables: Tables,
+    asked: AtomicUsize,
+    begun: AtomicUsize,
+}
+
+#[async_trait]
+impl DataMigration for Watched {
+    fn name(&self) -> &'static str {
+        self.tables.name()
+    }
+
+    fn description(&self) -> &'static str {
+        self.tables.description()
+    }
+
+    async fn ready(&self) -> Result<(), MigrationError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.tables.ready().await
+    }
+
+    async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
+        self.tables.count(tx, step).await
+    }
+
+    async fn move_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.tables.move_batch(tx, page).await
+    }
+
+    async fn verify_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.tables.verify_batch(tx, page).await
+    }
+
+    async fn undo_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.tables.undo_batch(tx, page).await
+    }
+
+    async fn commit_batch(&self, tx: &Tx, page: &Page) -> Result<Batch, MigrationError> {
+        self.tables.commit_batch(tx, page).await
     }
 }
 
@@ -163,6 +211,51 @@ each_database! {
         assert_eq!((rolled_back.record.state, rolled_back.progress.rows_done), (State::RolledBack, 0));
         assert_eq!(world.moved().await, (0, 0));
         assert_eq!(world.hashes().await, before);
+    }
+
+    /// A batch that waited for the key provider would keep every other writer of the database waiting: none begins while
+    /// the provider is away.
+    async fn no_batch_waits_for_the_provider(database) {
+        let world = World::new(database).await;
+        let config = database.keys("consent").await;
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_795_305_600)));
+        let ambient = Ambient {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Arc::new(SystemEntropy),
+            metrics: Metrics::default(),
+        };
+        let keys = Keys::open(&config, SCOPE, ambient).await.unwrap();
+        let ProviderConfig::File { root_key_file, .. } = &config.provider else { panic!("{config:?}") };
+        let hidden = root_key_file.with_extension("hidden");
+        std::fs::rename(root_key_file, &hidden).unwrap();
+        clock.advance(config.cache_ttl);
+
+        let parts: Vec<Box<dyn TableMigration>> =
+            vec![Box::new(Part(SealNames { crypto: Arc::new(Crypto::new()) }))];
+        let tables = Tables::new(BOTH, "Seals persons", parts).sealed_with(&keys);
+        let watched = Arc::new(Watched { tables, asked: AtomicUsize::new(0), begun: AtomicUsize::new(0) });
+        let migrations = Migrations::new(
+            &host(&world.letters, Arc::new(SystemEntropy)),
+            MigrationConfig::alone(),
+            Finality::not_kept(),
+            vec![Arc::clone(&watched) as Arc<dyn DataMigration>],
+        );
+        migrations.apply(BOTH, START).await.unwrap();
+        let asked_twice = async {
+            while watched.asked.load(Ordering::SeqCst) < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), migrations.run(asked_twice)).await.unwrap();
+        assert_eq!(watched.begun.load(Ordering::SeqCst), 0);
+        assert_eq!(migrations.find(BOTH).await.unwrap().record.state, State::Running);
+
+        std::fs::rename(&hidden, root_key_file).unwrap();
+        clock.advance(Duration::from_secs(1));
+        migrations.run_until_idle().await.unwrap();
+        assert!(watched.begun.load(Ordering::SeqCst) > 0);
+        assert_eq!(migrations.find(BOTH).await.unwrap().record.state, State::Done);
+        keys.close().await;
     }
 
     /// Committed, the old forms of both tables are gone.

@@ -35,15 +35,14 @@ pub struct Crypto {
 
 /// All data migrations, in the order in which they apply.
 pub fn migrations(crypto: &Crypto) -> Vec<Arc<dyn DataMigration>> {
-    let crypto = || crypto.clone();
     let parts: Vec<Box<dyn TableMigration>> = vec![
-        Box::new(Rows(Batches(crypto()))),
-        Box::new(Rows(RecordValues(crypto()))),
-        Box::new(Rows(SubjectValues(crypto()))),
-        Box::new(Rows(Datasets(crypto()))),
-        Box::new(Rows(Appends(crypto()))),
-        Box::new(Rows(Valuations(crypto()))),
-        Box::new(Rows(Exclusions(crypto()))),
+        Box::new(Rows(Batches(crypto.clone()))),
+        Box::new(Rows(RecordValues(crypto.clone()))),
+        Box::new(Rows(SubjectValues(crypto.clone()))),
+        Box::new(Rows(Datasets(crypto.clone()))),
+        Box::new(Rows(Appends(crypto.clone()))),
+        Box::new(Rows(Valuations(crypto.clone()))),
+        Box::new(Rows(Exclusions(crypto.clone()))),
     ];
-    vec![Arc::new(Tables::new(NAME, DESCRIPTION, parts))]
+    vec![Arc::new(Tables::new(NAME, DESCRIPTION, parts).sealed_with(&crypto.keys))]
 }

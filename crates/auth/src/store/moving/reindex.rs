@@ -124,6 +124,10 @@ impl DataMigration for Reindex {
         true
     }
 
+    async fn ready(&self) -> Result<(), MigrationError> {
+        Ok(self.keys.ready().await?)
+    }
+
     async fn count(&self, tx: &ReadTx, step: Step) -> Result<u64, MigrationError> {
         let rows = Entity::find().filter(self.concerned(step).await?);
         Ok(rows.count(tx.conn()).await.map_err(StoreError::from)?)
