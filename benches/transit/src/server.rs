@@ -10,6 +10,7 @@ use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::Outcome;
 
@@ -49,8 +50,9 @@ impl Server {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(Connection(sender))
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Connection { sender, _driver: driver })
     }
 }
 
@@ -63,7 +65,11 @@ impl Drop for Server {
 }
 
 /// A connection that stays open.
-pub struct Connection(SendRequest<Full<Bytes>>);
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// Carries what is sent and received, and ends with the connection.
+    _driver: JoinSet<hyper::Result<()>>,
+}
 
 impl Connection {
     /// The body of the answer, which must be a success.
@@ -72,8 +78,8 @@ impl Connection {
             .header("host", "localhost")
             .header("x-vault-token", TOKEN)
             .body(Full::from(body.to_owned()))?;
-        self.0.ready().await?;
-        let answer = self.0.send_request(request).await?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
         if status.is_success() { Ok(body) } else { Err(format!("HTTP {status}").into()) }
