@@ -73,10 +73,10 @@ impl Aes256GcmKey {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<Sensitive<Vec<u8>>, OpenError> {
-        let len = sealed.len().checked_sub(TAG_LEN).ok_or(OpenError)?;
-        let mut plaintext = vec![0; len];
-        self.open_into(nonce, aad, sealed, &mut plaintext)?;
-        Ok(Sensitive::new(plaintext))
+        let (ciphertext, tag) = sealed.split_last_chunk().ok_or(OpenError)?;
+        let mut text = ciphertext.to_vec();
+        self.open_in_place(nonce, aad, &mut text, tag)?;
+        Ok(Sensitive::new(text))
     }
 
     /// As [`Self::open`], into `out`, whose length must be that of the plaintext. For what fits on the stack; the caller

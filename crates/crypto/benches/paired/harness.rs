@@ -19,13 +19,20 @@ static OVER: AtomicBool = AtomicBool::new(false);
 /// What a line measured.
 pub struct Measured {
     nanos: f64,
+    raw: Option<f64>,
     ratio: f64,
 }
 
 impl Measured {
-    /// A budget of time, in nanoseconds a call.
+    /// A budget of time, in nanoseconds a call. Where the raw side alone takes longer, the machine is too slow for it, which
+    /// is told and is no error.
     pub fn nanos_at_most(self, most: f64) -> Self {
-        budget(self.nanos <= most, self.nanos, most);
+        match self.raw.filter(|raw| *raw > most) {
+            Some(raw) if self.nanos > most => {
+                println!("{:<34} not here: the budget is {most}, and raw alone takes {raw:.0}", "");
+            }
+            _ => budget(self.nanos <= most, self.nanos, most),
+        }
         self
     }
 
@@ -93,7 +100,7 @@ pub fn alone<T>(name: &str, mut ours: impl FnMut() -> T) -> Measured {
     let n = calls(&mut ours);
     let nanos = quartile(1, (0..ROUNDS).map(|_| time(n, &mut ours)).collect());
     println!("{name:<34} {nanos:>12.0}");
-    Measured { nanos, ratio: f64::NAN }
+    Measured { nanos, raw: None, ratio: f64::NAN }
 }
 
 /// One line with one.
@@ -108,5 +115,5 @@ pub fn pair<A, B>(name: &str, mut ours: impl FnMut() -> A, mut raw: impl FnMut()
     }
     let (left, right, ratio) = (quartile(1, left), quartile(1, right), quartile(2, ratios));
     println!("{name:<34} {left:>12.0} {right:>12.0} {ratio:>7.3}");
-    Measured { nanos: left, ratio }
+    Measured { nanos: left, raw: Some(right), ratio }
 }

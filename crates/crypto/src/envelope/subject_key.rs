@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 use super::aad::Aad;
 use super::{MAX_SEALS, OpenError, Owner, Padding, Place, SealError, Suite, VERSION, split};
-use crate::aead::{self, Aes256GcmKey, TAG_LEN, XAes256GcmKey};
+use crate::aead::{self, Aes256GcmKey, TAG_LEN, X_NONCE_LEN, XAes256GcmKey};
 use crate::backend;
 use crate::key::{KeyBytes, overwrite_dead_stack};
 use crate::suite::{Algorithm, Disabled, Suites};
@@ -101,16 +101,20 @@ impl SubjectKey {
         if place.owner != self.owner {
             return Err(SealError::Owner);
         }
+        // Before the associated data: it waits for what was written last.
+        self.count_seal()?;
         let mut aad = self.aad(suite);
         aad.push_place(place).ok_or(SealError::Name)?;
-        self.count_seal()?;
+        let mut header = [0; HEADER + X_NONCE_LEN];
+        let [g0, g1, g2, g3] = self.generation.to_be_bytes();
+        let [version, named, f0, f1, f2, f3, nonce @ ..] = &mut header;
+        (*version, *named, *f0, *f1, *f2, *f3) = (VERSION, suite.id(), g0, g1, g2, g3);
         let nonce_len = suite.nonce_len();
+        let (nonce, _) = nonce.split_at_mut(nonce_len.min(X_NONCE_LEN));
+        entropy.fill(nonce);
         let padded = plaintext.len() + padding.bytes_for(plaintext.len());
         let mut out = Vec::with_capacity(HEADER + nonce_len + padded + TAG_LEN);
-        let [g0, g1, g2, g3] = self.generation.to_be_bytes();
-        out.extend_from_slice(&[VERSION, suite.id(), g0, g1, g2, g3]);
-        out.resize(HEADER + nonce_len, 0);
-        entropy.fill(out.get_mut(HEADER..).unwrap_or_default());
+        out.extend_from_slice(header.get(..HEADER + nonce_len).unwrap_or_default());
         // Encrypted where it will stay: no copy of the plaintext is left to wipe.
         out.extend_from_slice(plaintext);
         padding.append(plaintext.len(), &mut out);
@@ -143,17 +147,12 @@ impl SubjectKey {
         }
         let mut aad = key.aad(suite);
         aad.push_place(place).ok_or(OpenError::Name)?;
-        let mut opened = match suite {
-            Suite::Aes256Gcm => {
-                let (nonce, sealed) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
-                key.schedule.open(nonce, aad.as_slice(), sealed)
-            }
-            Suite::XAes256Gcm => {
-                let (nonce, sealed) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
-                key.extended().open(nonce, aad.as_slice(), sealed)
-            }
-        }
-        .map_err(|aead::OpenError| OpenError::Refused)?;
+        let (nonce, sealed) = rest.split_at_checked(suite.nonce_len()).ok_or(OpenError::Malformed)?;
+        let (ciphertext, tag) = sealed.split_last_chunk().ok_or(OpenError::Refused)?;
+        // Holds nothing of the plaintext if it is refused.
+        let mut text = ciphertext.to_vec();
+        key.open_in_place(suite, nonce, aad.as_slice(), (&mut text, tag)).map_err(|_| OpenError::Refused)?;
+        let mut opened = Sensitive::new(text);
         let length = padding.strip(opened.expose()).ok_or(OpenError::Padding)?;
         opened.truncate(length);
         Ok(opened)
@@ -223,6 +222,25 @@ impl SubjectKey {
             Suite::XAes256Gcm => {
                 let nonce = nonce.try_into().map_err(|_| aead::SealError)?;
                 self.extended().seal_in_place(nonce, aad, text)
+            }
+        }
+    }
+
+    fn open_in_place(
+        &self,
+        suite: Suite,
+        nonce: &[u8],
+        aad: &[u8],
+        (text, tag): (&mut [u8], &[u8; TAG_LEN]),
+    ) -> Result<(), aead::OpenError> {
+        match suite {
+            Suite::Aes256Gcm => {
+                let nonce = nonce.try_into().map_err(|_| aead::OpenError)?;
+                self.schedule.open_in_place(nonce, aad, text, tag)
+            }
+            Suite::XAes256Gcm => {
+                let nonce = nonce.try_into().map_err(|_| aead::OpenError)?;
+                self.extended().open_in_place(nonce, aad, text, tag)
             }
         }
     }
