@@ -169,8 +169,23 @@ pub(crate) async fn rewrap(
         generations: records.iter().map(|(_, record)| record.generation().into()).collect(),
         values: NewValues::Records(records.iter().map(|(_, record)| record.to_bytes().to_vec()).collect()),
     };
-    let set = "epoch_id = $1, record = v.value";
-    update(tx, set, "AND k.tenant_id = $2 AND k.epoch_id = $3", fixed.to_vec(), rows).await
+    update(
+        tx,
+        "epoch_id = $1, record = v.value",
+        still_of(tx.conn().get_database_backend()),
+        fixed.to_vec(),
+        rows,
+    )
+    .await
+}
+
+/// Whose keys, and under which epoch. The plus keeps SQLite from taking all keys of the epoch first, and looking each of
+/// them up in the list: by that every batch took as long as there were keys.
+const fn still_of(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Sqlite => "AND k.tenant_id = $2 AND +k.epoch_id = $3",
+        _ => "AND k.tenant_id = $2 AND k.epoch_id = $3",
+    }
 }
 
 /// Adds to the numbers of seals, in one statement.
@@ -216,12 +231,16 @@ async fn update(
         DbBackend::Postgres => arrays(&mut values, rows),
         _ => list(&mut values, rows),
     };
-    let sql = format!(
-        "UPDATE subject_key AS k SET {set} FROM {source} \
-         WHERE k.subject_id = v.subject_id AND k.generation = v.generation {condition}"
-    );
+    let sql = update_sql(set, &source, condition);
     let result = tx.conn().execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     Ok(result.rows_affected())
+}
+
+fn update_sql(set: &str, source: &str, condition: &str) -> String {
+    format!(
+        "UPDATE subject_key AS k SET {set} FROM {source} \
+         WHERE k.subject_id = v.subject_id AND k.generation = v.generation {condition}"
+    )
 }
 
 fn arrays(values: &mut Vec<Value>, rows: Columns) -> String {
@@ -253,4 +272,41 @@ fn list(values: &mut Vec<Value>, rows: Columns) -> String {
     format!(
         "(SELECT column1 AS subject_id, column2 AS generation, column3 AS value FROM (VALUES {places})) AS v"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use portal_store::migrate;
+    use portal_testkit::TestDatabase;
+
+    use super::*;
+    use crate::store::migration::Migrations;
+
+    /// Each key of the list is looked up by itself: a batch takes no longer the more keys there are.
+    #[tokio::test]
+    async fn sqlite_looks_each_key_up() {
+        let place = TestDatabase::sqlite();
+        let database = place.connect().await;
+        migrate::up::<Migrations>(&database).await.unwrap();
+        let (mut values, backend) = (vec![Value::from(Uuid::nil()); 3], DbBackend::Sqlite);
+        let rows = Columns {
+            subjects: vec![Uuid::nil(); 2_000],
+            generations: vec![1; 2_000],
+            values: NewValues::Records(vec![Vec::new(); 2_000]),
+        };
+        let source = list(&mut values, rows);
+        let sql = update_sql("epoch_id = $1, record = v.value", &source, still_of(backend));
+        let (sql, values) = (&format!("EXPLAIN QUERY PLAN {sql}"), &values);
+        let plan = database.read("plan", |tx| async move {
+            let statement = Statement::from_sql_and_values(backend, sql, values.clone());
+            let rows = tx.conn().query_all_raw(statement).await?;
+            Ok::<_, StoreError>(
+                rows.iter().map(|row| row.try_get_by_index(3).unwrap()).collect::<Vec<String>>(),
+            )
+        });
+        let plan = plan.await.unwrap();
+        let found = plan.iter().find(|step| step.starts_with("SEARCH k ")).unwrap();
+        assert!(found.contains("(tenant_id=? AND subject_id=? AND generation=?)"), "{plan:?}");
+    }
 }
