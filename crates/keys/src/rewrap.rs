@@ -17,7 +17,7 @@ use crate::store::{epochs, events};
 use crate::upkeep::may_go_on;
 
 /// Keys that one transaction wraps.
-const BATCH: u64 = 2_000;
+const BATCH: u64 = 4_000;
 
 /// How far rewrapping is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -78,16 +78,16 @@ impl Hierarchy {
         report: &(dyn Fn(RewrapProgress) + Send + Sync),
     ) -> Result<bool, KeysError> {
         let tenant = self.scope.tenant;
-        let mut cursor: Option<Cursor> = None;
-        loop {
-            let read = |tx: ReadTx| async move { subjects::of_epoch(&tx, tenant, id, cursor, BATCH).await };
-            let rows = self.database.read("keys_of_epoch", read).await?;
-            let Some(last) = rows.last() else { break };
-            cursor = Some((last.subject, last.generation));
-            if !self.rewrap_batch((id, &rows), lease, progress).await? {
+        let mut rows = self.keys_of_epoch(id, None).await?;
+        while let Some(last) = rows.last() {
+            // The next ones are read while these are written.
+            let next = self.keys_of_epoch(id, Some((last.subject, last.generation)));
+            let (goes_on, next) = tokio::join!(self.rewrap_batch((id, &rows), lease, progress), next);
+            if !goes_on? {
                 return Ok(false);
             }
             report(*progress);
+            rows = next?;
         }
         let event = &self.event(KeyEvent::Rewrapped, id);
         let done = |tx: Tx| async move {
@@ -98,6 +98,17 @@ impl Hierarchy {
         };
         self.database.run_tx("rewrapped", done).await?;
         Ok(true)
+    }
+
+    /// A batch of the keys of an epoch, after `cursor`.
+    async fn keys_of_epoch(
+        &self,
+        id: EpochId,
+        cursor: Option<Cursor>,
+    ) -> Result<Vec<SubjectRow>, StoreError> {
+        let tenant = self.scope.tenant;
+        let read = |tx: ReadTx| async move { subjects::of_epoch(&tx, tenant, id, cursor, BATCH).await };
+        self.database.read("keys_of_epoch", read).await
     }
 
     /// Wraps a batch under the active epoch, in smaller parts where others get in the way; `false` if it has to stop.
