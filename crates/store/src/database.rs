@@ -151,6 +151,9 @@ impl Database {
     /// migration. As [`Self::run_tx`], but on PostgreSQL at REPEATABLE READ: it gets in the way of another transaction
     /// only over a row that both write, where a serialisable one that reads much conflicts with nearly everything.
     ///
+    /// PostgreSQL may take some tenths of a second to write its end to disk: if the server crashes meanwhile, the last
+    /// batches were never done. So a batch keeps in the same transaction how far it is, and nobody is told of it before.
+    ///
     /// A batch that locks the rows it is about to change when it reads them (`FOR UPDATE SKIP LOCKED`) passes over those
     /// that are being written, and is not overtaken on the others.
     ///
@@ -350,7 +353,11 @@ impl Database {
             }
         };
         let options = TransactionOptions { isolation_level, access_mode, sqlite_transaction_mode: mode };
-        Ok(connection.begin_with_options(options).await?)
+        let transaction = connection.begin_with_options(options).await?;
+        if let (Pools::Postgres(_), Access::Batch) = (&self.0.pools, access) {
+            transaction.execute_unprepared("SET LOCAL synchronous_commit = off").await?;
+        }
+        Ok(transaction)
     }
 
     async fn turn(&self, access: Access, attempt: u32) -> Turn<'_> {

@@ -31,9 +31,11 @@ use std::time::Duration;
 use portal_core::entropy::random_bytes;
 use portal_core::{SeededEntropy, SystemClock, SystemEntropy};
 use portal_keys::Ambient;
+use portal_store::StoreError;
 use portal_testkit::TestDatabase;
 use portal_upkeep::MigrationConfig;
 use portal_upkeep::migration::{DataMigration, Finality, Migrations, Operation, State};
+use sea_orm::ConnectionTrait as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -56,6 +58,8 @@ async fn main() -> ExitCode {
     let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(400_000);
     let Some(database) = TestDatabase::postgres().await else { return ExitCode::SUCCESS };
     let process = filled(&database, rows).await;
+    settle(&process).await;
+    live(&process, rows, tokio::time::sleep(ALONE / 2)).await;
     let before = live(&process, rows, tokio::time::sleep(ALONE)).await;
     let migrations = migrations(&process);
     let start = Operation::Start { max_rows_per_second: None };
@@ -83,6 +87,16 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Has the server do now what it would do some time after so many rows were written, in the middle of what is measured.
+async fn settle(process: &Process) {
+    let settle = process.database().run_tx("settle", |tx| async move {
+        tx.conn().execute_unprepared("ANALYZE").await?;
+        tx.conn().execute_unprepared("CHECKPOINT").await?;
+        Ok::<_, StoreError>(())
+    });
+    settle.await.unwrap();
 }
 
 async fn filled(database: &TestDatabase, rows: u128) -> Process {
