@@ -300,14 +300,16 @@ fn its_rows_are_sealed_by_services_that_are_killed() {
         while matches!(state(data.path(), service).as_str(), "pending" | "planned") {}
         kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
         child.wait_with_output().unwrap();
-        while state(data.path(), service) != "done" {
+        // Each time somebody else has to wait for the end of the lease: the third one may go on to the end.
+        for last in [false, false, true] {
             let (up, begun) = (start(data.path()), done(data.path(), service));
-            while done(data.path(), service) == begun && state(data.path(), service) != "done" {}
+            while state(data.path(), service) != "done" && (last || done(data.path(), service) == begun) {}
+            killed += u32::from(state(data.path(), service) != "done");
             up.end(Signal::KILL);
-            killed += 1;
         }
+        assert_eq!(state(data.path(), service), "done");
     }
-    assert!(killed > 6, "it was done after {killed} kills");
+    assert!(killed > 3, "it was done after {killed} kills");
     let up = start(data.path());
     assert_eq!(answers(&up), before, "with both forms");
     assert_eq!(up.end(Signal::TERM).0, Some(0));
