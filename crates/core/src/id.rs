@@ -82,6 +82,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// An acknowledgement of changes of consents by a recipient.
+    AckId,
     /// An account of the authentication service.
     AccountId,
     /// One person's standing decision about one purpose.

@@ -1,6 +1,7 @@
 //! Time is an argument: tests decide what time it is.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -68,6 +69,28 @@ impl fmt::Display for Timestamp {
             Ok(timestamp) => timestamp.fmt(f),
             Err(_) => write!(f, "{} µs after the epoch", self.0),
         }
+    }
+}
+
+/// The text is not a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InvalidTimestamp;
+
+impl fmt::Display for InvalidTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be a time as RFC 3339 writes it")
+    }
+}
+
+impl std::error::Error for InvalidTimestamp {}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// RFC 3339, with any offset; parts of microseconds are dropped.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        Ok(Self(time.as_microsecond()))
     }
 }
 

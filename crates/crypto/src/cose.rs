@@ -6,8 +6,10 @@
 //! thumbprint, from a known set, and its own algorithm must be the one named.
 //!
 //! An object of several signatures counts when all of them verify, one by each expected key and none besides.
+//! [`receipt`] is the proof that something is in a log.
 
 mod key;
+pub mod receipt;
 #[cfg(test)]
 mod tests;
 

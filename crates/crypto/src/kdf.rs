@@ -14,12 +14,16 @@ const SALT: &[u8] = b"portal/service-secret/v1";
 /// What a derived key is for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Label {
+    /// Sealing of the details of audited events.
+    AuditSealing,
     /// Blind indexes for equality look-ups of sealed columns.
     BlindIndex,
     /// Page tokens of list methods.
     PageToken,
     /// The pepper of passwords.
     PasswordPepper,
+    /// Sealing of receipts of people whose own key can't be had.
+    ReceiptSealing,
     /// Sealing of replies that are kept for repetitions of a request and are about no one person.
     ReplySealing,
     /// Digests of database rows.
@@ -34,10 +38,12 @@ pub enum Label {
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
+        Self::AuditSealing,
         Self::BlindIndex,
         Self::PageToken,
         Self::PasswordPepper,
+        Self::ReceiptSealing,
         Self::ReplySealing,
         Self::RowDigest,
         Self::StatementSigning,
@@ -49,9 +55,11 @@ impl Label {
     #[must_use]
     pub const fn info(self) -> &'static str {
         match self {
+            Self::AuditSealing => "portal/audit-sealing/v1",
             Self::BlindIndex => "portal/blind-index/v1",
             Self::PageToken => "portal/page-token/v1",
             Self::PasswordPepper => "portal/password-pepper/v1",
+            Self::ReceiptSealing => "portal/receipt-sealing/v1",
             Self::ReplySealing => "portal/reply-sealing/v1",
             Self::RowDigest => "portal/row-digest/v1",
             Self::StatementSigning => "portal/statement-signing/v1",
@@ -115,9 +123,11 @@ mod tests {
     fn derived_keys_never_change() {
         let secret = ServiceSecret::new(&[0x42; 32]);
         for (label, key) in [
+            (Label::AuditSealing, "0966cae4366be40bf83c35c409e1cce80538f79a1bac17d47921953c0b81febd"),
             (Label::BlindIndex, "7b6b569b92fc69d07c5b90118eee4138a74d58b84c34c5955fc6e5c35c282616"),
             (Label::PageToken, "36946d87b7bae426e1edff3b40ba02c34bd7b70de4f05f114dfadc8a16793b83"),
             (Label::PasswordPepper, "b4a6d3b1111bcee18d89b4d2c0ddcb5b27677b727414198fa1a0487414b968f1"),
+            (Label::ReceiptSealing, "622f8bb3f7d2451d0077962d55930aa87d44cce0531c9ad91bb0f138668e30ff"),
             (Label::ReplySealing, "fc27cae86a08e36fef72e0013498f21eea600158e75b490f7d81b87ba9c45010"),
             (Label::RowDigest, "4584013be1a9fff3afc10d26c88a48042343d5106303f37bdc6deb3633112838"),
             (Label::StatementSigning, "47ef261d475b8d582806db8dda45218f8660a25e922ba147bf5db8854721e14d"),

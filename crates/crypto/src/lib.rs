@@ -31,13 +31,15 @@
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
 //! | [`password`] | Argon2id with a pepper, PHC strings |
 //! | [`page_token`] | page tokens bound to their query |
-//! | [`merkle`] | the hash tree of RFC 9162 with its proofs |
+//! | [`merkle`] | the hash tree of RFC 9162 with its proofs and tiles
+//! | [`checkpoint`] | the signed head of a log: C2SP tlog-checkpoint, with Ed25519 and ML-DSA-65 |
 #![forbid(unsafe_code)]
 
 pub mod aead;
 mod backend;
 pub mod blind_index;
 pub mod bulk;
+pub mod checkpoint;
 pub mod cose;
 pub mod envelope;
 pub mod epoch;

@@ -1,9 +1,11 @@
 //! The hash tree of RFC 9162, section 2.1, over SHA-256.
 //!
 //! Leaves are hashed under the prefix 0x00 and inner nodes under 0x01, so that neither can be taken for the other.
-//! A [`CompactRange`] grows a tree in logarithmic space; [`proof`] makes and checks the two kinds of proof.
+//! A [`CompactRange`] grows a tree in logarithmic space; [`proof`] makes and checks the two kinds of proof; [`tiles`] are how
+//! a large one is stored, and make proofs from what is read of it.
 
 pub mod proof;
+pub mod tiles;
 
 use crate::backend;
 use crate::hash::Sha256;

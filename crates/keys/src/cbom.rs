@@ -106,9 +106,8 @@ fn reference(algorithm: KeyAlgorithm) -> String {
 
 const fn kind(entry: &KeyEntry) -> &'static str {
     match (entry.key_use, entry.algorithm) {
-        (KeyUse::Root, KeyAlgorithm::Suite(Algorithm::XWing)) | (KeyUse::Service(Purpose::Statement), _) => {
-            "private-key"
-        }
+        (KeyUse::Root, KeyAlgorithm::Suite(Algorithm::XWing))
+        | (KeyUse::Service(Purpose::Ledger | Purpose::Statement), _) => "private-key",
         (KeyUse::Service(Purpose::ServiceSecret), _) => "seed",
         (_, _) => "secret-key",
     }
@@ -122,6 +121,7 @@ const fn name(key_use: KeyUse) -> &'static str {
             Purpose::ServiceSecret => "service secret",
             Purpose::RowDigest => "row digest key",
             Purpose::Shred => "shred ledger key",
+            Purpose::Ledger => "ledger signing key",
             Purpose::Statement => "statement signing key",
             Purpose::BlindIndex => "blind index key",
         },

@@ -157,10 +157,10 @@ fn service_entry(row: &SecretRow) -> KeyEntry {
     let algorithm = match row.name.purpose {
         Purpose::ServiceSecret => KeyAlgorithm::HkdfSha256,
         Purpose::RowDigest | Purpose::Shred | Purpose::BlindIndex => KeyAlgorithm::HmacSha256,
-        Purpose::Statement if row.name.scope == Algorithm::Ed25519.name() => {
+        Purpose::Ledger | Purpose::Statement if row.name.scope == Algorithm::Ed25519.name() => {
             KeyAlgorithm::Suite(Algorithm::Ed25519)
         }
-        Purpose::Statement => KeyAlgorithm::Suite(Algorithm::MlDsa65),
+        Purpose::Ledger | Purpose::Statement => KeyAlgorithm::Suite(Algorithm::MlDsa65),
     };
     KeyEntry {
         id: row.name.to_string(),

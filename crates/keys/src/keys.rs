@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portal_core::Timestamp;
 use portal_core::id::{EpochId, RootId, SubjectId};
 use portal_crypto::envelope::{Scope, SubjectKey};
 use portal_crypto::kdf::ServiceSecret;
-use portal_crypto::pair::PairVerifyingKey;
+use portal_crypto::pair::{PairSigningKey, PairVerifyingKey};
 use portal_crypto::row_digest::RowDigestKey;
 use portal_crypto::suite::Suites;
 use tokio::task::JoinSet;
@@ -156,6 +157,19 @@ impl Keys {
     #[must_use]
     pub fn statement_key(&self) -> &PairVerifyingKey {
         self.hierarchy().secrets.statement.public()
+    }
+
+    /// The key that signs the checkpoints of the service's ledger, and receipts. Both halves sign: who uses it asks
+    /// [`Self::suites`] whether that is switched on.
+    #[must_use]
+    pub fn ledger_key(&self) -> Arc<PairSigningKey> {
+        Arc::clone(&self.hierarchy().secrets.ledger)
+    }
+
+    /// When [`Self::ledger_key`] was made.
+    #[must_use]
+    pub fn ledger_key_since(&self) -> Option<Timestamp> {
+        self.hierarchy().secrets.ledger_since
     }
 
     /// The entries of the shred ledger after `position`, `limit` at most: to be kept apart from the backups.

@@ -4,7 +4,7 @@
 //! root        held by the provider; never in a database
 //! ├ epoch     per service and tenant, for ninety days; wraps subject keys
 //! │ └ subject one per person: the key of all their fields; deleting it is the crypto-shred
-//! └ service   the service's own keys: derivations, row digests, blind indexes, the shred ledger, statements
+//! └ service   the service's own keys: derivations, row digests, blind indexes, the shred ledger, statements, checkpoints of the ledger
 //! ```
 //! Promises of [`Keys`]:
 //! - A key is given out, or a typed error; never another key, never none. What is at hand serves for the configured time
@@ -26,6 +26,7 @@
 //! | `watch`, `upkeep` | what goes on in the background |
 //! | `wrapping` | keys under the root |
 //! | `replies` | [`Replies`]: the kept replies to request ids, sealed |
+//! | `service_cell` | [`ServiceCells`]: cells under a key of the service's own |
 //! | `request_hash` | [`RequestHashes`]: what a request is known again by |
 //! | `store` | the rows; the only SQL |
 //! | `milestones` | what has happened for good to the data |
@@ -52,6 +53,7 @@ mod rotate;
 mod scrub;
 mod seals;
 mod secrets;
+mod service_cell;
 mod statement;
 mod store;
 mod subjects;
@@ -74,6 +76,7 @@ pub use rewrap::RewrapProgress;
 pub use roots::RootChange;
 pub use rotate::Rotation;
 pub use secrets::IndexKeys;
+pub use service_cell::{ServiceCells, ServiceColumn};
 pub use statement::{ErasureStatement, InvalidStatement};
 pub use store::migration::Migrations;
 pub use store::state::{KeyState, Purpose};

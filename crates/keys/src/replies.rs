@@ -11,25 +11,23 @@
 
 use std::sync::Arc;
 
-use portal_core::entropy::random_bytes;
 use portal_core::id::SubjectId;
 use portal_core::{Entropy, Sensitive};
-use portal_crypto::aead::{X_NONCE_LEN, XAes256GcmKey};
-use portal_crypto::envelope::{Padding, SealError, SubjectKey};
+use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::kdf::Label;
-use portal_crypto::suite::Algorithm;
+use portal_store::StoreError;
 use portal_store::idempotency::{Forms, KeptReply, Key, SealedReply};
 use portal_store::sealed::{Row, Sealed, SealedColumn, Sealing};
-use portal_store::{Corruption, StoreError};
 
+use crate::service_cell::{ServiceCells, ServiceColumn};
 use crate::{Keys, KeysError};
 
 const TABLE: &str = "idempotency_key";
 const COLUMN: &str = "sealed_reply";
 const REPLY: SealedColumn<Sensitive<Vec<u8>>> = SealedColumn::new(TABLE, COLUMN, Padding::To256);
 
-const VERSION: u8 = 1;
-const LABEL: &[u8] = b"portal/reply/v1\0";
+const OF_SERVICE: ServiceColumn =
+    ServiceColumn { key: Label::ReplySealing, label: b"portal/reply/v1\0", table: TABLE, column: COLUMN };
 
 /// A kept reply was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -50,16 +48,14 @@ pub type Request<'a> = (&'a Key, &'a [u8; 32]);
 pub struct Replies {
     keys: Keys,
     sealing: Sealing,
-    entropy: Arc<dyn Entropy>,
-    service: Arc<XAes256GcmKey>,
+    service: ServiceCells,
 }
 
 impl Replies {
     /// With the keys of the service; `entropy` must be fit for nonces.
     #[must_use]
     pub fn new(keys: &Keys, sealing: Sealing, entropy: Arc<dyn Entropy>) -> Self {
-        let service = XAes256GcmKey::new(keys.service_secret().derive(Label::ReplySealing).expose());
-        Self { keys: keys.clone(), sealing, entropy, service: Arc::new(service) }
+        Self { keys: keys.clone(), sealing, service: ServiceCells::new(keys, OF_SERVICE, entropy) }
     }
 
     /// The reply to `request` as it is kept: under the key of the person it is `about`, or the service's own.
@@ -94,7 +90,7 @@ impl Replies {
             Some(SealedReply { subject: Some(subject), envelope }) => {
                 Ok(self.open_of_subject(row, subject, envelope).await?.expose().clone())
             }
-            Some(SealedReply { subject: None, envelope }) => Ok(self.open_of_service(row, &envelope)?),
+            Some(SealedReply { subject: None, envelope }) => Ok(self.service.open(row, &envelope)?),
         }
     }
 
@@ -104,7 +100,7 @@ impl Replies {
                 let reply = Sensitive::new(reply.to_vec());
                 REPLY.seal(&self.sealing, key, row, &reply)?.into_envelope()
             }
-            None => self.seal_of_service(row, reply)?,
+            None => self.service.seal(row, reply)?,
         };
         Ok(SealedReply { subject: about.map(|key| key.owner().subject), envelope })
     }
@@ -118,41 +114,12 @@ impl Replies {
         let key = self.keys.subject(subject).await?;
         Ok(REPLY.open(&self.sealing, &*key, row, &Sealed::from_envelope(envelope))?)
     }
-
-    fn seal_of_service(&self, row: Row, reply: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.keys.suites().require(Algorithm::XAes256Gcm)?;
-        let nonce: [u8; X_NONCE_LEN] = random_bytes(&*self.entropy);
-        let mut out = vec![VERSION];
-        out.extend_from_slice(&nonce);
-        let sealed = self.service.seal(&nonce, &aad(row), reply, &mut out);
-        sealed.map_err(|_| StoreError::Sealing {
-            table: TABLE,
-            column: COLUMN,
-            source: SealError::TooLong,
-        })?;
-        Ok(out)
-    }
-
-    fn open_of_service(&self, row: Row, envelope: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.keys.suites().require(Algorithm::XAes256Gcm)?;
-        let corrupt =
-            |cause| StoreError::Corrupt { table: TABLE, column: COLUMN, row: row.to_string(), cause };
-        let malformed = || corrupt(Corruption::EnvelopeMalformed);
-        let sealed = envelope.strip_prefix(&[VERSION]).ok_or_else(malformed)?;
-        let (nonce, sealed) = sealed.split_first_chunk().ok_or_else(malformed)?;
-        let opened = self.service.open(nonce, &aad(row), sealed);
-        Ok(opened.map_err(|_| corrupt(Corruption::EnvelopeRefused))?.expose().clone())
-    }
 }
 
 /// The row that a reply stands in, as far as it is bound to it: the hash of the request as well, so that the reply can't
 /// be given out as that to another one.
 fn row((key, hash): Request<'_>) -> Row {
     Row::composite(&[key.caller.as_bytes(), key.method.as_bytes(), key.request_id.as_bytes(), hash], 0)
-}
-
-fn aad(row: Row) -> Vec<u8> {
-    [LABEL, &row.id].concat()
 }
 
 #[cfg(test)]

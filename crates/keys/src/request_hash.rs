@@ -9,7 +9,7 @@ use portal_crypto::hash::sha256;
 use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
 use portal_store::Tx;
-use portal_store::idempotency::{Forms, IdempotencyError, KeptReply, Key, recall};
+use portal_store::idempotency::{Forms, Found, IdempotencyError, KeptReply, Key, find_all};
 
 /// Makes the hashes of requests. Cheap to clone.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl RequestHash {
     /// in which replies are kept now.
     ///
     /// # Errors
-    /// As [`recall`].
+    /// As [`portal_store::idempotency::recall`].
     pub async fn recall(
         &self,
         tx: &Tx,
@@ -57,11 +57,18 @@ impl RequestHash {
         forms: Forms,
         now: Timestamp,
     ) -> Result<Option<(KeptReply, [u8; 32])>, IdempotencyError> {
-        match recall(tx, key, &self.keyed, forms, now).await {
-            Err(IdempotencyError::Mismatch) => {
-                Ok(recall(tx, key, &self.plain, forms, now).await?.map(|kept| (kept, self.plain)))
-            }
-            kept => Ok(kept?.map(|kept| (kept, self.keyed))),
+        let found = find_all(tx, &[key], now).await?;
+        found.get(key).map(|found| self.reply(found, forms)).transpose()
+    }
+
+    /// As [`Self::recall`], of what was found already.
+    ///
+    /// # Errors
+    /// As [`Self::recall`].
+    pub fn reply(&self, found: &Found, forms: Forms) -> Result<(KeptReply, [u8; 32]), IdempotencyError> {
+        match found.reply_to(&self.keyed, forms) {
+            Err(IdempotencyError::Mismatch) => Ok((found.reply_to(&self.plain, forms)?, self.plain)),
+            kept => Ok((kept?, self.keyed)),
         }
     }
 }

@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use portal_core::Sensitive;
 use portal_core::id::{Id, SubjectId};
+use portal_core::{Sensitive, Timestamp};
 use portal_crypto::blind_index::{BlindIndexKey, IndexedColumn};
 use portal_crypto::hash::sha256;
 use portal_crypto::kdf::ServiceSecret;
 use portal_crypto::key::KeyBytes;
 use portal_crypto::mac::MacKey;
+use portal_crypto::pair::{PairSigningKey, SEED_LEN};
 use portal_crypto::row_digest::RowDigestKey;
 use portal_crypto::wrapped::{KeyContext, WrappedKeyRecord};
 use zeroize::Zeroizing;
@@ -40,6 +41,8 @@ pub(crate) struct Secrets {
     pub(crate) row_digest: RowDigestKey,
     pub(crate) shred: ShredKey,
     pub(crate) statement: StatementKey,
+    pub(crate) ledger: Arc<PairSigningKey>,
+    pub(crate) ledger_since: Option<Timestamp>,
     indexes: RwLock<HashMap<String, Arc<IndexKeys>>>,
 }
 
@@ -114,6 +117,15 @@ impl std::fmt::Display for SecretName {
     }
 }
 
+/// The two keys of `purpose` that sign together.
+async fn pair(base: &Base<'_>, purpose: Purpose) -> Result<PairSigningKey, KeysError> {
+    let mut seed = Zeroizing::new([0; SEED_LEN]);
+    let (classical, quantum_safe) = seed.split_at_mut(32);
+    classical.copy_from_slice(base.secret(&SecretName::first(purpose, "Ed25519"), None).await?.expose());
+    quantum_safe.copy_from_slice(base.secret(&SecretName::first(purpose, "ML-DSA-65"), None).await?.expose());
+    PairSigningKey::from_seed(&seed).map_err(|_| KeysError::corrupt(Stored::ServiceKey, purpose.name()))
+}
+
 impl Secrets {
     /// Opens the keys, after making those that are not there yet. `import` names the file with the service secret of an
     /// earlier version.
@@ -125,13 +137,17 @@ impl Secrets {
         };
         let row_digest = base.secret(&plain(Purpose::RowDigest), None).await?;
         let shred = base.secret(&plain(Purpose::Shred), None).await?;
-        let ed25519 = base.secret(&SecretName::first(Purpose::Statement, "Ed25519"), None).await?;
-        let ml_dsa_65 = base.secret(&SecretName::first(Purpose::Statement, "ML-DSA-65"), None).await?;
+        let statement = pair(base, Purpose::Statement).await?;
+        let ledger = pair(base, Purpose::Ledger).await?;
+        let rows = base.secret_rows().await?;
+        let of_ledger = rows.iter().find(|row| row.name.purpose == Purpose::Ledger);
         Ok(Self {
             service_secret: ServiceSecret::new(secret.expose()),
             row_digest: RowDigestKey::new(row_digest.expose()),
             shred: ShredKey(MacKey::new(shred.expose())),
-            statement: StatementKey::new(&ed25519, &ml_dsa_65, base.root.suites)?,
+            statement: StatementKey::new(statement, base.root.suites),
+            ledger: Arc::new(ledger),
+            ledger_since: of_ledger.map(|row| row.created),
             indexes: RwLock::default(),
         })
     }

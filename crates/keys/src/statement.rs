@@ -6,15 +6,12 @@
 
 use portal_core::id::{Id, SubjectId, TenantId};
 use portal_core::{Timestamp, Workload};
-use portal_crypto::key::KeyBytes;
-use portal_crypto::pair::{PairSigningKey, PairVerifyingKey, SEED_LEN};
+use portal_crypto::pair::{PairSigningKey, PairVerifyingKey};
 use portal_crypto::statement;
 use portal_crypto::suite::{Algorithm, Suites};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::KeysError;
-use crate::error::Stored;
 
 /// The media type of the payload; protected by the signatures.
 pub const MEDIA_TYPE: &str = "application/vnd.portal.erasure-statement.v1+json";
@@ -107,13 +104,8 @@ pub(crate) struct StatementKey {
 }
 
 impl StatementKey {
-    pub(crate) fn new(ed25519: &KeyBytes, ml_dsa_65: &KeyBytes, suites: Suites) -> Result<Self, KeysError> {
-        let mut seed = Zeroizing::new([0; SEED_LEN]);
-        let (classical, quantum_safe) = seed.split_at_mut(32);
-        classical.copy_from_slice(ed25519.expose());
-        quantum_safe.copy_from_slice(ml_dsa_65.expose());
-        let pair = PairSigningKey::from_seed(&seed);
-        Ok(Self { pair: pair.map_err(|_| KeysError::corrupt(Stored::ServiceKey, "statement"))?, suites })
+    pub(crate) const fn new(pair: PairSigningKey, suites: Suites) -> Self {
+        Self { pair, suites }
     }
 
     pub(crate) fn public(&self) -> &PairVerifyingKey {

@@ -18,6 +18,9 @@ use crate::suite::Algorithm;
 /// The longest encoded key that is read.
 const MAX_KEY: usize = 4_096;
 
+/// The most keys of a set that is read.
+const MAX_KEYS: usize = 64;
+
 /// The bytes are not the COSE key of a verifying key of ML-DSA-65 or Ed25519. A key with its private half is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a public COSE key of ML-DSA-65 or Ed25519")]
@@ -115,6 +118,19 @@ impl Key {
         let verifies = parsed.key_ops.is_empty()
             || parsed.key_ops.contains(&KeyOperation::Assigned(iana::KeyOperation::Verify));
         if named && verifies && parsed.base_iv.is_empty() { Ok(key) } else { Err(InvalidKey) }
+    }
+
+    /// Reads a COSE key set: an array of keys, each as [`Self::from_cose_key`] takes it.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if it is none, or has a key that is none.
+    pub fn from_cose_key_set(bytes: &[u8]) -> Result<Vec<Self>, InvalidKey> {
+        if bytes.len() > MAX_KEY * MAX_KEYS {
+            return Err(InvalidKey);
+        }
+        let Ok(Value::Array(keys)) = Value::from_slice(bytes) else { return Err(InvalidKey) };
+        let read = |key: Value| Self::from_cose_key(&key.to_vec().map_err(|_| InvalidKey)?);
+        keys.into_iter().map(read).collect()
     }
 
     fn of_members(parsed: &CoseKey) -> Option<Self> {

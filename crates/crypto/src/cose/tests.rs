@@ -307,3 +307,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_set_is_read_whole_or_not_at_all() {
+    let keys = Key::both(pair(1).verifying_key());
+    let set = |keys: &[Vec<u8>]| bytes(&Value::Array(keys.iter().map(|key| value(key)).collect()));
+    let encoded: Vec<_> = keys.iter().map(Key::to_cose_key).collect();
+    assert_eq!(Key::from_cose_key_set(&set(&encoded)), Ok(keys.to_vec()));
+    let with_another = [encoded.clone(), vec![bytes(&cbor!({1 => 4}).unwrap())]].concat();
+    assert_eq!(Key::from_cose_key_set(&set(&with_another)), Err(InvalidKey));
+    for none in [&encoded[0], b"".as_slice(), &[0x80; 300_000]] {
+        assert_eq!(Key::from_cose_key_set(none), Err(InvalidKey));
+    }
+}

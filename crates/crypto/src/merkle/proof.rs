@@ -89,10 +89,20 @@ pub fn verify_inclusion(
     head: &TreeHead,
     proof: &[Sha256],
 ) -> Result<(), ProofError> {
-    if index >= head.size {
+    let root = root_of(leaf, index, head.size, proof)?;
+    if root == head.root { Ok(()) } else { Err(ProofError::WrongRoot) }
+}
+
+/// The root of the tree of `size` leaves that `proof` leads to from `leaf`, the leaf hash at `index`: what to compare with,
+/// or to check a signature of.
+///
+/// # Errors
+/// [`ProofError`].
+pub fn root_of(leaf: &Sha256, index: u64, size: u64, proof: &[Sha256]) -> Result<Sha256, ProofError> {
+    if index >= size {
         return Err(ProofError::IndexBeyondTree);
     }
-    let mut path = Path { node: index, last: head.size - 1 };
+    let mut path = Path { node: index, last: size - 1 };
     let mut root = *leaf;
     for sibling in proof {
         root = match path.climb()? {
@@ -101,7 +111,7 @@ pub fn verify_inclusion(
         };
     }
     path.arrive()?;
-    if root == head.root { Ok(()) } else { Err(ProofError::WrongRoot) }
+    Ok(root)
 }
 
 /// Checks that the tree with head `old` is the beginning of the tree with head `new`.

@@ -3,6 +3,7 @@
 use portal_core::id::{Id, TenantId};
 use portal_core::{ManualClock, SystemEntropy, Timestamp, Workload};
 use portal_crypto::envelope::Scope;
+use portal_store::Corruption;
 use tempfile::TempDir;
 
 use super::*;

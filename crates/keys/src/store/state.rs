@@ -78,12 +78,14 @@ pub enum Purpose {
     Statement,
     /// The blind index of one column.
     BlindIndex,
+    /// Checkpoints of the ledger, and receipts.
+    Ledger,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 5] =
-        [Self::ServiceSecret, Self::RowDigest, Self::Shred, Self::Statement, Self::BlindIndex];
+    pub const ALL: [Self; 6] =
+        [Self::ServiceSecret, Self::RowDigest, Self::Shred, Self::Statement, Self::BlindIndex, Self::Ledger];
 
     pub(crate) const fn id(self) -> i64 {
         match self {
@@ -92,6 +94,7 @@ impl Purpose {
             Self::Shred => 3,
             Self::Statement => 4,
             Self::BlindIndex => 5,
+            Self::Ledger => 6,
         }
     }
 
@@ -108,6 +111,7 @@ impl Purpose {
             Self::Shred => "shred",
             Self::Statement => "statement",
             Self::BlindIndex => "blind-index",
+            Self::Ledger => "ledger",
         }
     }
 }

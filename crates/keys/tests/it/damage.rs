@@ -154,7 +154,7 @@ portal_testkit::each_database! {
                 (row.try_get("", "purpose").unwrap(), row.try_get("", "scope").unwrap(), get("record"))
             })
             .collect();
-        assert_eq!(secrets.len(), 5);
+        assert_eq!(secrets.len(), 7);
         let sql = "UPDATE service_key SET record = $1 WHERE purpose = $2 AND scope = $3";
         for (at, (purpose, scope, good)) in secrets.iter().enumerate() {
             let mut changed = good.clone();

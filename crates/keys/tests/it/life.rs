@@ -66,8 +66,8 @@ portal_testkit::each_database! {
             assert_eq!(fingerprint(other).await, first);
         }
         assert_eq!(fixture.count("epoch_key").await, 1);
-        // Service secret, row digest, shred ledger, two halves of the statement key, one index.
-        assert_eq!(fixture.count("service_key").await, 6);
+        // Service secret, row digest, shred ledger, two halves each of the statement key and the ledger's, one index.
+        assert_eq!(fixture.count("service_key").await, 8);
     }
 
     /// Of processes that make a key for the same subject at once, all get the same one.
@@ -171,8 +171,8 @@ portal_testkit::each_database! {
         let restarted = fixture.open().await;
         restarted.subjects(&[subject(1), subject(2), subject(9)]).await.unwrap();
         assert_eq!(all(), [3, 5, 3]);
-        // Five keys of the service, and the epoch's.
-        assert_eq!(calls("unwrap", "ok"), unwraps + 6);
+        // Seven keys of the service, and the epoch's.
+        assert_eq!(calls("unwrap", "ok"), unwraps + 8);
         assert!(calls("wrap", "ok") >= 6 && measured("wrap") == calls("wrap", "ok"));
         fixture.root_keys_are_there(false);
         assert!(restarted.inventory().await.is_err());

@@ -37,8 +37,8 @@ fn erased_and_closed_keys_leave_the_memory() {
         keys
     });
     let made = entropy.keys().split_off(before);
-    assert_eq!(made.len(), 7, "the epoch's, five of the service, and hers");
-    let (of_service, hers) = made.split_at(6);
+    assert_eq!(made.len(), 9, "the epoch's, seven of the service, and hers");
+    let (of_service, hers) = made.split_at(8);
     assert!(left(hers.to_vec()) >= 1, "it is cached");
 
     runtime.block_on(keys.erase(subject(1))).unwrap();

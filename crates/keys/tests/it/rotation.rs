@@ -211,10 +211,10 @@ portal_testkit::each_database! {
         keys.rotate_epoch().await.unwrap();
         let old = active_root(&fixture).await;
         let under_old = keys.destroy_root(old).await;
-        assert!(matches!(under_old, Err(KeysError::RootInUse { keys: 8, root }) if root == old));
+        assert!(matches!(under_old, Err(KeysError::RootInUse { keys: 10, root }) if root == old));
 
         let change = keys.rotate_root().await.unwrap();
-        assert_eq!((change.epochs, change.service_keys), (2, 6));
+        assert_eq!((change.epochs, change.service_keys), (2, 8));
         assert_eq!(change.root, active_root(&fixture).await);
         assert_ne!(change.root, old);
         let again = keys.rewrap_under_root().await.unwrap();
@@ -222,13 +222,13 @@ portal_testkit::each_database! {
         let under = format!("root_id = '{}'", change.root);
         if let Some(postgres) = Some(under).filter(|_| fixture.is_postgres()) {
             assert_eq!(fixture.count(&format!("epoch_key WHERE {postgres}")).await, 2);
-            assert_eq!(fixture.count(&format!("service_key WHERE {postgres}")).await, 6);
+            assert_eq!(fixture.count(&format!("service_key WHERE {postgres}")).await, 8);
         }
         keys.destroy_root(old).await.unwrap();
         all_open(&fixture.open().await, &people).await;
         let roots = keys.inventory().await.unwrap();
         let roots = roots.keys.iter().filter(|key| key.key_use == KeyUse::Root && key.state != KeyState::Destroyed);
-        assert_eq!(roots.map(|root| (root.id.clone(), root.wrapped)).collect::<Vec<_>>(), [(change.root.to_string(), 8)]);
+        assert_eq!(roots.map(|root| (root.id.clone(), root.wrapped)).collect::<Vec<_>>(), [(change.root.to_string(), 10)]);
     }
 
     /// However many want to replace a root key, in however many processes, it is replaced once; who comes while somebody is

@@ -97,14 +97,15 @@ portal_testkit::each_database! {
         assert_eq!(inventory.taken, START);
         let of = |key_use| inventory.keys.iter().filter(move |key| key.key_use == key_use).collect::<Vec<_>>();
         let roots = of(KeyUse::Root);
-        assert_eq!((roots.len(), roots[0].state, roots[0].wrapped), (1, KeyState::Active, 8));
+        assert_eq!((roots.len(), roots[0].state, roots[0].wrapped), (1, KeyState::Active, 10));
         let epochs = of(KeyUse::Epoch);
         let by_id = |id: portal_core::id::EpochId| *epochs.iter().find(|key| key.id == id.to_string()).unwrap();
         let (active, retired) = (by_id(rotation.active), by_id(rotation.retired));
         assert_eq!((active.state, active.wrapped, active.retired), (KeyState::Active, 1, None));
         assert_eq!((retired.state, retired.wrapped, retired.retired), (KeyState::Retired, 2, Some(START)));
         for purpose in Purpose::ALL {
-            let expected = if purpose == Purpose::Statement { 2 } else { 1 };
+            let pair = matches!(purpose, Purpose::Ledger | Purpose::Statement);
+            let expected = if pair { 2 } else { 1 };
             assert_eq!(of(KeyUse::Service(purpose)).len(), expected, "{purpose:?}");
         }
         let index = of(KeyUse::Service(Purpose::BlindIndex))[0];
