@@ -6,9 +6,11 @@
 use std::fmt::Write as _;
 
 use sea_orm::sea_query::ArrayType;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IdenStatic, Statement, Value};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, IdenStatic, Statement, Value,
+};
 
-use crate::{DatabaseFailure, StoreError, Tx};
+use crate::{DatabaseFailure, ReadTx, StoreError, Tx};
 
 /// Rows per statement on SQLite, which takes some 32,000 values.
 const SQLITE_ROWS: usize = 250;
@@ -30,6 +32,59 @@ pub async fn insert<E: EntityTrait>(
         format!("INSERT INTO {} ({names}) SELECT {values} FROM {}", quoted(table), source.from())
     });
     StoreError::check_rows(expected, inserted.await?)
+}
+
+/// As [`insert`], for rows that this transaction has not found: one that is there by now was written by a concurrent
+/// transaction, and this one is run again.
+///
+/// # Errors
+/// [`StoreError::Contended`] in that case; [`StoreError`].
+pub async fn insert_new<E: EntityTrait>(
+    tx: &Tx,
+    columns: &[E::Column],
+    rows: Vec<Vec<Value>>,
+) -> Result<(), StoreError> {
+    match insert::<E>(tx, columns, rows).await {
+        Err(StoreError::Duplicate { .. }) => {
+            tx.lost_race();
+            Err(StoreError::Contended(DatabaseFailure::plain("a concurrent transaction wrote the row")))
+        }
+        inserted => inserted,
+    }
+}
+
+/// Inserts `rows`, each in the place of a row with the same `key` whose `until` is at most `now`, if there is one. One whose
+/// `until` is later was written by a concurrent transaction, and this one is run again.
+///
+/// # Errors
+/// [`StoreError::Contended`] in that case; [`StoreError`].
+pub async fn insert_over<E: EntityTrait>(
+    tx: &Tx,
+    columns: &[E::Column],
+    key: &[E::Column],
+    (until, now): (E::Column, i64),
+    rows: Vec<Vec<Value>>,
+) -> Result<(), StoreError> {
+    let table = quoted(E::default().table_name());
+    let names = list(columns.iter().map(|column| quoted(column.as_str())));
+    let keys = list(key.iter().map(|column| quoted(column.as_str())));
+    let set = list(columns.iter().map(|column| format!("{0} = excluded.{0}", quoted(column.as_str()))));
+    let until = quoted(until.as_str());
+    let expected = rows.len() as u64;
+    let inserted = run::<E>(tx, columns, rows, |source| {
+        let values = list(columns.iter().enumerate().map(|(at, column)| source.value(at, nullable(column))));
+        // Without the WHERE, SQLite reads ON CONFLICT as part of a join.
+        format!(
+            "INSERT INTO {table} ({names}) SELECT {values} FROM {} WHERE TRUE \
+             ON CONFLICT ({keys}) DO UPDATE SET {set} WHERE {table}.{until} <= {now}",
+            source.from()
+        )
+    });
+    if inserted.await? == expected {
+        return Ok(());
+    }
+    tx.lost_race();
+    Err(StoreError::Contended(DatabaseFailure::plain("a concurrent transaction wrote the row")))
 }
 
 /// Updates a row for each of `rows`, which has the values of `key`, by which the row is found, and then those of `set`.
@@ -57,6 +112,40 @@ pub async fn update<E: EntityTrait>(
         format!("UPDATE {table} SET {set} FROM {} WHERE {}", source.from(), found.join(" AND "))
     })
     .await
+}
+
+/// The row for each of `keys`, which has the values of `key`, a unique one, if there is such a row. Each is looked up by
+/// the index of `key`, whatever the server believes about the table: one that has just been filled has no statistics.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn find<E: EntityTrait>(
+    tx: &ReadTx,
+    key: &[E::Column],
+    keys: Vec<Vec<Value>>,
+) -> Result<Vec<E::Model>, StoreError> {
+    let table = quoted(E::default().table_name());
+    let backend = tx.conn().get_database_backend();
+    let mut found = Vec::with_capacity(keys.len());
+    for (source, values) in pieces(backend, key, keys)? {
+        let this = |(at, column): (usize, &E::Column)| {
+            format!("t.{} = {}", quoted(column.as_str()), source.value(at, false))
+        };
+        let these: Vec<String> = key.iter().enumerate().map(this).collect();
+        let (from, these) = (source.from(), these.join(" AND "));
+        let sql = match backend {
+            // The limit keeps it from being made a join again.
+            DbBackend::Postgres => format!(
+                "SELECT f.* FROM {from} CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {these} LIMIT 1) f"
+            ),
+            _ => format!("SELECT t.* FROM {from} CROSS JOIN {table} t WHERE {these}"),
+        };
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        for row in tx.conn().query_all_raw(statement).await? {
+            found.push(E::Model::from_query_result(&row, "")?);
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes the row for each of `keys`, which has the values of `key`. Says how many rows there were.
@@ -127,28 +216,39 @@ async fn run<E: EntityTrait>(
     rows: Vec<Vec<Value>>,
     sql: impl Fn(&Source) -> String,
 ) -> Result<u64, StoreError> {
+    let backend = tx.conn().get_database_backend();
+    let mut affected = 0;
+    for (source, values) in pieces(backend, columns, rows)? {
+        let statement = Statement::from_sql_and_values(backend, sql(&source), values);
+        affected += tx.conn().execute_raw(statement).await?.rows_affected();
+    }
+    Ok(affected)
+}
+
+/// The values of one statement each.
+fn pieces<C: ColumnTrait>(
+    backend: DbBackend,
+    columns: &[C],
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<(Source, Vec<Value>)>, StoreError> {
     if rows.iter().any(|row| row.len() != columns.len()) {
         return Err(unfit());
     }
-    let mut affected = 0;
-    let backend = tx.conn().get_database_backend();
-    if backend == DbBackend::Postgres {
-        if !rows.is_empty() {
-            let (source, values) = arrays(columns, rows)?;
-            let statement = Statement::from_sql_and_values(backend, sql(&source), values);
-            affected = tx.conn().execute_raw(statement).await?.rows_affected();
-        }
-        return Ok(affected);
+    if rows.is_empty() {
+        return Ok(Vec::new());
     }
+    if backend == DbBackend::Postgres {
+        return Ok(vec![arrays(columns, rows)?]);
+    }
+    let mut pieces = Vec::with_capacity(rows.len().div_ceil(SQLITE_ROWS));
     let mut rows = rows.into_iter();
     loop {
         let piece: Vec<Vec<Value>> = rows.by_ref().take(SQLITE_ROWS).collect();
         if piece.is_empty() {
-            return Ok(affected);
+            return Ok(pieces);
         }
         let source = Source::Values(columns.len(), piece.len());
-        let statement = Statement::from_sql_and_values(backend, sql(&source), piece.into_iter().flatten());
-        affected += tx.conn().execute_raw(statement).await?.rows_affected();
+        pieces.push((source, piece.into_iter().flatten().collect()));
     }
 }
 

@@ -50,6 +50,7 @@ enum Access {
     Batch,
     Migrate,
     Read,
+    Repeatable,
     Write,
 }
 
@@ -166,6 +167,21 @@ impl Database {
         E: From<StoreError>,
     {
         self.run(name, Access::Batch, |conn| body(Tx::new(conn))).await
+    }
+
+    /// As [`Self::run_tx`], but on PostgreSQL at REPEATABLE READ: for a transaction whose writes alone decide whether it may
+    /// be, by a unique key, a version or a lease that each of its kind writes too. It gets in the way of another one only
+    /// over a row that both write.
+    ///
+    /// # Errors
+    /// As [`Self::run_tx`].
+    pub async fn run_repeatable<T, E, F, Fut>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        F: Fn(Tx) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<StoreError>,
+    {
+        self.run(name, Access::Repeatable, |conn| body(Tx::new(conn))).await
     }
 
     /// Runs `body` on one unchanging state of the data. On SQLite neither readers nor the writer wait for each other.
@@ -335,7 +351,7 @@ impl Database {
         let (connection, isolation_level, access_mode, mode) = match (&self.0.pools, access) {
             // Connections to PostgreSQL are serialisable by default: saying so again costs a round trip.
             (Pools::Postgres(pool), Access::Write) => (pool, None, None, None),
-            (Pools::Postgres(pool), Access::Batch) => {
+            (Pools::Postgres(pool), Access::Batch | Access::Repeatable) => {
                 (pool, Some(IsolationLevel::RepeatableRead), None, None)
             }
             (Pools::Postgres(pool), Access::Migrate) => {
@@ -348,9 +364,10 @@ impl Database {
                 (readers, None, None, Some(SqliteTransactionMode::Deferred))
             }
             // Immediate: a transaction that starts by reading can't lose its right to write half-way.
-            (Pools::Sqlite { writer, .. }, Access::Batch | Access::Migrate | Access::Write) => {
-                (writer, None, None, Some(SqliteTransactionMode::Immediate))
-            }
+            (
+                Pools::Sqlite { writer, .. },
+                Access::Batch | Access::Migrate | Access::Repeatable | Access::Write,
+            ) => (writer, None, None, Some(SqliteTransactionMode::Immediate)),
         };
         let options = TransactionOptions { isolation_level, access_mode, sqlite_transaction_mode: mode };
         let transaction = connection.begin_with_options(options).await?;
@@ -362,10 +379,14 @@ impl Database {
 
     async fn turn(&self, access: Access, attempt: u32) -> Turn<'_> {
         match (&self.0.pools, access) {
-            (Pools::Postgres(_), Access::Batch | Access::Write) if attempt >= ALONE_FROM => {
+            (Pools::Postgres(_), Access::Batch | Access::Repeatable | Access::Write)
+                if attempt >= ALONE_FROM =>
+            {
                 Turn::Alone(self.0.turns.write().await)
             }
-            (Pools::Postgres(_), Access::Batch | Access::Write) => Turn::Shared(self.0.turns.read().await),
+            (Pools::Postgres(_), Access::Batch | Access::Repeatable | Access::Write) => {
+                Turn::Shared(self.0.turns.read().await)
+            }
             _ => Turn::Unneeded,
         }
     }

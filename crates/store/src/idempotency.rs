@@ -30,7 +30,10 @@ use sea_orm_migration::sea_query::{Index, Table};
 
 mod kept;
 
-pub use kept::{Forms, KeptReply, SealedReply, add_sealed_replies, drop_sealed_replies, keep, recall};
+pub use kept::{
+    Forms, Found, Kept, KeptReply, SealedReply, add_sealed_replies, drop_sealed_replies, find_all, keep,
+    keep_all, recall,
+};
 
 use crate::{DatabaseFailure, StoreError, Tx, columns};
 

@@ -7,13 +7,13 @@ use portal_core::SeededEntropy;
 use portal_store::{Database, DatabaseConfig, Metrics};
 use tempfile::TempDir;
 
-use crate::EphemeralPostgres;
+use crate::{EphemeralPostgres, FaultProxy};
 
 const FILE: &str = "test.db";
 
 /// An empty database that is gone when this is dropped.
 pub struct TestDatabase {
-    config: DatabaseConfig,
+    url: String,
     keeper: Keeper,
     #[cfg(feature = "mesh")]
     keys: crate::keys::KeyDatabases,
@@ -31,7 +31,7 @@ impl TestDatabase {
     pub fn sqlite() -> Self {
         let directory = TempDir::with_prefix("portal-sqlite-").expect("a temporary directory");
         let url = format!("sqlite:{}", directory.path().join(FILE).display());
-        Self::new(DatabaseConfig::from_url(url), Keeper::Directory(directory))
+        Self::new(url, Keeper::Directory(directory))
     }
 
     /// A database of this process's PostgreSQL, or `None` where PostgreSQL is not installed: says so, and the test
@@ -41,13 +41,13 @@ impl TestDatabase {
     /// If PostgreSQL is not installed and the environment variable `PORTAL_REQUIRE_ALL` is `1`.
     pub async fn postgres() -> Option<Self> {
         let server = EphemeralPostgres::shared()?;
-        let config = server.fresh_database().await;
-        Some(Self::new(config, Keeper::Server(server)))
+        let url = server.fresh_url().await;
+        Some(Self::new(url, Keeper::Server(server)))
     }
 
-    fn new(config: DatabaseConfig, keeper: Keeper) -> Self {
+    fn new(url: String, keeper: Keeper) -> Self {
         Self {
-            config,
+            url,
             keeper,
             #[cfg(feature = "mesh")]
             keys: crate::keys::KeyDatabases::default(),
@@ -57,7 +57,25 @@ impl TestDatabase {
     /// How to connect to it: the `[database]` section of a service.
     #[must_use]
     pub fn config(&self) -> DatabaseConfig {
-        self.config.clone()
+        DatabaseConfig::from_url(&self.url)
+    }
+
+    /// How to connect to it, for another process.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A way to it that can be cut. `None` for a file, which nothing stands in front of.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn proxy(&self) -> Option<FaultProxy> {
+        match &self.keeper {
+            Keeper::Directory(_) => None,
+            Keeper::Server(server) => Some(FaultProxy::start(server.directory(), &self.url)),
+        }
     }
 
     /// The keys of the service `name` beside this database: a key database of the same kind, and a root key in a file.
@@ -68,6 +86,15 @@ impl TestDatabase {
     #[cfg(feature = "mesh")]
     pub async fn keys(&self, name: &str) -> portal_keys::KeysConfig {
         self.keys.of(name, &self.keeper).await
+    }
+
+    /// [`Self::keys`] as TOML, for another process.
+    ///
+    /// # Panics
+    /// As [`Self::keys`].
+    #[cfg(feature = "mesh")]
+    pub async fn keys_section(&self, name: &str) -> String {
+        self.keys.section(name, &self.keeper).await
     }
 
     /// The file of a SQLite database, alone with its WAL in a directory.
@@ -96,7 +123,7 @@ impl TestDatabase {
     /// Connects to it and counts in `metrics`.
     pub async fn connect_with(&self, metrics: Metrics) -> Database {
         let entropy = Arc::new(SeededEntropy::new(1));
-        Database::connect(&self.config, entropy, metrics).await.expect("the test database")
+        Database::connect(&self.config(), entropy, metrics).await.expect("the test database")
     }
 }
 

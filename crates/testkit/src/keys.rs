@@ -27,6 +27,10 @@ struct Made {
 
 impl KeyDatabases {
     pub(crate) async fn of(&self, name: &str, keeper: &Keeper) -> KeysConfig {
+        toml::from_str(&self.section(name, keeper).await).unwrap()
+    }
+
+    pub(crate) async fn section(&self, name: &str, keeper: &Keeper) -> String {
         let mut made = self.0.lock().await;
         if !made.sections.contains_key(name) {
             let directory =
@@ -41,7 +45,7 @@ impl KeyDatabases {
             let section = format!("provider = \"file\"\nroot_key_file = {root:?}\ndatabase_url = {url:?}\n");
             made.sections.insert(name.to_owned(), section);
         }
-        toml::from_str(&made.sections[name]).unwrap()
+        made.sections[name].clone()
     }
 }
 

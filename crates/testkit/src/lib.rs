@@ -8,6 +8,7 @@
 //! | [`database`] | [`TestDatabase`] and [`each_database!`]: a test on SQLite and on PostgreSQL |
 //! | `keys` | [`TestDatabase::keys`]: the keys of a service, with a root key in a file |
 //! | [`mesh`] | [`TestMesh`]: certificates, a clock that stands still, tokens for made-up users |
+//! | [`proxy`] | [`FaultProxy`]: a way to a database that can be cut |
 //! | [`postgres`] | [`EphemeralPostgres`]: a PostgreSQL that dies with its test process |
 #![forbid(unsafe_code)]
 #![allow(
@@ -25,10 +26,12 @@ mod keys;
 #[cfg(feature = "mesh")]
 pub mod mesh;
 pub mod postgres;
+pub mod proxy;
 
 pub use database::TestDatabase;
 #[cfg(feature = "mesh")]
 pub use mesh::{START, TestMesh, TestUser, UserChannel};
 pub use postgres::EphemeralPostgres;
+pub use proxy::FaultProxy;
 #[doc(hidden)]
 pub use tokio;

@@ -4,15 +4,17 @@
 //! of the service if it is about nobody. Who seals and opens is the caller; here is where the bytes stand. Rows of earlier
 //! versions hold the reply in the clear; it is given out until replies are kept sealed alone, and ends with its 24 hours.
 
+use std::collections::HashMap;
+
 use portal_core::Timestamp;
 use portal_core::id::{Id, SubjectId};
+use sea_orm::DbErr;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, Condition, DbErr};
 use sea_orm_migration::SchemaManager;
 use sea_orm_migration::sea_query::Table;
 
-use super::{IdempotencyError, Key, LIFETIME, inserted};
-use crate::{Corruption, ReadTx, StoreError, Tx, columns};
+use super::{IdempotencyError, Key, LIFETIME};
+use crate::{Corruption, ReadTx, StoreError, Tx, bulk, columns};
 
 /// In which forms replies are kept. Both, as long as an earlier version may be asked for them that knows no sealed ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,6 +85,61 @@ mod entity {
 }
 use entity::Column;
 
+/// What was found of a request id: a reply, and the hash of the request that it was the reply to.
+pub struct Found {
+    request_id: String,
+    request_hash: Vec<u8>,
+    reply: KeptReply,
+}
+
+impl Found {
+    /// The reply, if it is the reply to a request with this hash. `forms` are those in which replies are kept now.
+    ///
+    /// # Errors
+    /// As [`recall`].
+    pub fn reply_to(&self, request_hash: &[u8; 32], forms: Forms) -> Result<KeptReply, IdempotencyError> {
+        if self.request_hash != request_hash {
+            return Err(IdempotencyError::Mismatch);
+        }
+        if self.reply.sealed.is_none() && forms == Forms::Sealed {
+            return Err(StoreError::Corrupt {
+                table: "idempotency_key",
+                column: "sealed_reply",
+                row: self.request_id.clone(),
+                cause: Corruption::EnvelopeMalformed,
+            }
+            .into());
+        }
+        Ok(self.reply.clone())
+    }
+}
+
+/// What is kept for these keys of the last [`LIFETIME`], as far as there is something. One query.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn find_all(tx: &ReadTx, keys: &[&Key], now: Timestamp) -> Result<HashMap<Key, Found>, StoreError> {
+    let wanted = keys
+        .iter()
+        .map(|key| vec![key.caller.clone().into(), key.method.into(), key.request_id.clone().into()]);
+    let key = [Column::Caller, Column::Method, Column::RequestId];
+    let models = bulk::find::<entity::Entity>(tx, &key, wanted.collect()).await?;
+    let mut found = HashMap::new();
+    for model in models.into_iter().filter(|model| model.expires_at > now.as_micros()) {
+        let key = keys.iter().find(|key| {
+            (&key.caller, key.method, &key.request_id)
+                == (&model.caller, model.method.as_str(), &model.request_id)
+        });
+        let Some(key) = key else { continue };
+        let subject = model.subject_id.map(SubjectId::from_uuid);
+        let sealed = model.sealed_reply.map(|envelope| SealedReply { subject, envelope });
+        let reply = KeptReply { plain: model.reply, sealed };
+        let (request_id, request_hash) = (model.request_id, model.request_hash);
+        found.insert((*key).clone(), Found { request_id, request_hash, reply });
+    }
+    Ok(found)
+}
+
 /// The reply to the first request with this key, if there was one in the last [`LIFETIME`]. `forms` are those in which
 /// replies are kept now.
 ///
@@ -97,29 +154,12 @@ pub async fn recall(
     forms: Forms,
     now: Timestamp,
 ) -> Result<Option<KeptReply>, IdempotencyError> {
-    let found = entity::Entity::find()
-        .filter(this(key))
-        .filter(Column::ExpiresAt.gt(now.as_micros()))
-        .one(tx.conn())
-        .await
-        .map_err(StoreError::from)?;
-    let Some(first) = found else { return Ok(None) };
-    if first.request_hash != request_hash {
-        return Err(IdempotencyError::Mismatch);
-    }
-    let subject = first.subject_id.map(SubjectId::from_uuid);
-    let sealed = first.sealed_reply.map(|envelope| SealedReply { subject, envelope });
-    if sealed.is_none() && forms == Forms::Sealed {
-        return Err(StoreError::Corrupt {
-            table: "idempotency_key",
-            column: "sealed_reply",
-            row: first.request_id,
-            cause: Corruption::EnvelopeMalformed,
-        }
-        .into());
-    }
-    Ok(Some(KeptReply { plain: first.reply, sealed }))
+    let found = find_all(tx, &[key], now).await?;
+    found.get(key).map(|found| found.reply_to(request_hash, forms)).transpose()
 }
+
+/// A reply to be kept: whose request it is the reply to, the hash of its content, and the reply.
+pub type Kept<'a> = (&'a Key, &'a [u8; 32], KeptReply);
 
 /// Keeps the reply for [`LIFETIME`].
 ///
@@ -133,20 +173,34 @@ pub async fn keep(
     reply: &KeptReply,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let expired = Column::ExpiresAt.lte(now.as_micros());
-    entity::Entity::delete_many().filter(this(key)).filter(expired).exec(tx.conn()).await?;
-    let sealed = reply.sealed.as_ref();
-    let row = entity::ActiveModel {
-        caller: Set(key.caller.clone()),
-        method: Set(key.method.to_owned()),
-        request_id: Set(key.request_id.clone()),
-        request_hash: Set(request_hash.to_vec()),
-        reply: Set(reply.plain.clone()),
-        expires_at: Set(now.plus(LIFETIME).as_micros()),
-        subject_id: Set(sealed.and_then(|sealed| sealed.subject).map(SubjectId::uuid)),
-        sealed_reply: Set(sealed.map(|sealed| sealed.envelope.clone())),
+    keep_all(tx, vec![(key, request_hash, reply.clone())], now).await
+}
+
+/// As [`keep`], for many replies to different requests. One statement.
+///
+/// # Errors
+/// As [`keep`].
+pub async fn keep_all(tx: &Tx, replies: Vec<Kept<'_>>, now: Timestamp) -> Result<(), StoreError> {
+    use Column::{Caller, ExpiresAt, Method, Reply, RequestHash, RequestId, SealedReply, SubjectId};
+    let expires_at = now.plus(LIFETIME).as_micros();
+    let row = |(key, request_hash, reply): Kept<'_>| -> Vec<Value> {
+        let (subject, envelope) =
+            reply.sealed.map_or((None, None), |sealed| (sealed.subject, Some(sealed.envelope)));
+        vec![
+            key.caller.clone().into(),
+            key.method.into(),
+            key.request_id.clone().into(),
+            request_hash.to_vec().into(),
+            reply.plain.into(),
+            expires_at.into(),
+            subject.map(portal_core::id::SubjectId::uuid).into(),
+            envelope.into(),
+        ]
     };
-    inserted(tx, entity::Entity::insert(row).exec_without_returning(tx.conn()).await)
+    let columns = [Caller, Method, RequestId, RequestHash, Reply, ExpiresAt, SubjectId, SealedReply];
+    let rows = replies.into_iter().map(row).collect();
+    let stale = (ExpiresAt, now.as_micros());
+    bulk::insert_over::<entity::Entity>(tx, &columns, &[Caller, Method, RequestId], stale, rows).await
 }
 
 /// Adds the columns of sealed replies to the table that [`super::create_table`] made: part of a later migration of every
@@ -171,11 +225,4 @@ pub async fn drop_sealed_replies(manager: &SchemaManager<'_>) -> Result<(), DbEr
         manager.alter_table(Table::alter().table(entity::Entity).drop_column(column).take()).await?;
     }
     Ok(())
-}
-
-fn this(key: &Key) -> Condition {
-    Condition::all()
-        .add(Column::Caller.eq(key.caller.as_str()))
-        .add(Column::Method.eq(key.method))
-        .add(Column::RequestId.eq(key.request_id.as_str()))
 }
