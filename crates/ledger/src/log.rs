@@ -1,136 +1,295 @@
-//! Appending, and proving what was appended.
+//! The log of a service: what its clients are shown of it.
 
-use portal_core::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portal_core::entropy::random_bytes;
+use portal_core::{Clock, Entropy, Timestamp, Workload};
+use portal_crypto::checkpoint::{Checkpoint, NoteKey};
 use portal_crypto::hash::Sha256;
-use portal_crypto::merkle::{CompactRange, TreeHead, proof};
-use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use portal_crypto::merkle::tiles::Plan;
+use portal_crypto::merkle::{TreeHead, proof};
+use portal_crypto::pair::{PairSigningKey, PairVerifyingKey};
+use portal_crypto::suite::Suites;
+use portal_store::{Database, ReadTx, StoreError};
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
+use sea_orm::{QueryOrder, QuerySelect};
+use tokio::sync::{Notify, watch};
 
-use crate::entity::{entry, head};
-use crate::leaf::{Commitment, Leaf, Salt};
+use crate::entity::entry;
+use crate::rows::{commitment, corrupt, lookup, position, signed};
+use crate::{Commitment, LedgerError, Metrics, rows, tree};
 
-/// The id of the only row of the head table.
-pub(crate) const HEAD: i64 = 1;
-
-/// A leaf in the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Entry {
-    /// Where it is, from 0.
-    pub position: u64,
-    /// What the log keeps of it.
-    pub commitment: Commitment,
+/// Recalls the newest head that was signed, from a place that whoever writes the database of the log can't reach: a log
+/// that was set back, or another one in its place, is not signed.
+#[async_trait]
+pub trait SignedHeads: Send + Sync {
+    /// The newest head that was noted.
+    async fn recall(&self) -> Result<Option<TreeHead>, Box<dyn std::error::Error + Send + Sync>>;
+    /// Notes a head that is about to be published.
+    async fn note(&self, head: TreeHead) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Shows that a leaf is in the tree with `head`: checked by [`portal_crypto::merkle::proof::verify_inclusion`].
+/// What a log works with.
+pub struct Host {
+    /// Whose log it is.
+    pub service: Workload,
+    /// The name of the log, `<trust domain>/<service>`.
+    pub origin: String,
+    /// Where it is.
+    pub database: Database,
+    /// Signs its heads.
+    pub key: Arc<PairSigningKey>,
+    /// Which algorithms are switched on.
+    pub suites: Suites,
+    /// What was signed.
+    pub signed_heads: Arc<dyn SignedHeads>,
+    /// A head is signed this often at most.
+    pub interval: Duration,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Names the process.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+}
+
+/// The log of a service. Clones share it.
+#[derive(Clone)]
+pub struct Log(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) service: Workload,
+    pub(crate) origin: String,
+    pub(crate) database: Database,
+    pub(crate) key: Arc<PairSigningKey>,
+    pub(crate) suites: Suites,
+    pub(crate) signed_heads: Arc<dyn SignedHeads>,
+    pub(crate) interval: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    /// Names this process among those that may hold the lease.
+    pub(crate) holder: Uuid,
+    pub(crate) wake: Notify,
+    pub(crate) sequenced: watch::Sender<u64>,
+}
+
+/// A checkpoint with the note that proves it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Signed {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// The signed note.
+    pub note: String,
+}
+
+/// A leaf as the public may see it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PublicEntry {
+    /// Where it is, from 0.
+    pub position: u64,
+    /// What the leaf is over.
+    pub commitment: Commitment,
+    /// When it was appended.
+    pub recorded_at: Timestamp,
+}
+
+/// Names a leaf.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LeafRef {
+    /// By its position.
+    Position(u64),
+    /// By its hash.
+    Hash(Sha256),
+}
+
+/// Shows that a leaf is in the tree with `head`: checked by [`proof::verify_inclusion`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Inclusion {
     /// The leaf.
-    pub entry: Entry,
+    pub position: u64,
+    /// Its hash.
+    pub leaf: Sha256,
     /// The tree.
     pub head: TreeHead,
     /// The sibling hashes, from the leaf upwards.
     pub path: Vec<Sha256>,
 }
 
-/// Appends `leaf` at the next position, in the caller's transaction.
-///
-/// # Errors
-/// [`StoreError`]; return it, so that the transaction is rolled back, and run again if another one was faster.
-pub async fn append(tx: &Tx, leaf: Leaf<'_>, salt: &Salt, now: Timestamp) -> Result<Entry, StoreError> {
-    let mut range = range(tx).await?;
-    let position = signed(range.size())?;
-    let entry = Entry { position: range.size(), commitment: Commitment::of(leaf, salt) };
-    range.append(entry.commitment.leaf_hash());
-    let row = entry::ActiveModel {
-        position: Set(position),
-        commitment: Set(entry.commitment.as_bytes().to_vec()),
-        salt: Set(Some(salt.expose().to_vec())),
-        recorded_at: Set(now.as_micros()),
-    };
-    // The head first: of two transactions that append at once, the slower one fails here in a way that is run again,
-    // and not on the entry's key, which would look like an error.
-    let moved = head::Entity::update_many()
-        .col_expr(head::Column::Size, Expr::value(signed(range.size())?))
-        .col_expr(head::Column::Peaks, Expr::value(range.peaks().concat()))
-        .filter(head::Column::Id.eq(HEAD))
-        .filter(head::Column::Size.eq(position))
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(1, moved.rows_affected)?;
-    entry::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-    Ok(entry)
+/// Shows that the tree with `new` begins with the one with `old`: checked by [`proof::verify_consistency`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Consistency {
+    /// The older tree.
+    pub old: TreeHead,
+    /// The newer tree.
+    pub new: TreeHead,
+    /// The hashes of RFC 9162, 2.1.4.
+    pub path: Vec<Sha256>,
 }
 
-/// The size and root of the tree.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn head(tx: &ReadTx) -> Result<TreeHead, StoreError> {
-    Ok(range(tx).await?.head())
-}
-
-/// The proof that the leaf at `position` is in the tree as it is now; `None` if there is no such leaf. Reads all leaves.
-///
-/// # Errors
-/// [`StoreError::Corrupt`] if the leaves are not those that the head was made of.
-pub async fn prove_inclusion(tx: &ReadTx, position: u64) -> Result<Option<Inclusion>, StoreError> {
-    let head = head(tx).await?;
-    let commitments = commitments(tx).await?;
-    let leaves: Vec<Sha256> = commitments.iter().map(Commitment::leaf_hash).collect();
-    if TreeHead::of(&leaves) != head {
-        return Err(corrupt("ledger_head", "peaks", HEAD));
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Log").field(&self.0.origin).finish()
     }
-    let index = usize::try_from(position).unwrap_or(usize::MAX);
-    let found = commitments.get(index).copied().zip(proof::inclusion_proof(&leaves, index));
-    Ok(found.map(|(commitment, path)| Inclusion { entry: Entry { position, commitment }, head, path }))
 }
 
-/// Erases the salt of the leaf at `position`: nobody can tell any more what it commits to, and the tree stays.
-///
-/// # Errors
-/// [`StoreError::RowsAffected`] if there is no such leaf.
-pub async fn forget_salt(tx: &Tx, position: u64) -> Result<(), StoreError> {
-    let erased = entry::Entity::update_many()
-        .col_expr(entry::Column::Salt, Expr::value(None::<Vec<u8>>))
-        .filter(entry::Column::Position.eq(signed(position)?))
-        .exec(tx.conn())
-        .await?;
-    StoreError::check_rows(1, erased.rows_affected)
+impl Log {
+    /// The log in the database of `host`, which has the tables of [`crate::schema`].
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        let Host { service, origin, database, key, suites, signed_heads, interval, clock, entropy, metrics } =
+            host;
+        let holder = Uuid::from_bytes(random_bytes(&*entropy));
+        let (wake, sequenced) = (Notify::new(), watch::Sender::new(0));
+        Self(Arc::new(Inner {
+            service,
+            origin,
+            database,
+            key,
+            suites,
+            signed_heads,
+            interval,
+            clock,
+            metrics,
+            holder,
+            wake,
+            sequenced,
+        }))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// The key that verifies its checkpoints.
+    #[must_use]
+    pub fn verifying_key(&self) -> &PairVerifyingKey {
+        self.0.key.verifying_key()
+    }
+
+    /// The same key as notes name it: Ed25519, ML-DSA-65.
+    #[must_use]
+    pub fn note_keys(&self) -> [NoteKey; 2] {
+        NoteKey::both(&self.0.origin, self.verifying_key())
+    }
+
+    /// To be called after a transaction that appended is committed: it gets its position at once, rather than soon.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Follows the size of the log, as far as the sequencer runs in this process.
+    #[must_use]
+    pub fn sequenced(&self) -> watch::Receiver<u64> {
+        self.0.sequenced.subscribe()
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotSigned`], [`LedgerError::Checkpoint`] if the stored one is not this log's; others.
+    pub async fn checkpoint(&self) -> Result<Signed, LedgerError> {
+        let head = |tx: ReadTx| async move { Ok::<_, LedgerError>(rows::head(&tx).await?.checkpoint) };
+        let note = self.0.database.read("get_checkpoint", head).await?.ok_or(LedgerError::NotSigned)?;
+        let checkpoint = Checkpoint::verify(&note, &self.0.origin, self.verifying_key(), self.0.suites)?;
+        Ok(Signed { checkpoint, note })
+    }
+
+    /// The proof that a leaf is in the tree of `size` leaves, of the newest checkpoint if none is named.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], [`LedgerError::OutOfRange`]; [`LedgerError::Store`] if a row is not what was signed.
+    pub async fn inclusion(&self, leaf: LeafRef, size: Option<u64>) -> Result<Inclusion, LedgerError> {
+        let signed = self.checkpoint().await?.checkpoint.head;
+        let prove = |tx: ReadTx| async move {
+            let (at, leaf) = find(&tx, leaf).await?;
+            let size = size.unwrap_or(signed.size);
+            if size > signed.size {
+                return Err(LedgerError::OutOfRange);
+            }
+            let plan = Plan::inclusion(at, size).ok_or(LedgerError::OutOfRange)?;
+            let root = if size == signed.size { signed.root } else { tree::root(&tx, size).await? };
+            let head = TreeHead { size, root };
+            let path = tree::resolve(&tx, &plan).await?;
+            let proven = proof::verify_inclusion(&leaf, at, &head, &path);
+            proven.map_err(|_| corrupt("ledger_entry", "commitment", at))?;
+            Ok(Inclusion { position: at, leaf, head, path })
+        };
+        self.0.database.read("prove_inclusion", prove).await
+    }
+
+    /// The proof that the log only grew from the tree of `old` leaves to that of `new`, of the newest checkpoint if none
+    /// is named.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`]; [`LedgerError::Store`] if a row is not what was signed.
+    pub async fn consistency(&self, old: u64, new: Option<u64>) -> Result<Consistency, LedgerError> {
+        let signed = self.checkpoint().await?.checkpoint.head;
+        let new = new.unwrap_or(signed.size);
+        if new > signed.size {
+            return Err(LedgerError::OutOfRange);
+        }
+        let plan = Plan::consistency(old, new).ok_or(LedgerError::OutOfRange)?;
+        let (plan, prove) = (&plan, new);
+        let prove = |tx: ReadTx| async move {
+            let old = TreeHead { size: old, root: tree::root(&tx, old).await? };
+            let root = if prove == signed.size { signed.root } else { tree::root(&tx, prove).await? };
+            let new = TreeHead { size: prove, root };
+            let path = tree::resolve(&tx, plan).await?;
+            let proven = proof::verify_consistency(&old, &new, &path);
+            proven.map_err(|_| corrupt("ledger_tile", "hashes", old.size))?;
+            Ok::<_, LedgerError>(Consistency { old, new, path })
+        };
+        self.0.database.read("prove_consistency", prove).await
+    }
+
+    /// Leaves from position `from` on, `limit` at most, in their order: those under the newest checkpoint.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn entries(&self, from: u64, limit: u64) -> Result<Vec<PublicEntry>, LedgerError> {
+        let signed = self.checkpoint().await?.checkpoint.head;
+        let limit = limit.min(signed.size.saturating_sub(from));
+        let read = |tx: ReadTx| async move { Ok::<_, LedgerError>(read_entries(&tx, from, limit).await?) };
+        self.0.database.read("list_ledger_entries", read).await
+    }
 }
 
-async fn range(tx: &ReadTx) -> Result<CompactRange, StoreError> {
-    let found = head::Entity::find_by_id(HEAD).one(tx.conn()).await?;
-    let row = found.ok_or_else(|| corrupt("ledger_head", "id", HEAD))?;
-    let size = u64::try_from(row.size).map_err(|_| corrupt("ledger_head", "size", HEAD))?;
-    let (peaks, rest) = row.peaks.as_chunks::<32>();
-    let range = CompactRange::from_parts(size, peaks.to_vec()).filter(|_| rest.is_empty());
-    range.ok_or_else(|| corrupt("ledger_head", "peaks", HEAD))
+async fn find(tx: &ReadTx, leaf: LeafRef) -> Result<(u64, Sha256), LedgerError> {
+    let query = match leaf {
+        LeafRef::Position(at) => entry::Column::Position.eq(signed(at).map_err(|_| LedgerError::NotFound)?),
+        LeafRef::Hash(hash) => entry::Column::Lookup.eq(lookup(&hash)),
+    };
+    let rows = entry::Entity::find().filter(query).order_by_asc(entry::Column::Position).all(tx.conn());
+    for row in rows.await.map_err(StoreError::from)? {
+        let found = commitment("ledger_entry", row.position, &row.commitment)?.leaf_hash();
+        if matches!(leaf, LeafRef::Position(_)) || leaf == LeafRef::Hash(found) {
+            return Ok((position("ledger_entry", "position", row.position)?, found));
+        }
+    }
+    Err(LedgerError::NotFound)
 }
 
-async fn commitments(tx: &ReadTx) -> Result<Vec<Commitment>, StoreError> {
-    let rows: Vec<(i64, Vec<u8>)> = entry::Entity::find()
+pub(crate) async fn read_entries(tx: &ReadTx, from: u64, limit: u64) -> Result<Vec<PublicEntry>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>, i64)> = entry::Entity::find()
         .select_only()
-        .columns([entry::Column::Position, entry::Column::Commitment])
+        .columns([entry::Column::Position, entry::Column::Commitment, entry::Column::RecordedAt])
+        .filter(entry::Column::Position.gte(signed(from)?))
         .order_by_asc(entry::Column::Position)
+        .limit(limit)
         .into_tuple()
         .all(tx.conn())
         .await?;
-    let parse = |(expected, (position, bytes)): (i64, (i64, Vec<u8>))| {
+    let read = |(expected, (at, bytes, recorded_at)): (u64, (i64, Vec<u8>, i64))| {
+        let position = position("ledger_entry", "position", at)?;
         if position != expected {
-            return Err(corrupt("ledger_entry", "position", position));
+            return Err(corrupt("ledger_entry", "position", expected));
         }
-        let bytes = Sha256::try_from(bytes).map_err(|_| corrupt("ledger_entry", "commitment", position))?;
-        Ok(Commitment::from_bytes(bytes))
+        let commitment = commitment("ledger_entry", at, &bytes)?;
+        Ok(PublicEntry { position, commitment, recorded_at: Timestamp::from_micros(recorded_at) })
     };
-    (0..).zip(rows).map(parse).collect()
-}
-
-/// Positions are `bigint` in both databases.
-fn signed(position: u64) -> Result<i64, StoreError> {
-    i64::try_from(position).map_err(|_| corrupt("ledger_entry", "position", i64::MAX))
-}
-
-fn corrupt(table: &'static str, column: &'static str, row: i64) -> StoreError {
-    StoreError::Corrupt { table, column, row: row.to_string(), cause: Corruption::LedgerMismatch }
+    (from..).zip(rows).map(read).collect()
 }

@@ -16,6 +16,32 @@ pub struct Evidence {
     #[prost(bytes = "vec", tag = "4")]
     pub content_hash: ::prost::alloc::vec::Vec<u8>,
 }
+/// The authority of somebody who decides for the subject: a guardian or a representative. Sealed at rest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Delegation {
+    /// Who decides: a reference to the delegate. 1 to 256 characters.
+    #[prost(string, tag = "1")]
+    pub delegate_id: ::prost::alloc::string::String,
+    /// By what right.
+    #[prost(enumeration = "DelegationKind", tag = "2")]
+    pub kind: i32,
+    /// How that was verified. A guardian counts as verified only if a controller states how: nobody verifies themselves.
+    #[prost(enumeration = "VerificationMethod", tag = "3")]
+    pub verification: i32,
+    /// What was verified, such as the number of a decision. Optional, at most 500 characters.
+    #[prost(string, tag = "4")]
+    pub verification_detail: ::prost::alloc::string::String,
+    /// The purposes it covers; empty means all. At most 100.
+    #[prost(string, repeated, tag = "5")]
+    pub purpose_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it begins. Unset means it has begun.
+    #[prost(message, optional, tag = "6")]
+    pub valid_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ends. Unset means it does not.
+    #[prost(message, optional, tag = "7")]
+    pub valid_until: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// The present state of one subject's consent to one purpose.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Consent {
@@ -90,7 +116,7 @@ pub struct ConsentEvent {
     /// How the will was expressed.
     #[prost(enumeration = "IndicationMethod", tag = "11")]
     pub method: i32,
-    /// Reason the subject gave, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
+    /// Reason that was given, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
     /// the key that it was sealed under is destroyed, and nobody can read it any more.
     #[prost(string, tag = "12")]
     pub reason: ::prost::alloc::string::String,
@@ -112,6 +138,9 @@ pub struct ConsentEvent {
     /// Receipt issued for the event. Empty if none was.
     #[prost(string, tag = "18")]
     pub receipt_id: ::prost::alloc::string::String,
+    /// Who decided for the subject, if somebody did. Shown and sealed as the reason is.
+    #[prost(message, optional, tag = "19")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// Where a purpose or a notice is in its life. Published revisions never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -366,6 +395,84 @@ impl EvidenceKind {
         }
     }
 }
+/// By what right somebody decides for a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DelegationKind {
+    /// Not said; refused.
+    Unspecified = 0,
+    /// Holder of parental responsibility, or guardian.
+    Guardian = 1,
+    /// Representative that the subject or a court appointed.
+    Representative = 2,
+}
+impl DelegationKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DELEGATION_KIND_UNSPECIFIED",
+            Self::Guardian => "DELEGATION_KIND_GUARDIAN",
+            Self::Representative => "DELEGATION_KIND_REPRESENTATIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DELEGATION_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "DELEGATION_KIND_GUARDIAN" => Some(Self::Guardian),
+            "DELEGATION_KIND_REPRESENTATIVE" => Some(Self::Representative),
+            _ => None,
+        }
+    }
+}
+/// How it was verified that somebody may decide for a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VerificationMethod {
+    /// Not verified.
+    Unspecified = 0,
+    /// A document was seen; it can be kept as evidence of kind DELEGATION.
+    Document = 1,
+    /// In person.
+    InPerson = 2,
+    /// By electronic identification.
+    ElectronicId = 3,
+    /// By a decision of a court or authority.
+    OfficialDecision = 4,
+    /// By a payment that only an adult can make.
+    Payment = 5,
+}
+impl VerificationMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VERIFICATION_METHOD_UNSPECIFIED",
+            Self::Document => "VERIFICATION_METHOD_DOCUMENT",
+            Self::InPerson => "VERIFICATION_METHOD_IN_PERSON",
+            Self::ElectronicId => "VERIFICATION_METHOD_ELECTRONIC_ID",
+            Self::OfficialDecision => "VERIFICATION_METHOD_OFFICIAL_DECISION",
+            Self::Payment => "VERIFICATION_METHOD_PAYMENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VERIFICATION_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "VERIFICATION_METHOD_DOCUMENT" => Some(Self::Document),
+            "VERIFICATION_METHOD_IN_PERSON" => Some(Self::InPerson),
+            "VERIFICATION_METHOD_ELECTRONIC_ID" => Some(Self::ElectronicId),
+            "VERIFICATION_METHOD_OFFICIAL_DECISION" => Some(Self::OfficialDecision),
+            "VERIFICATION_METHOD_PAYMENT" => Some(Self::Payment),
+            _ => None,
+        }
+    }
+}
 /// Opens the stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchConsentChangesRequest {
@@ -385,9 +492,13 @@ pub struct ConsentChange {
     /// The consent after the change.
     #[prost(message, optional, tag = "2")]
     pub consent: ::core::option::Option<Consent>,
-    /// The change itself.
+    /// The change itself, without the subject's own words.
     #[prost(message, optional, tag = "3")]
     pub event: ::core::option::Option<ConsentEvent>,
+    /// The record of the change is corrupt, so that nothing else of it can be told: consent and event are unset. It is sent
+    /// whatever the filter. Read the consents anew that matter, and tell the operator.
+    #[prost(bool, tag = "4")]
+    pub withheld: bool,
 }
 /// Acknowledges changes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -411,6 +522,51 @@ pub struct AckConsentChangesResponse {
     /// Position of the acknowledgement in the ledger, from 0. Unset until it is sequenced.
     #[prost(int64, optional, tag = "2")]
     pub ledger_index: ::core::option::Option<i64>,
+}
+/// What a recipient acknowledged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsentChangeAck {
+    /// Identifier of the acknowledgement: what its entry in the ledger is about.
+    #[prost(string, tag = "1")]
+    pub ack_id: ::prost::alloc::string::String,
+    /// Who made the call: an account, or a service.
+    #[prost(string, tag = "2")]
+    pub caller_id: ::prost::alloc::string::String,
+    /// Name of the recipient within that caller.
+    #[prost(string, tag = "3")]
+    pub recipient: ::prost::alloc::string::String,
+    /// Position in the ledger of the last change that the recipient took note of.
+    #[prost(int64, tag = "4")]
+    pub change_ledger_index: i64,
+    /// When it was recorded.
+    #[prost(message, optional, tag = "5")]
+    pub record_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Position of the acknowledgement itself in the ledger, from 0. Unset until it is sequenced.
+    #[prost(int64, optional, tag = "6")]
+    pub ledger_index: ::core::option::Option<i64>,
+}
+/// Lists acknowledgements.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConsentChangeAcksRequest {
+    /// Only those of this recipient; empty lists all.
+    #[prost(string, tag = "1")]
+    pub recipient: ::prost::alloc::string::String,
+    /// Most acknowledgements to return; 0 means 50, more than 1,000 means 1,000, negative is INVALID_ARGUMENT.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// next_page_token of the page before; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// One page of acknowledgements.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConsentChangeAcksResponse {
+    /// The latest first.
+    #[prost(message, repeated, tag = "1")]
+    pub acks: ::prost::alloc::vec::Vec<ConsentChangeAck>,
+    /// Token for the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod consent_change_service_client {
@@ -494,7 +650,11 @@ pub mod consent_change_service_client {
             self
         }
         /// Streams changes from a token on, then live ones as they happen. Resumable after any disconnect.
-        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is older than what is kept).
+        /// Changes come in the order of the ledger, once they have their position in it, which takes less than a second. The
+        /// subject's own words are not streamed: ListConsentEvents has them, for whoever may read them. A stream ends with
+        /// UNAVAILABLE when the service stops; resume it.
+        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is of a change that is not there any more, after
+        /// the database was put back).
         pub async fn watch_consent_changes(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchConsentChangesRequest>,
@@ -524,8 +684,10 @@ pub mod consent_change_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Records that a recipient took note of all changes up to a token: proof that it was told.
-        /// Errors: INVALID_ARGUMENT (foreign token).
+        /// Records that a recipient took note of all changes up to a token: proof that it was told, and in the ledger. What a
+        /// recipient acknowledged before already, by this token or a later one, is not recorded again: the answer is then that of
+        /// the acknowledgement that stands.
+        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (as WatchConsentChanges).
         pub async fn ack_consent_changes(
             &mut self,
             request: impl tonic::IntoRequest<super::AckConsentChangesRequest>,
@@ -555,6 +717,37 @@ pub mod consent_change_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what recipients acknowledged, the latest first: the proof that they were told.
+        /// Errors: INVALID_ARGUMENT (page_size, page_token, recipient).
+        pub async fn list_consent_change_acks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConsentChangeAcksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConsentChangeAcksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.ConsentChangeService/ListConsentChangeAcks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.consent.v1.ConsentChangeService",
+                        "ListConsentChangeAcks",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -571,7 +764,11 @@ pub mod consent_change_service_server {
     #[async_trait]
     pub trait ConsentChangeService: std::marker::Send + std::marker::Sync + 'static {
         /// Streams changes from a token on, then live ones as they happen. Resumable after any disconnect.
-        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is older than what is kept).
+        /// Changes come in the order of the ledger, once they have their position in it, which takes less than a second. The
+        /// subject's own words are not streamed: ListConsentEvents has them, for whoever may read them. A stream ends with
+        /// UNAVAILABLE when the service stops; resume it.
+        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is of a change that is not there any more, after
+        /// the database was put back).
         async fn watch_consent_changes(
             &self,
             request: tonic::Request<super::WatchConsentChangesRequest>,
@@ -581,13 +778,26 @@ pub mod consent_change_service_server {
         > {
             Err(crate::edge::not_implemented())
         }
-        /// Records that a recipient took note of all changes up to a token: proof that it was told.
-        /// Errors: INVALID_ARGUMENT (foreign token).
+        /// Records that a recipient took note of all changes up to a token: proof that it was told, and in the ledger. What a
+        /// recipient acknowledged before already, by this token or a later one, is not recorded again: the answer is then that of
+        /// the acknowledgement that stands.
+        /// Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (as WatchConsentChanges).
         async fn ack_consent_changes(
             &self,
             request: tonic::Request<super::AckConsentChangesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AckConsentChangesResponse>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Lists what recipients acknowledged, the latest first: the proof that they were told.
+        /// Errors: INVALID_ARGUMENT (page_size, page_token, recipient).
+        async fn list_consent_change_acks(
+            &self,
+            request: tonic::Request<super::ListConsentChangeAcksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConsentChangeAcksResponse>,
             tonic::Status,
         > {
             Err(crate::edge::not_implemented())
@@ -771,6 +981,55 @@ pub mod consent_change_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/portal.consent.v1.ConsentChangeService/ListConsentChangeAcks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConsentChangeAcksSvc<T: ConsentChangeService>(pub Arc<T>);
+                    impl<
+                        T: ConsentChangeService,
+                    > tonic::server::UnaryService<super::ListConsentChangeAcksRequest>
+                    for ListConsentChangeAcksSvc<T> {
+                        type Response = super::ListConsentChangeAcksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConsentChangeAcksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConsentChangeService>::list_consent_change_acks(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConsentChangeAcksSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -838,6 +1097,9 @@ pub struct GiveConsentRequest {
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "8")]
     pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// Refuses consent.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -863,6 +1125,9 @@ pub struct RefuseConsentRequest {
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "7")]
     pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// Withdraws consent.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -886,6 +1151,9 @@ pub struct WithdrawConsentRequest {
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "6")]
     pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// Withdraws all consents of a subject.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -900,6 +1168,9 @@ pub struct WithdrawAllConsentsRequest {
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// The consents that were withdrawn.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -934,6 +1205,87 @@ pub struct RenewConsentRequest {
     pub valid_for: ::core::option::Option<::prost_types::Duration>,
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
     #[prost(string, tag = "8")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
+}
+/// Asks a subject to consent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestConsentRequest {
+    /// The person who is asked.
+    #[prost(string, tag = "1")]
+    pub subject_id: ::prost::alloc::string::String,
+    /// The purpose; the notice must explain it.
+    #[prost(string, tag = "2")]
+    pub purpose_id: ::prost::alloc::string::String,
+    /// The published notice that is shown.
+    #[prost(string, tag = "3")]
+    pub notice_id: ::prost::alloc::string::String,
+    /// Language in which it is shown (BCP 47); the notice must have a body in it.
+    #[prost(string, tag = "4")]
+    pub language: ::prost::alloc::string::String,
+    /// How long the request stands; unset means until it is answered.
+    #[prost(message, optional, tag = "5")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Puts the answer to a request off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeferConsentRequest {
+    /// The person who was asked.
+    #[prost(string, tag = "1")]
+    pub subject_id: ::prost::alloc::string::String,
+    /// The purpose.
+    #[prost(string, tag = "2")]
+    pub purpose_id: ::prost::alloc::string::String,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "10")]
+    pub delegation: ::core::option::Option<Delegation>,
+}
+/// Ends a consent for the controller.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RevokeConsentRequest {
+    /// The person whose consent it is.
+    #[prost(string, tag = "1")]
+    pub subject_id: ::prost::alloc::string::String,
+    /// The purpose.
+    #[prost(string, tag = "2")]
+    pub purpose_id: ::prost::alloc::string::String,
+    /// Why. Optional, at most 2,000 characters. Sealed at rest.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Proof to keep with the event. Optional, at most 8.
+    #[prost(message, repeated, tag = "4")]
+    pub evidence: ::prost::alloc::vec::Vec<Evidence>,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Records that a consent was not valid.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct InvalidateConsentRequest {
+    /// The person whose consent it is.
+    #[prost(string, tag = "1")]
+    pub subject_id: ::prost::alloc::string::String,
+    /// The purpose.
+    #[prost(string, tag = "2")]
+    pub purpose_id: ::prost::alloc::string::String,
+    /// What was found. Required, at most 2,000 characters. Sealed at rest.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Proof to keep with the event. Optional, at most 8.
+    #[prost(message, repeated, tag = "4")]
+    pub evidence: ::prost::alloc::vec::Vec<Evidence>,
+    /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+    #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
 }
 /// The outcome of a change.
@@ -1042,6 +1394,9 @@ pub struct ConsentRecord {
     /// Why it was withdrawn, in the subject's words. Optional, at most 2,000 characters.
     #[prost(string, tag = "10")]
     pub reason: ::prost::alloc::string::String,
+    /// Who decides for the subject, if somebody does.
+    #[prost(message, optional, tag = "11")]
+    pub delegation: ::core::option::Option<Delegation>,
 }
 /// Records decisions that were made elsewhere.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1222,8 +1577,8 @@ pub mod consent_service_client {
             self
         }
         /// Records that the subject consents to a purpose under a published notice.
-        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION
-        /// (purpose or notice not published, explicit indication missing), ABORTED (lost a race).
+        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+        /// published, explicit indication missing, a child without a verified guardian), ABORTED (lost a race).
         pub async fn give_consent(
             &mut self,
             request: impl tonic::IntoRequest<super::GiveConsentRequest>,
@@ -1352,6 +1707,110 @@ pub mod consent_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("portal.consent.v1.ConsentService", "RenewConsent"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Records that the subject was asked to consent, before an answer.
+        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+        /// published, consent in force or closed), ABORTED (lost a race).
+        pub async fn request_consent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.ConsentService/RequestConsent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("portal.consent.v1.ConsentService", "RequestConsent"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Records that the subject puts the answer to a request off.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if nothing was requested.
+        pub async fn defer_consent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeferConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.ConsentService/DeferConsent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("portal.consent.v1.ConsentService", "DeferConsent"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a consent for the controller, for good. A subject withdraws instead.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+        pub async fn revoke_consent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.ConsentService/RevokeConsent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("portal.consent.v1.ConsentService", "RevokeConsent"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Records that a consent was found not to be valid; ends it for good. For officers.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+        pub async fn invalidate_consent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InvalidateConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.consent.v1.ConsentService/InvalidateConsent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.consent.v1.ConsentService",
+                        "InvalidateConsent",
+                    ),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -1516,8 +1975,8 @@ pub mod consent_service_server {
     #[async_trait]
     pub trait ConsentService: std::marker::Send + std::marker::Sync + 'static {
         /// Records that the subject consents to a purpose under a published notice.
-        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION
-        /// (purpose or notice not published, explicit indication missing), ABORTED (lost a race).
+        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+        /// published, explicit indication missing, a child without a verified guardian), ABORTED (lost a race).
         async fn give_consent(
             &self,
             request: tonic::Request<super::GiveConsentRequest>,
@@ -1555,6 +2014,39 @@ pub mod consent_service_server {
         async fn renew_consent(
             &self,
             request: tonic::Request<super::RenewConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            Err(crate::edge::not_implemented())
+        }
+        /// Records that the subject was asked to consent, before an answer.
+        /// Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+        /// published, consent in force or closed), ABORTED (lost a race).
+        async fn request_consent(
+            &self,
+            request: tonic::Request<super::RequestConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            Err(crate::edge::not_implemented())
+        }
+        /// Records that the subject puts the answer to a request off.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if nothing was requested.
+        async fn defer_consent(
+            &self,
+            request: tonic::Request<super::DeferConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            Err(crate::edge::not_implemented())
+        }
+        /// Ends a consent for the controller, for good. A subject withdraws instead.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+        async fn revoke_consent(
+            &self,
+            request: tonic::Request<super::RevokeConsentRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
+            Err(crate::edge::not_implemented())
+        }
+        /// Records that a consent was found not to be valid; ends it for good. For officers.
+        /// Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+        async fn invalidate_consent(
+            &self,
+            request: tonic::Request<super::InvalidateConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
             Err(crate::edge::not_implemented())
         }
@@ -1904,6 +2396,188 @@ pub mod consent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewConsentSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.ConsentService/RequestConsent" => {
+                    #[allow(non_camel_case_types)]
+                    struct RequestConsentSvc<T: ConsentService>(pub Arc<T>);
+                    impl<
+                        T: ConsentService,
+                    > tonic::server::UnaryService<super::RequestConsentRequest>
+                    for RequestConsentSvc<T> {
+                        type Response = super::ConsentReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RequestConsentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConsentService>::request_consent(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RequestConsentSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.ConsentService/DeferConsent" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeferConsentSvc<T: ConsentService>(pub Arc<T>);
+                    impl<
+                        T: ConsentService,
+                    > tonic::server::UnaryService<super::DeferConsentRequest>
+                    for DeferConsentSvc<T> {
+                        type Response = super::ConsentReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeferConsentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConsentService>::defer_consent(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeferConsentSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.ConsentService/RevokeConsent" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeConsentSvc<T: ConsentService>(pub Arc<T>);
+                    impl<
+                        T: ConsentService,
+                    > tonic::server::UnaryService<super::RevokeConsentRequest>
+                    for RevokeConsentSvc<T> {
+                        type Response = super::ConsentReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeConsentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConsentService>::revoke_consent(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeConsentSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.consent.v1.ConsentService/InvalidateConsent" => {
+                    #[allow(non_camel_case_types)]
+                    struct InvalidateConsentSvc<T: ConsentService>(pub Arc<T>);
+                    impl<
+                        T: ConsentService,
+                    > tonic::server::UnaryService<super::InvalidateConsentRequest>
+                    for InvalidateConsentSvc<T> {
+                        type Response = super::ConsentReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InvalidateConsentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConsentService>::invalidate_consent(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InvalidateConsentSvc(inner);
                         let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5373,7 +6047,7 @@ pub struct Notice {
     /// Purposes the notice explains. At least one.
     #[prost(string, repeated, tag = "4")]
     pub purpose_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Whether this revision changes the terms, so that consents must be given again.
+    /// Whether this revision changes the terms, so that consents must be given again; otherwise it is editorial.
     #[prost(bool, tag = "5")]
     pub material_change: bool,
     /// Revision, from 1; rises with each publication. Given by the service.
@@ -6186,7 +6860,7 @@ pub mod notice_service_server {
     }
 }
 /// What personal data is to be used for.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Purpose {
     /// Id (UUIDv7). Given by the service.
     #[prost(string, tag = "1")]
@@ -6197,13 +6871,13 @@ pub struct Purpose {
     /// Plain-language explanation. At most 4,000 characters.
     #[prost(string, tag = "3")]
     pub description: ::prost::alloc::string::String,
-    /// DPV purpose terms, such as "dpv:ServiceProvision".
+    /// DPV purpose terms, such as "dpv:ServiceProvision". Each must be in the list of DPV 2.3.
     #[prost(string, repeated, tag = "4")]
     pub dpv_purposes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Legal basis. Required.
     #[prost(enumeration = "LegalBasis", tag = "5")]
     pub legal_basis: i32,
-    /// Categories of personal data used, such as "pd:EmailAddress". A check outside them is denied.
+    /// Categories of personal data used, as terms such as "pd:EmailAddress" or IRIs. A check outside them is denied.
     #[prost(string, repeated, tag = "6")]
     pub personal_data: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Whether special categories (GDPR Art. 9) are among them; needs an explicit indication.
@@ -6236,9 +6910,87 @@ pub struct Purpose {
     /// When it last changed.
     #[prost(message, optional, tag = "16")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What is done with the data: DPV processing terms, such as "dpv:Collect".
+    #[prost(string, repeated, tag = "17")]
+    pub processing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The legal basis more exactly: a DPV legal basis or consent type term that falls under legal_basis, such as
+    /// "dpv:LegitimateInterestOfController". Optional.
+    #[prost(string, tag = "18")]
+    pub legal_basis_term: ::prost::alloc::string::String,
+    /// Who is involved: a controller at least, once published. At most 50.
+    #[prost(message, repeated, tag = "19")]
+    pub parties: ::prost::alloc::vec::Vec<Party>,
+    /// Where the data is stored: ISO 3166 codes or DPV location terms, such as "DE" or "loc:EU".
+    #[prost(string, repeated, tag = "20")]
+    pub storage_locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How the data is stored and deleted, in words. At most 1,000 characters.
+    #[prost(string, tag = "21")]
+    pub storage_conditions: ::prost::alloc::string::String,
+    /// Until which event the data is kept, where that is no fixed time, in words. At most 500 characters.
+    #[prost(string, tag = "22")]
+    pub retention_event: ::prost::alloc::string::String,
+    /// How consent is withdrawn, in words or as an address. At most 1,000 characters.
+    #[prost(string, tag = "23")]
+    pub withdrawal_method: ::prost::alloc::string::String,
+    /// Where the data comes from and how it is collected, in words. At most 1,000 characters.
+    #[prost(string, tag = "24")]
+    pub data_source: ::prost::alloc::string::String,
+    /// Where the data is processed, if not where it is stored: as storage_locations.
+    #[prost(string, repeated, tag = "25")]
+    pub processing_locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Restrictions on where the data may go, in words. At most 1,000 characters.
+    #[prost(string, tag = "26")]
+    pub geographic_restrictions: ::prost::alloc::string::String,
+    /// Rights of the subject: DPV or GDPR right terms, such as "eu-gdpr:A17".
+    #[prost(string, repeated, tag = "27")]
+    pub rights: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Service that the purpose belongs to. At most 200 characters.
+    #[prost(string, tag = "28")]
+    pub service: ::prost::alloc::string::String,
+    /// Codes of conduct that are followed, by name or address.
+    #[prost(string, repeated, tag = "29")]
+    pub codes_of_conduct: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Impact assessment, by name or address. At most 500 characters.
+    #[prost(string, tag = "30")]
+    pub impact_assessment: ::prost::alloc::string::String,
+    /// Those of personal_data that the subject need not provide.
+    #[prost(string, repeated, tag = "31")]
+    pub optional_personal_data: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether this revision changes the terms, so that consents must be given again.
+    #[prost(bool, tag = "32")]
+    pub material_change: bool,
+}
+/// An organisation or office that has a part in the processing. It is published; it is no place for private persons.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Party {
+    /// Its identifier, such as an address on the web or a number in a register. 1 to 256 characters.
+    #[prost(string, tag = "1")]
+    pub party_id: ::prost::alloc::string::String,
+    /// Name. 1 to 200 characters.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Part in the processing. Required.
+    #[prost(enumeration = "PartyRole", tag = "3")]
+    pub role: i32,
+    /// Postal address. A published controller needs one. At most 500 characters.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// E-mail address. A published controller needs this, a telephone number or an address on the web.
+    #[prost(string, tag = "5")]
+    pub email: ::prost::alloc::string::String,
+    /// Telephone number.
+    #[prost(string, tag = "6")]
+    pub phone: ::prost::alloc::string::String,
+    /// Address on the web.
+    #[prost(string, tag = "7")]
+    pub url: ::prost::alloc::string::String,
+    /// Country (ISO 3166-1 alpha-2).
+    #[prost(string, tag = "8")]
+    pub country: ::prost::alloc::string::String,
 }
 /// Creates a purpose.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreatePurposeRequest {
     /// The purpose; fields given by the service are ignored.
     #[prost(message, optional, tag = "1")]
@@ -6281,7 +7033,7 @@ pub struct ListPurposesResponse {
     pub next_page_token: ::prost::alloc::string::String,
 }
 /// Changes a purpose.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdatePurposeRequest {
     /// The new values; purpose_id says which one, etag which version was read.
     #[prost(message, optional, tag = "1")]
@@ -6341,6 +7093,63 @@ pub struct ListPurposeRevisionsResponse {
     /// Token for the next page; empty at the end.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+/// Part that a party has in the processing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PartyRole {
+    /// Not said; refused.
+    Unspecified = 0,
+    /// Decides why and how.
+    Controller = 1,
+    /// Decides together with another controller.
+    JointController = 2,
+    /// Processes for a controller.
+    Processor = 3,
+    /// Receives the data.
+    Recipient = 4,
+    /// None of the others, under the direct authority of a controller or processor.
+    ThirdParty = 5,
+    /// Supervises.
+    Authority = 6,
+    /// Stands in for a controller or processor outside the jurisdiction.
+    Representative = 7,
+    /// Data protection officer.
+    DataProtectionOfficer = 8,
+}
+impl PartyRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PARTY_ROLE_UNSPECIFIED",
+            Self::Controller => "PARTY_ROLE_CONTROLLER",
+            Self::JointController => "PARTY_ROLE_JOINT_CONTROLLER",
+            Self::Processor => "PARTY_ROLE_PROCESSOR",
+            Self::Recipient => "PARTY_ROLE_RECIPIENT",
+            Self::ThirdParty => "PARTY_ROLE_THIRD_PARTY",
+            Self::Authority => "PARTY_ROLE_AUTHORITY",
+            Self::Representative => "PARTY_ROLE_REPRESENTATIVE",
+            Self::DataProtectionOfficer => "PARTY_ROLE_DATA_PROTECTION_OFFICER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PARTY_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PARTY_ROLE_CONTROLLER" => Some(Self::Controller),
+            "PARTY_ROLE_JOINT_CONTROLLER" => Some(Self::JointController),
+            "PARTY_ROLE_PROCESSOR" => Some(Self::Processor),
+            "PARTY_ROLE_RECIPIENT" => Some(Self::Recipient),
+            "PARTY_ROLE_THIRD_PARTY" => Some(Self::ThirdParty),
+            "PARTY_ROLE_AUTHORITY" => Some(Self::Authority),
+            "PARTY_ROLE_REPRESENTATIVE" => Some(Self::Representative),
+            "PARTY_ROLE_DATA_PROTECTION_OFFICER" => Some(Self::DataProtectionOfficer),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod purpose_service_client {
@@ -6525,8 +7334,10 @@ pub mod purpose_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Puts the draft in force. From then on the revision never changes.
-        /// Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (no draft, archived).
+        /// Puts the draft in force. From then on the revision never changes. What a complete record needs (ISO/IEC TS 27560)
+        /// must be there: what the purpose leaves out is taken from the organisation's configuration.
+        /// Errors: INVALID_ARGUMENT names each field that a complete record lacks, NOT_FOUND, ABORTED (etag),
+        /// FAILED_PRECONDITION (no draft, archived).
         pub async fn publish_purpose(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishPurposeRequest>,
@@ -6655,8 +7466,10 @@ pub mod purpose_service_server {
         ) -> std::result::Result<tonic::Response<super::Purpose>, tonic::Status> {
             Err(crate::edge::not_implemented())
         }
-        /// Puts the draft in force. From then on the revision never changes.
-        /// Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (no draft, archived).
+        /// Puts the draft in force. From then on the revision never changes. What a complete record needs (ISO/IEC TS 27560)
+        /// must be there: what the purpose leaves out is taken from the organisation's configuration.
+        /// Errors: INVALID_ARGUMENT names each field that a complete record lacks, NOT_FOUND, ABORTED (etag),
+        /// FAILED_PRECONDITION (no draft, archived).
         async fn publish_purpose(
             &self,
             request: tonic::Request<super::PublishPurposeRequest>,
@@ -7825,19 +8638,19 @@ pub mod receipt_service_server {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Subject {
-    /// Id (UUIDv7). Given by the service.
+    /// Id (UUIDv7). Given by the service, unless what is known of the holder of an account is registered: then theirs.
     #[prost(string, tag = "1")]
     pub subject_id: ::prost::alloc::string::String,
     /// The controller's own reference, such as a customer number. Unique; at most 256 characters.
     #[prost(string, tag = "2")]
     pub reference: ::prost::alloc::string::String,
-    /// DPV subject categories, such as "dpv:Customer".
+    /// DPV subject categories, such as "dpv:Customer". Each must be in the list of DPV 2.3.
     #[prost(string, repeated, tag = "3")]
     pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Age as far as the law asks.
     #[prost(enumeration = "AgeBand", tag = "4")]
     pub age_band: i32,
-    /// Jurisdictions that apply (ISO 3166-1 alpha-2, or -2 subdivisions).
+    /// Jurisdictions that apply (ISO 3166-1 alpha-2, or -2 subdivisions): of several the highest age counts. At most 20.
     #[prost(string, repeated, tag = "5")]
     pub jurisdictions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Version of the resource.
@@ -7853,7 +8666,7 @@ pub struct Subject {
 /// Registers a subject.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateSubjectRequest {
-    /// The subject; fields given by the service are ignored.
+    /// The subject; etag and times are ignored.
     #[prost(message, optional, tag = "1")]
     pub subject: ::core::option::Option<Subject>,
     /// Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
@@ -7895,16 +8708,27 @@ pub struct ListSubjectsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
-/// Age of a subject as far as the law asks.
+/// Age of a subject as far as the law asks. Below the age at which their jurisdiction lets them decide (GDPR Art. 8 and
+/// the like), a verified guardian is needed to consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum AgeBand {
-    /// Not said.
+    /// Not said: taken for old enough.
     Unspecified = 0,
-    /// Below the age at which the jurisdiction lets one decide: needs a verified guardian.
+    /// A child of unknown age: needs a verified guardian everywhere.
     Child = 1,
-    /// Old enough to decide.
+    /// Old enough to decide everywhere.
     Adult = 2,
+    /// Younger than 13.
+    Under13 = 3,
+    /// 13 years old.
+    AgeBand13 = 4,
+    /// 14 years old.
+    AgeBand14 = 5,
+    /// 15 years old.
+    AgeBand15 = 6,
+    /// 16 or 17 years old.
+    AgeBand16To17 = 7,
 }
 impl AgeBand {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -7916,6 +8740,11 @@ impl AgeBand {
             Self::Unspecified => "AGE_BAND_UNSPECIFIED",
             Self::Child => "AGE_BAND_CHILD",
             Self::Adult => "AGE_BAND_ADULT",
+            Self::Under13 => "AGE_BAND_UNDER_13",
+            Self::AgeBand13 => "AGE_BAND_13",
+            Self::AgeBand14 => "AGE_BAND_14",
+            Self::AgeBand15 => "AGE_BAND_15",
+            Self::AgeBand16To17 => "AGE_BAND_16_TO_17",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -7924,6 +8753,11 @@ impl AgeBand {
             "AGE_BAND_UNSPECIFIED" => Some(Self::Unspecified),
             "AGE_BAND_CHILD" => Some(Self::Child),
             "AGE_BAND_ADULT" => Some(Self::Adult),
+            "AGE_BAND_UNDER_13" => Some(Self::Under13),
+            "AGE_BAND_13" => Some(Self::AgeBand13),
+            "AGE_BAND_14" => Some(Self::AgeBand14),
+            "AGE_BAND_15" => Some(Self::AgeBand15),
+            "AGE_BAND_16_TO_17" => Some(Self::AgeBand16To17),
             _ => None,
         }
     }
@@ -7940,7 +8774,7 @@ pub mod subject_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// Registers people for whom a controller keeps consents without their having an account. The
-    /// subject_id of an account needs no registration.
+    /// subject_id of an account needs no registration; what is known of its holder can be registered under it.
     #[derive(Debug, Clone)]
     pub struct SubjectServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -8011,7 +8845,7 @@ pub mod subject_service_client {
             self
         }
         /// Registers a subject.
-        /// Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference).
+        /// Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference, subject_id).
         pub async fn create_subject(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateSubjectRequest>,
@@ -8128,7 +8962,7 @@ pub mod subject_service_server {
     #[async_trait]
     pub trait SubjectService: std::marker::Send + std::marker::Sync + 'static {
         /// Registers a subject.
-        /// Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference).
+        /// Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference, subject_id).
         async fn create_subject(
             &self,
             request: tonic::Request<super::CreateSubjectRequest>,
@@ -8163,7 +8997,7 @@ pub mod subject_service_server {
         }
     }
     /// Registers people for whom a controller keeps consents without their having an account. The
-    /// subject_id of an account needs no registration.
+    /// subject_id of an account needs no registration; what is known of its holder can be registered under it.
     #[derive(Debug)]
     pub struct SubjectServiceServer<T> {
         inner: Arc<T>,
@@ -8470,6 +9304,19 @@ impl ::core::fmt::Debug for Evidence {
             .finish()
     }
 }
+impl ::core::fmt::Debug for Delegation {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Delegation")
+            .field("delegate_id", &::core::format_args!("[redacted]"))
+            .field("kind", &self.kind)
+            .field("verification", &self.verification)
+            .field("verification_detail", &::core::format_args!("[redacted]"))
+            .field("purpose_ids", &self.purpose_ids)
+            .field("valid_from", &self.valid_from)
+            .field("valid_until", &self.valid_until)
+            .finish()
+    }
+}
 impl ::core::fmt::Debug for ConsentEvent {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("ConsentEvent")
@@ -8491,6 +9338,7 @@ impl ::core::fmt::Debug for ConsentEvent {
             .field("expire_time", &self.expire_time)
             .field("ledger_index", &self.ledger_index)
             .field("receipt_id", &self.receipt_id)
+            .field("delegation", &self.delegation)
             .finish()
     }
 }
@@ -8503,6 +9351,7 @@ impl ::core::fmt::Debug for WithdrawConsentRequest {
             .field("method", &self.method)
             .field("evidence", &self.evidence)
             .field("request_id", &self.request_id)
+            .field("delegation", &self.delegation)
             .finish()
     }
 }
@@ -8511,6 +9360,29 @@ impl ::core::fmt::Debug for WithdrawAllConsentsRequest {
         f.debug_struct("WithdrawAllConsentsRequest")
             .field("subject_id", &self.subject_id)
             .field("reason", &::core::format_args!("[redacted]"))
+            .field("request_id", &self.request_id)
+            .field("delegation", &self.delegation)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for RevokeConsentRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RevokeConsentRequest")
+            .field("subject_id", &self.subject_id)
+            .field("purpose_id", &self.purpose_id)
+            .field("reason", &::core::format_args!("[redacted]"))
+            .field("evidence", &self.evidence)
+            .field("request_id", &self.request_id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for InvalidateConsentRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("InvalidateConsentRequest")
+            .field("subject_id", &self.subject_id)
+            .field("purpose_id", &self.purpose_id)
+            .field("reason", &::core::format_args!("[redacted]"))
+            .field("evidence", &self.evidence)
             .field("request_id", &self.request_id)
             .finish()
     }
@@ -8528,6 +9400,21 @@ impl ::core::fmt::Debug for ConsentRecord {
             .field("event_time", &self.event_time)
             .field("valid_for", &self.valid_for)
             .field("reason", &::core::format_args!("[redacted]"))
+            .field("delegation", &self.delegation)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for Party {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Party")
+            .field("party_id", &self.party_id)
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("address", &::core::format_args!("[redacted]"))
+            .field("email", &::core::format_args!("[redacted]"))
+            .field("phone", &::core::format_args!("[redacted]"))
+            .field("url", &self.url)
+            .field("country", &self.country)
             .finish()
     }
 }
