@@ -21,7 +21,8 @@ use portal_crypto::token::TokenKey;
 use portal_keys::{Keys, Replies};
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
-use portal_store::Database;
+use portal_store::{Database, Tx};
+use portal_upkeep::audit::{Audit, Happened};
 
 use crate::domain::{Email, HandleKey};
 use crate::error::Error;
@@ -50,6 +51,7 @@ pub struct App {
     pub(crate) pairs: TokenPairs,
     pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
+    audit: Audit,
     replies: Replies,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -79,6 +81,7 @@ impl App {
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
             seals: seals.clone(),
+            audit: upkeep.audit.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
@@ -105,6 +108,11 @@ impl App {
     /// The kept replies to request ids.
     pub(crate) const fn replies(&self) -> &Replies {
         &self.replies
+    }
+
+    /// Records what happens, in the transaction in which it does.
+    pub(crate) async fn note(&self, tx: &Tx, happened: Happened, now: Timestamp) -> Result<(), Error> {
+        Ok(self.audit.append(tx, happened, now).await?)
     }
 
     /// By what an account with this e-mail address is found.

@@ -7,6 +7,7 @@
 //!   later ends the session.
 //! - Whatever is revoked, or changes its roles, is in the feed of revocations by the same transaction, in the order of
 //!   commits; a watcher sees all of it or hears nothing.
+//! - Every change is an audit event with a leaf in the ledger, in the transaction that makes it.
 //! - Services get short-lived signed tokens with the roles of the moment of exchange.
 //! - What is personal is sealed under the key of its person; a row that was changed from outside is not used.
 //! - No e-mail address, name, password or token is in a log, an error or a `Debug`.

@@ -4,7 +4,7 @@ mod m0001_accounts_and_sessions;
 mod m0002_sealed_columns;
 mod m0003_unsealed_changes;
 
-use portal_upkeep::schema::RowsUnchecked;
+use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 /// All of them, oldest first.
@@ -17,6 +17,8 @@ impl MigratorTrait for Migrations {
             Box::new(m0002_sealed_columns::Migration),
             Box::new(m0003_unsealed_changes::Migration),
             Box::new(RowsUnchecked),
+            Box::new(LedgerTables),
+            Box::new(AuditTable),
         ]
     }
 }

@@ -131,7 +131,7 @@ fn routes(api: &Api) -> Routes {
         .add_service(bounded!(client_service_server::ClientServiceServer, Later))
         .add_service(bounded!(integrity_service_server::IntegrityServiceServer, api.clone()))
         .add_service(bounded!(key_service_server::KeyServiceServer, api.clone()))
-        .add_service(bounded!(ledger_service_server::LedgerServiceServer, Later))
+        .add_service(bounded!(ledger_service_server::LedgerServiceServer, api.clone()))
         .add_service(bounded!(mfa_service_server::MfaServiceServer, Later))
         .add_service(bounded!(migration_service_server::MigrationServiceServer, api.clone()))
         .add_service(bounded!(session_service_server::SessionServiceServer, api.clone()))
@@ -144,7 +144,6 @@ struct Later;
 
 impl pb::audit_service_server::AuditService for Later {}
 impl pb::client_service_server::ClientService for Later {}
-impl pb::ledger_service_server::LedgerService for Later {}
 impl pb::mfa_service_server::MfaService for Later {}
 
 /// The handlers.
@@ -156,6 +155,7 @@ struct Api {
 }
 
 portal_upkeep::serve_operators!(portal_proto::auth::v1, policy, Api.operators);
+portal_upkeep::serve_ledger!(portal_proto::auth::v1, policy, Api.operators);
 
 impl Api {
     /// A change that `caller` asks for now by `request`, which must not hold a secret.

@@ -7,9 +7,11 @@ use portal_core::Workload;
 use portal_core::id::TenantId;
 use portal_crypto::envelope::Scope;
 use portal_keys::{Ambient, Keys, Replies};
+use portal_ledger::Log;
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
+use portal_upkeep::audit::Audit;
 use portal_upkeep::erasure::Erasures;
 use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::{Finality, Migrations};
@@ -37,6 +39,10 @@ pub struct Upkeep {
     pub scans: Scans,
     /// By what rows are found.
     pub indexes: Indexes,
+    /// The log.
+    pub log: Log,
+    /// What happened.
+    pub audit: Audit,
     engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
     pub(crate) sealing: Sealing,
@@ -60,7 +66,7 @@ impl Upkeep {
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
         let finality = Finality::open(&keys).await?;
-        let seals = Seals::new(sealing.clone(), digests, moving::SEAL, &finality);
+        let seals = Seals::new(sealing.clone(), digests.clone(), moving::SEAL, &finality);
         let emails = EmailIndexer::new(keys.clone(), keys.service_secret());
         let engines = portal_upkeep::Host {
             service: Workload::Auth,
@@ -72,12 +78,17 @@ impl Upkeep {
         let migrations = moving::migrations(&keys, &seals, &emails);
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
         let ledger = Some(shred_ledger(&keys));
-        let scans =
-            Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&keys, &seals), ledger);
+        let audit = Audit::new(&engines, &keys, digests);
+        let mut tables = scanned::tables(&keys, &seals);
+        tables.push(Arc::new(audit.clone()));
+        let scans = Scans::with_ledger(&engines, config.integrity.clone(), tables, ledger);
         migrations.settle().await?;
+        let log_metrics = host.metrics.shared(portal_ledger::Metrics::register);
+        let trust_domain = config.identity.trust_domain()?;
+        let log = portal_upkeep::ledger::open(&engines, &keys, &trust_domain, log_metrics).await?;
         let indexes =
             Indexes::new(&keys, &database, vec![Arc::new(EmailIndex(Accounts::new(seals.clone())))]);
-        Ok(Self { keys, database, migrations, scans, indexes, engines, seals, sealing, emails })
+        Ok(Self { keys, database, migrations, scans, log, audit, indexes, engines, seals, sealing, emails })
     }
 
     /// Erases people.
@@ -89,19 +100,21 @@ impl Upkeep {
     /// Answers operators.
     pub(crate) fn operators(&self, replies: &Replies) -> Operators {
         let keys = (self.keys.clone(), replies.clone(), self.indexes.clone());
-        let (migrations, scans) = (self.migrations.clone(), self.scans.clone());
+        let (migrations, scans) = (self.migrations.clone(), (self.scans.clone(), self.log.clone()));
         Operators::with_indexes::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }
 
     /// Does it in the background, until `running` stops.
     pub(crate) fn run(self, running: &mut Running) {
-        let Self { keys, migrations, scans, emails, .. } = self;
+        let Self { keys, migrations, scans, log, emails, .. } = self;
         let (moves, stop) = (migrations.clone(), running.drain().started());
         running.own(task::spawn("auth-migrations", async move { moves.run(stop).await }));
         let stop = running.drain().started();
         running.own(task::spawn("auth-scans", async move { scans.run(stop).await }));
         let stop = running.drain();
         running.own(task::spawn("auth-reindex", reindex::run(emails, migrations, stop)));
+        let stop = running.drain();
+        running.own(task::spawn("auth-ledger", async move { log.run(stop.started()).await }));
         running.at_last(async move { keys.close().await });
     }
 }

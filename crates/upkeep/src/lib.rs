@@ -10,9 +10,11 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`audit`] | what happened, with an entry in the ledger each |
 //! | [`config`] | `[migrations]` and `[integrity]` |
 //! | [`erasure`] | what goes of a person besides their keys |
 //! | [`indexes`] | blind indexes and the life of their keys |
+//! | [`ledger`] | the ledger of a service, with its keys |
 //! | [`metrics`] | every metric of this crate |
 //! | [`migration`] | the engine of data migrations |
 //! | [`page`] | pages of tables, in the order of their keys |
@@ -23,9 +25,11 @@
 //! | [`status`] | errors of the store and the keys on the wire |
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod config;
 pub mod erasure;
 pub mod indexes;
+pub mod ledger;
 pub mod metrics;
 pub mod migration;
 pub mod page;

@@ -45,6 +45,24 @@ pub const KEY_NOT_RETIRED: Reason = Reason::new(
     "KEY_NOT_RETIRED",
     "only a key that another one has replaced can be destroyed; rotate first",
 );
+/// No such leaf.
+pub const LEAF_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "LEAF_NOT_FOUND",
+    "the ledger has no such leaf; one that was appended just now has its position within a second",
+);
+/// The log is not the one that was signed.
+pub const LEDGER_FORKED: Reason = Reason::new(
+    Code::DataLoss,
+    "LEDGER_FORKED",
+    "the ledger is not the one whose head was signed before, and signs nothing any more; its operators have to verify it",
+);
+/// The service has just begun.
+pub const LEDGER_NOT_SIGNED: Reason = Reason::new(
+    Code::Unavailable,
+    "LEDGER_NOT_SIGNED",
+    "the ledger has no checkpoint yet; the first one is signed within seconds of the service's first start",
+);
 /// The old form is gone, or is going.
 pub const MIGRATION_COMMITTED: Reason = Reason::new(
     Code::FailedPrecondition,
@@ -122,6 +140,12 @@ pub const SUBJECT_ERASED: Reason = Reason::new(
     "the person was erased: what was stored about them can't be read by anybody any more",
 );
 
+/// The log is not that long.
+pub const TREE_SIZE_OUT_OF_RANGE: Reason = Reason::new(
+    Code::OutOfRange,
+    "TREE_SIZE_OUT_OF_RANGE",
+    "the newest checkpoint is not that large, or what is to be proven is not under that size",
+);
 /// All of them, for documentation tests.
 pub const REASONS: &[Reason] = &[
     ALGORITHM_DISABLED,
@@ -131,6 +155,9 @@ pub const REASONS: &[Reason] = &[
     KEY_IN_USE,
     KEY_NOT_FOUND,
     KEY_NOT_RETIRED,
+    LEAF_NOT_FOUND,
+    LEDGER_FORKED,
+    LEDGER_NOT_SIGNED,
     MIGRATION_COMMITTED,
     MIGRATION_DONE,
     MIGRATION_MISMATCH,
@@ -144,4 +171,5 @@ pub const REASONS: &[Reason] = &[
     ROW_CORRUPT,
     SCAN_RUNNING,
     SUBJECT_ERASED,
+    TREE_SIZE_OUT_OF_RANGE,
 ];

@@ -15,6 +15,7 @@
 //! | `failure` | what went wrong, as a status |
 //! | `keys` | `KeyService` |
 //! | `integrity` | `IntegrityService` |
+//! | `ledger` | `LedgerService`, which is anybody's |
 //! | `migrations` | `MigrationService` |
 //! | `once` | replies that are kept |
 //! | `pages` | page tokens |
@@ -23,9 +24,10 @@
 
 use std::sync::Arc;
 
-use portal_core::Invalid;
+use portal_core::{Invalid, Timestamp};
 use portal_crypto::page_token::PageTokenKey;
 use portal_keys::{Keys, Replies};
+use portal_ledger::Log;
 use portal_mesh::Caller;
 use portal_mesh::policy::Action;
 use sea_orm_migration::MigratorTrait;
@@ -39,6 +41,7 @@ use crate::scan::Scans;
 mod failure;
 mod integrity;
 mod keys;
+mod ledger;
 mod migrations;
 mod once;
 mod pages;
@@ -52,6 +55,7 @@ use schema::Schema;
 pub mod wire {
     pub use async_trait::async_trait;
     pub use portal_proto::common::v1 as common;
+    pub use portal_proto::ledger::v1 as ledger;
     pub use tonic::Request;
 }
 
@@ -68,6 +72,8 @@ struct Inner {
     indexes: Indexes,
     migrations: Migrations,
     scans: Scans,
+    log: Log,
+    ledger_key_since: Option<Timestamp>,
     replies: Replies,
     page_tokens: PageTokenKey,
     schema: Schema,
@@ -80,10 +86,10 @@ impl Operators {
         host: Host,
         (keys, replies): (Keys, Replies),
         migrations: Migrations,
-        scans: Scans,
+        (scans, log): (Scans, Log),
     ) -> Self {
         let indexes = Indexes::new(&keys, &host.database, Vec::new());
-        Self::with_indexes::<M>(host, (keys, replies, indexes), migrations, scans)
+        Self::with_indexes::<M>(host, (keys, replies, indexes), migrations, (scans, log))
     }
 
     /// The same for a database with blind indexes.
@@ -92,11 +98,23 @@ impl Operators {
         host: Host,
         (keys, replies, indexes): (Keys, Replies, Indexes),
         migrations: Migrations,
-        scans: Scans,
+        (scans, log): (Scans, Log),
     ) -> Self {
         let page_tokens = PageTokenKey::new(keys.service_secret());
         let schema = Schema::of::<M>();
-        let inner = Inner { host, keys, indexes, migrations, scans, replies, page_tokens, schema };
+        let ledger_key_since = keys.ledger_key_since();
+        let inner = Inner {
+            host,
+            keys,
+            indexes,
+            migrations,
+            scans,
+            log,
+            ledger_key_since,
+            replies,
+            page_tokens,
+            schema,
+        };
         Self(Arc::new(inner))
     }
 }

@@ -3,6 +3,7 @@
 use portal_store::leases;
 use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 
+use crate::audit::table as audit;
 use crate::migration::{table as migrations, undo};
 use crate::scan::table as scans;
 
@@ -26,6 +27,46 @@ pub async fn drop_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     undo::drop(manager).await?;
     migrations::drop(manager).await?;
     leases::drop_table(manager).await
+}
+
+/// The tables of the ledger, for a service that has had none: empty ones.
+pub struct LedgerTables;
+
+impl MigrationName for LedgerTables {
+    fn name(&self) -> &'static str {
+        "upkeep_m0003_ledger"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for LedgerTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        portal_ledger::schema::create_tables(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        portal_ledger::schema::drop_tables(manager).await
+    }
+}
+
+/// The table of [`crate::audit`], for a service that has had none: an empty one. It has the tables of its ledger before.
+pub struct AuditTable;
+
+impl MigrationName for AuditTable {
+    fn name(&self) -> &'static str {
+        "upkeep_m0004_audit"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for AuditTable {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        audit::create(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        audit::drop(manager).await
+    }
 }
 
 /// Reports of scans count the rows that could not be checked: a migration of every service after the one that calls

@@ -9,21 +9,23 @@ pub mod valuations;
 use std::sync::Arc;
 
 use portal_core::id::AccountId;
-use portal_core::{Clock, Entropy};
+use portal_core::{Clock, Entropy, Timestamp};
 use portal_keys::{Keys, Replies, RequestHashes};
 use portal_mesh::policy::{Action, Permit};
 use portal_store::Database;
+use portal_upkeep::audit::{Audit, Happened};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::domain::id::AppendId;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::store::Seals;
+use crate::store::{Seals, Writing};
 use consent::Consent;
 
 /// What use cases and workers share.
 pub struct App {
     pub(crate) database: Database,
+    pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) consent: Consent,
@@ -33,6 +35,23 @@ pub struct App {
     pub(crate) requests: RequestHashes,
     pub(crate) metrics: Metrics,
     pub(crate) signals: Signals,
+}
+
+impl App {
+    /// Records what happens, in the transaction in which it does.
+    pub(crate) async fn note(
+        &self,
+        writing: &Writing<'_>,
+        happened: Happened,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        Ok(self.audit.append(writing.tx(), happened, now).await?)
+    }
+}
+
+/// What `action`, by `actor`, does to what is `owner`'s.
+pub(crate) fn happened(action: &'static str, actor: impl Into<String>, owner: AccountId) -> Happened {
+    Happened::new(action, actor).on(owner)
 }
 
 /// What tasks of this process tell each other. Only ever a hint: other processes work on the same database, so whoever

@@ -4,6 +4,7 @@
 //! - A record whose subject does not permit the dataset's purpose is never valued. Consent is asked over the mesh before
 //!   records are read and again before values are published; without an answer nothing is valued.
 //! - An append is stored whole or not at all; faults name row and column.
+//! - Every change is an audit event with a leaf in the ledger, in the transaction that makes it.
 //! - A valuation survives the death of its worker, ends within a second when cancelled, and publishes all of its values
 //!   at once or none.
 //! - A controller sees its own datasets and valuations, a subject its own value.

@@ -3,7 +3,7 @@
 mod m0001_initial;
 mod m0002_sealed_records;
 
-use portal_upkeep::schema::RowsUnchecked;
+use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 /// The schema migrations of the valuation service.
@@ -16,6 +16,8 @@ impl MigratorTrait for Migrations {
             Box::new(m0001_initial::Initial),
             Box::new(m0002_sealed_records::SealedRecords),
             Box::new(RowsUnchecked),
+            Box::new(LedgerTables),
+            Box::new(AuditTable),
         ]
     }
 }

@@ -23,7 +23,7 @@ use portal_proto::valuation::v1::anonymisation_service_server::{
 use portal_proto::valuation::v1::dataset_service_server::DatasetServiceServer;
 use portal_proto::valuation::v1::integrity_service_server::IntegrityServiceServer;
 use portal_proto::valuation::v1::key_service_server::KeyServiceServer;
-use portal_proto::valuation::v1::ledger_service_server::{LedgerService, LedgerServiceServer};
+use portal_proto::valuation::v1::ledger_service_server::LedgerServiceServer;
 use portal_proto::valuation::v1::migration_service_server::MigrationServiceServer;
 use portal_proto::valuation::v1::payout_service_server::{PayoutService, PayoutServiceServer};
 use portal_proto::valuation::v1::valuation_service_server::ValuationServiceServer;
@@ -56,6 +56,7 @@ struct Edge {
 }
 
 portal_upkeep::serve_operators!(portal_proto::valuation::v1, policy, Edge.operators);
+portal_upkeep::serve_ledger!(portal_proto::valuation::v1, policy, Edge.operators);
 
 impl Service {
     /// Starts it: database up to date, worker running, calls answered.
@@ -76,6 +77,7 @@ impl Service {
         let operators = upkeep.operators(&replies);
         let app = Arc::new(App {
             database: upkeep.database.clone(),
+            audit: upkeep.audit.clone(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             consent: Consent::new(&consent),
@@ -108,7 +110,7 @@ fn routes(edge: &Edge) -> Routes {
         .add_service(AnonymisationServiceServer::new(Later))
         .add_service(IntegrityServiceServer::new(edge.clone()))
         .add_service(KeyServiceServer::new(edge.clone()))
-        .add_service(LedgerServiceServer::new(Later))
+        .add_service(LedgerServiceServer::new(edge.clone()))
         .add_service(MigrationServiceServer::new(edge.clone()))
         .add_service(PayoutServiceServer::new(Later))
 }
@@ -117,7 +119,6 @@ fn routes(edge: &Edge) -> Routes {
 struct Later;
 
 impl AnonymisationService for Later {}
-impl LedgerService for Later {}
 impl PayoutService for Later {}
 
 /// A request that takes effect once per `request_id`.

@@ -21,6 +21,7 @@ pub mod valuations;
 
 use portal_store::StoreError;
 
+pub(crate) use rows::failure_name;
 pub use seals::{Reading, Seals, Writing};
 
 /// A row of a list by its place in it: `None` if it is left out, since it is corrupt or its person was erased.

@@ -7,9 +7,11 @@ use portal_core::Workload;
 use portal_core::id::TenantId;
 use portal_crypto::envelope::Scope;
 use portal_keys::{Ambient, Keys, Replies};
+use portal_ledger::Log;
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
+use portal_upkeep::audit::Audit;
 use portal_upkeep::migration::{Finality, Migrations};
 use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::{Scans, shred_ledger};
@@ -31,6 +33,10 @@ pub struct Upkeep {
     pub migrations: Migrations,
     /// Checks rows.
     pub scans: Scans,
+    /// The log.
+    pub log: Log,
+    /// What happened.
+    pub audit: Audit,
     engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
     pub(crate) sealing: Sealing,
@@ -53,7 +59,7 @@ impl Upkeep {
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
         let finality = Finality::open(&keys).await?;
-        let seals = Seals::new(sealing.clone(), digests, &finality);
+        let seals = Seals::new(sealing.clone(), digests.clone(), &finality);
         let engines = portal_upkeep::Host {
             service: Workload::Valuation,
             database: database.clone(),
@@ -65,25 +71,33 @@ impl Upkeep {
         let migrations =
             Migrations::new(&engines, config.migrations.clone(), finality, moving::migrations(&crypto));
         let ledger = Some(shred_ledger(&keys));
-        let scans = Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&crypto), ledger);
+        let audit = Audit::new(&engines, &keys, digests);
+        let mut tables = scanned::tables(&crypto);
+        tables.push(Arc::new(audit.clone()));
+        let scans = Scans::with_ledger(&engines, config.integrity.clone(), tables, ledger);
         migrations.settle().await?;
-        Ok(Self { keys, database, migrations, scans, engines, seals, sealing })
+        let log_metrics = host.metrics.shared(portal_ledger::Metrics::register);
+        let trust_domain = config.identity.trust_domain()?;
+        let log = portal_upkeep::ledger::open(&engines, &keys, &trust_domain, log_metrics).await?;
+        Ok(Self { keys, database, migrations, scans, log, audit, engines, seals, sealing })
     }
 
     /// Answers operators.
     pub(crate) fn operators(&self, replies: &Replies) -> Operators {
         let keys = (self.keys.clone(), replies.clone());
-        let (migrations, scans) = (self.migrations.clone(), self.scans.clone());
+        let (migrations, scans) = (self.migrations.clone(), (self.scans.clone(), self.log.clone()));
         Operators::new::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }
 
     /// Does it in the background, until `running` stops.
     pub(crate) fn run(self, running: &mut Running) {
-        let Self { keys, migrations, scans, .. } = self;
+        let Self { keys, migrations, scans, log, .. } = self;
         let stop = running.drain();
         running.own(task::spawn("valuation-migrations", async move { migrations.run(stop.started()).await }));
         let stop = running.drain();
         running.own(task::spawn("valuation-scans", async move { scans.run(stop.started()).await }));
+        let stop = running.drain();
+        running.own(task::spawn("valuation-ledger", async move { log.run(stop.started()).await }));
         running.at_last(async move { keys.close().await });
     }
 }

@@ -11,9 +11,10 @@ mod keeper;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portal_core::id::Id;
+use portal_core::id::{Id, ValuationId};
 use portal_mesh::Drain;
 use portal_store::idempotency;
+use portal_upkeep::audit::{Happened, SERVICE};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -22,7 +23,8 @@ use crate::domain::id::{AppendId, WorkerId};
 use crate::domain::valuation::{Failure, Valuation};
 use crate::error::Error;
 use crate::metrics::Outcome;
-use crate::store::{appends, valuations};
+use crate::store::valuations::Claimed;
+use crate::store::{appends, failure_name, valuations};
 use job::{End, Job};
 
 /// How long a job stays with a worker that says nothing.
@@ -80,39 +82,73 @@ async fn claim(app: &App, worker: WorkerId) -> Result<Option<Valuation>, Error> 
         .database
         .run_tx("claim_valuation", |tx| async move {
             let writing = app.seals.writing(&tx).await?;
-            Ok::<_, Error>(valuations::claim(&writing, worker, now.plus(LEASE), now).await?)
+            let claimed = valuations::claim(&writing, worker, now.plus(LEASE), now).await?;
+            match &claimed {
+                Claimed::Ended(id) => {
+                    app.note(&writing, failed(*id, worker, Failure::Unreadable), now).await?;
+                }
+                Claimed::Nothing => {}
+                Claimed::Taken(job) => {
+                    let run = does("valuation.run", job.id, worker).on(job.owner);
+                    app.note(&writing, run.with("attempt", job.attempt), now).await?;
+                }
+            }
+            Ok::<_, Error>(claimed)
         })
         .await?;
     match claimed {
-        Some(valuation) if valuation.attempt > MAX_ATTEMPTS => {
+        Claimed::Taken(valuation) if valuation.attempt > MAX_ATTEMPTS => {
             tracing::error!(valuation = %valuation.id, "given up: its workers keep dying");
             fail(app, worker, &valuation, Failure::Internal).await?;
             Ok(None)
         }
-        claimed => Ok(claimed),
+        Claimed::Taken(valuation) => Ok(Some(*valuation)),
+        Claimed::Ended(_) | Claimed::Nothing => Ok(None),
     }
 }
 
 async fn fail(app: &App, worker: WorkerId, job: &Valuation, failure: Failure) -> Result<bool, Error> {
-    let (id, now) = (job.id, app.clock.now());
+    let (id, owner, now) = (job.id, job.owner, app.clock.now());
     app.database
         .run_tx("fail_valuation", |tx| async move {
             let writing = app.seals.writing(&tx).await?;
-            Ok(valuations::fail(&writing, id, worker, failure, now).await?)
+            let ours = valuations::fail(&writing, id, worker, failure, now).await?;
+            if ours {
+                app.note(&writing, failed(id, worker, failure).on(owner), now).await?;
+            }
+            Ok(ours)
         })
         .await
+}
+
+/// Gives a job back.
+async fn release(app: &App, worker: WorkerId, job: &Valuation) -> Result<(), Error> {
+    let (id, owner, now) = (job.id, job.owner, app.clock.now());
+    app.database
+        .run_tx("release_valuation", |tx| async move {
+            if valuations::release(&tx, id, worker).await? {
+                let writing = app.seals.writing(&tx).await?;
+                app.note(&writing, does("valuation.release", id, worker).on(owner), now).await?;
+            }
+            Ok::<_, Error>(())
+        })
+        .await
+}
+
+/// What a worker does to a job.
+fn does(action: &'static str, id: ValuationId, worker: WorkerId) -> Happened {
+    Happened::new(action, SERVICE).to(id).with("worker", worker)
+}
+
+fn failed(id: ValuationId, worker: WorkerId, failure: Failure) -> Happened {
+    does("valuation.fail", id, worker).with("failure", failure_name(failure))
 }
 
 /// Writes down how a job ended. If the database does not take it, the lease lapses and the job is run again.
 async fn settle(app: &App, job: &Job, end: End) -> Outcome {
     let (worker, id) = (job.worker(), job.valuation().id);
     let settled = match end {
-        End::Drained => {
-            let release = app.database.run_tx("release_valuation", |tx| async move {
-                Ok::<_, Error>(valuations::release(&tx, id, worker).await?)
-            });
-            release.await.map(|()| Outcome::Left)
-        }
+        End::Drained => release(app, worker, job.valuation()).await.map(|()| Outcome::Left),
         End::Failed(failure) => {
             tracing::warn!(valuation = %id, ?failure, "valuation failed");
             let failed = fail(app, worker, job.valuation(), failure).await;

@@ -6,6 +6,7 @@ use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::idempotency::KeptReply;
 use portal_store::{StoreError, Tx};
+use portal_upkeep::audit::Happened;
 
 use super::change::Outcome;
 use super::subject_keys::KnownOf;
@@ -48,7 +49,7 @@ impl App {
     /// Creates an account with the role `subject`.
     pub(crate) async fn create_account(
         &self,
-        _: Permit<CreateAccount>,
+        permit: Permit<CreateAccount>,
         new: NewAccount,
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
@@ -66,6 +67,7 @@ impl App {
         let key = &*self.keys.subject_or_new(ids.1).await?;
         let profile = Profile { email: new.email, display_name: new.display_name };
         let (account, profile) = (&Account::create(ids, Roles::subject(), now), &profile);
+        let happened = &created(&permit.caller().key(), account);
         let outcome = self
             .database
             .run_tx("create_account", |tx| async move {
@@ -77,10 +79,12 @@ impl App {
                         return Err(Error::EmailTaken);
                     }
                     match self.accounts.insert(&tx, (account, profile), (emails, hash), key).await {
-                        Ok(()) => Ok(Profiled { account: account.clone(), profile: Some(profile.clone()) }),
-                        Err(StoreError::Duplicate { .. }) => Err(Error::EmailTaken),
-                        Err(error) => Err(error.into()),
+                        Ok(()) => {}
+                        Err(StoreError::Duplicate { .. }) => return Err(Error::EmailTaken),
+                        Err(error) => return Err(error.into()),
                     }
+                    self.note(&tx, happened.clone(), now).await?;
+                    Ok(Profiled { account: account.clone(), profile: Some(profile.clone()) })
                 };
                 self.once(&tx, change, Some(key), insert).await
             })
@@ -142,12 +146,15 @@ impl App {
     /// Replaces the roles of an account. Its sessions go on; signed tokens with the old roles are revoked.
     pub(crate) async fn set_roles(
         &self,
-        _: Permit<SetRoles>,
+        permit: Permit<SetRoles>,
         asked: &AccountChange<Roles>,
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
         let roles = &asked.to;
+        let happened = &Happened::new("account.set_roles", permit.caller().key())
+            .on(asked.account)
+            .with("roles", names(roles));
         let known = &self.known_of(asked.account).await?;
         let key = known.key.as_deref();
         let outcome = self
@@ -160,6 +167,7 @@ impl App {
                     }
                     let account = stored.account().clone().with_roles(roles.clone(), now);
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
+                    self.note(&tx, happened.clone(), now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
                 self.once(&tx, change, key, set).await
@@ -172,11 +180,12 @@ impl App {
     /// Locks an account and ends its sessions.
     pub(crate) async fn lock_account(
         &self,
-        _: Permit<LockAccount>,
+        permit: Permit<LockAccount>,
         asked: &AccountChange<Lock>,
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
+        let happened = &Happened::new("account.lock", permit.caller().key()).on(asked.account);
         let known = &self.known_of(asked.account).await?;
         let key = known.key.as_deref();
         let outcome = self
@@ -189,6 +198,7 @@ impl App {
                     let live = self.sessions.live_ids(&tx, account.id(), now).await?;
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
+                    self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
                 self.once(&tx, change, key, lock).await
@@ -201,11 +211,12 @@ impl App {
     /// Lifts a lock.
     pub(crate) async fn unlock_account(
         &self,
-        _: Permit<UnlockAccount>,
+        permit: Permit<UnlockAccount>,
         asked: &AccountChange<()>,
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
         let now = change.now;
+        let happened = &Happened::new("account.unlock", permit.caller().key()).on(asked.account);
         let known = &self.known_of(asked.account).await?;
         let key = known.key.as_deref();
         let outcome = self
@@ -214,6 +225,7 @@ impl App {
                 let unlock = async {
                     let stored = self.expected(&tx, asked).await?;
                     let account = stored.account().clone().unlocked(now);
+                    self.note(&tx, happened.clone(), now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };
                 self.once(&tx, change, key, unlock).await
@@ -244,4 +256,13 @@ impl App {
             _ => Ok(()),
         }
     }
+}
+
+/// That `account` is created by `actor`.
+pub(super) fn created(actor: &str, account: &Account) -> Happened {
+    Happened::new("account.create", actor).on(account.id()).with("roles", names(account.roles()))
+}
+
+fn names(roles: &Roles) -> String {
+    roles.iter().map(Role::name).collect::<Vec<_>>().join(",")
 }

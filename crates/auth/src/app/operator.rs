@@ -3,8 +3,10 @@
 use portal_core::Role;
 use portal_core::id::{AccountId, Id, SubjectId};
 use portal_store::{StoreError, Tx};
+use portal_upkeep::audit::SERVICE;
 
 use super::App;
+use super::accounts::created;
 use crate::domain::{Account, DisplayName, Email, NewPassword, Profile, Roles};
 use crate::error::Error;
 
@@ -30,6 +32,7 @@ impl App {
                 return Ok(false);
             }
             self.accounts.insert(&tx, (account, profile), (emails, hash), key).await?;
+            self.note(&tx, created(SERVICE, account), now).await?;
             Ok(true)
         };
         match self.database.run_tx("create_first_operator", insert).await {

@@ -8,6 +8,7 @@ use portal_crypto::envelope::SubjectKey;
 use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::{ReadTx, StoreError, Tx};
+use portal_upkeep::audit::Happened;
 
 use super::{App, Change, Reply, check_reach, only_account};
 use crate::domain::session::RefreshUse;
@@ -56,7 +57,11 @@ impl App {
     /// Starts a session. An unknown e-mail address, a wrong password, a locked account and one whose row is corrupt get
     /// the same answer. The first two also take the same path: nothing that is stored is checked, opened or asked for
     /// before the password was right, and without an account it is compared with a hash that nothing fits.
-    pub(crate) async fn sign_in(&self, _: Permit<CreateSession>, asked: SignIn) -> Result<SignedIn, Error> {
+    pub(crate) async fn sign_in(
+        &self,
+        permit: Permit<CreateSession>,
+        asked: SignIn,
+    ) -> Result<SignedIn, Error> {
         let emails = &self.emails.of(&asked.email).await?;
         let find = |tx| async move { Ok::<_, Error>(self.accounts.candidate(&tx, emails).await?) };
         let candidate = self.database.read("find_account", find).await?;
@@ -76,6 +81,8 @@ impl App {
         let session = NamedSession { session, device_name: asked.device_name };
         let tokens = self.handles.first_pair(self.entropy.as_ref());
         let (started, pair, key) = (&session, &tokens, &*key);
+        let happened = &about("session.create", &permit.caller().key(), &session.session)
+            .with("remember_me", session.session.remember_me);
         self.database
             .run_tx("create_session", |tx| async move {
                 // It may have been locked, and its sessions ended, while the password was verified.
@@ -84,6 +91,7 @@ impl App {
                     return Err(Error::CredentialsRejected);
                 }
                 self.sessions.insert(&tx, started, key).await?;
+                self.note(&tx, happened.clone(), now).await?;
                 self.give(&tx, &started.session, pair).await
             })
             .await?;
@@ -119,7 +127,7 @@ impl App {
     /// Trades a refresh token for the next pair of tokens.
     pub(crate) async fn refresh(
         &self,
-        _: Permit<RefreshSession>,
+        permit: Permit<RefreshSession>,
         refresh: &Handle,
     ) -> Result<SignedIn, Error> {
         let hash = &self.handles.refresh_hash(refresh);
@@ -128,8 +136,8 @@ impl App {
         let refreshed = match self.database.read("find_refresh_token", find).await? {
             Some(stored) => match self.key_of(&stored).await {
                 Ok(key) => {
-                    let (now, key) = (self.now(), &*key);
-                    let rotate = |tx| async move { self.rotate(&tx, refresh, key, now).await };
+                    let (actor, now, key) = (&*permit.caller().key(), self.now(), &*key);
+                    let rotate = |tx| async move { self.rotate(&tx, refresh, (actor, key), now).await };
                     self.database.run_tx("refresh_session", rotate).await?
                 }
                 // What they had is as good as gone.
@@ -167,7 +175,7 @@ impl App {
         &self,
         tx: &Tx,
         refresh: &Handle,
-        key: &SubjectKey,
+        (actor, key): (&str, &SubjectKey),
         now: Timestamp,
     ) -> Result<Refreshed, Error> {
         let hash = self.handles.refresh_hash(refresh);
@@ -191,6 +199,7 @@ impl App {
                 let named = NamedSession { session: named.session.renewed(now), ..named };
                 self.sessions.update(tx, session, &named.session).await?;
                 self.give(tx, &named.session, &tokens).await?;
+                self.note(tx, about("session.refresh", actor, &named.session), now).await?;
                 Ok(Refreshed::Granted(SignedIn { session: named, account, tokens }))
             }
             RefreshUse::Retry => {
@@ -210,6 +219,7 @@ impl App {
                 let id = pair.session;
                 self.sessions.revoke(tx, &[id], now).await?;
                 self.revocations.append(tx, &[Target::Session(id)], now).await?;
+                self.note(tx, about("session.refresh_replay", actor, &named.session), now).await?;
                 Ok(Refreshed::Replayed(id))
             }
         }
@@ -251,7 +261,7 @@ impl App {
         id: SessionId,
         change: &Change<Timestamp>,
     ) -> Result<Reply<Timestamp>, Error> {
-        let (only, now) = (only_account(permit)?, change.now);
+        let (only, now, actor) = (only_account(permit)?, change.now, &*permit.caller().key());
         let outcome = self
             .database
             .run_tx("revoke_session", |tx| async move {
@@ -261,11 +271,13 @@ impl App {
                     if only.is_some_and(|own| session.is_none_or(|session| session.account != own)) {
                         return Err(Error::NotYourData);
                     }
-                    if let Some(revoked_at) = session.ok_or(Error::SessionNotFound)?.revoked_at {
+                    let session = session.ok_or(Error::SessionNotFound)?;
+                    if let Some(revoked_at) = session.revoked_at {
                         return Ok(revoked_at);
                     }
                     self.sessions.revoke(&tx, &[id], now).await?;
                     self.revocations.append(&tx, &[Target::Session(id)], now).await?;
+                    self.note(&tx, about("session.revoke", actor, session), now).await?;
                     Ok(now)
                 };
                 self.once(&tx, change, None, revoke).await
@@ -285,6 +297,7 @@ impl App {
     ) -> Result<Reply<usize>, Error> {
         check_reach(permit, account)?;
         let now = change.now;
+        let happened = &Happened::new("session.revoke_all", permit.caller().key()).on(account);
         let outcome = self
             .database
             .run_tx("revoke_all_sessions", |tx| async move {
@@ -295,6 +308,10 @@ impl App {
                     self.sessions.revoke(&tx, &ids, now).await?;
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
+                    // Who ends none changes nothing.
+                    if !ids.is_empty() {
+                        self.note(&tx, happened.clone().with("sessions_ended", ids.len()), now).await?;
+                    }
                     Ok(ids.len())
                 };
                 self.once(&tx, change, None, revoke).await
@@ -303,4 +320,9 @@ impl App {
         self.feed.nudge();
         self.reply(change, outcome?).await
     }
+}
+
+/// What `actor` does to a session.
+fn about(action: &'static str, actor: &str, session: &Session) -> Happened {
+    Happened::new(action, actor).on(session.account).to(session.id)
 }

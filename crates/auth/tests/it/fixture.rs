@@ -58,6 +58,13 @@ impl Auth {
         Self::with(mesh, config).await
     }
 
+    /// Stops it: what it takes to start it again.
+    pub async fn stop(self) -> (TestMesh, Config) {
+        let Self { mesh, config, running, .. } = self;
+        running.stop().await;
+        (mesh, config)
+    }
+
     /// The keys, as another process of the service has them.
     pub async fn keys(&self) -> Keys {
         let host = self.mesh.host();

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accounts;
+mod audit;
 mod fixture;
 mod indexes;
 mod input;
+mod ledger;
 mod logs;
 mod moving;
 mod operators;

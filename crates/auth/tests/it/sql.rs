@@ -46,7 +46,7 @@ pub async fn everything(database: &Database, table: &str) -> Vec<u8> {
 /// An id as a literal.
 pub fn id(database: &Database, id: &str) -> String {
     let id = uuid::Uuid::parse_str(id).unwrap().simple();
-    if format!("{database:?}").contains("PostgreSQL") { format!("'{id}'") } else { format!("x'{id}'") }
+    if is_postgres(database) { format!("'{id}'") } else { format!("x'{id}'") }
 }
 
 pub fn contains(bytes: &[u8], needle: &str) -> bool {
@@ -55,7 +55,7 @@ pub fn contains(bytes: &[u8], needle: &str) -> bool {
 
 /// The rows of a table as text, in the order of their first column.
 pub async fn rows(database: &Database, table: &str, columns: &[&str]) -> Vec<String> {
-    let postgres = format!("{database:?}").contains("PostgreSQL");
+    let postgres = is_postgres(database);
     let text = |column: &&str| {
         if postgres {
             format!("COALESCE(CAST({column} AS TEXT), 'NULL')")
@@ -66,4 +66,32 @@ pub async fn rows(database: &Database, table: &str, columns: &[&str]) -> Vec<Str
     let texts: Vec<_> = columns.iter().map(text).collect();
     let select = format!("SELECT {} FROM {table} ORDER BY {}", texts.join(" || ', ' || "), columns[0]);
     query(database, &select).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
+fn is_postgres(database: &Database) -> bool {
+    format!("{database:?}").contains("PostgreSQL")
+}
+
+/// Makes every INSERT into `table` fail.
+pub async fn refuse_inserts(database: &Database, table: &str) {
+    if is_postgres(database) {
+        let refuse = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS \
+            $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql";
+        run(database, refuse, []).await;
+        let trigger = format!(
+            "CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
+        );
+        run(database, &trigger, []).await;
+    } else {
+        let trigger = format!(
+            "CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        );
+        run(database, &trigger, []).await;
+    }
+}
+
+/// Takes [`refuse_inserts`] back.
+pub async fn allow_inserts(database: &Database, table: &str) {
+    let on = if is_postgres(database) { format!(" ON {table}") } else { String::new() };
+    run(database, &format!("DROP TRIGGER refuse_{table}{on}"), []).await;
 }

@@ -271,6 +271,7 @@ const fn key_use(key_use: KeyUse) -> pb::KeyUse {
         KeyUse::Epoch => pb::KeyUse::Epoch,
         KeyUse::Root => pb::KeyUse::Root,
         KeyUse::Service(Purpose::BlindIndex) => pb::KeyUse::BlindIndex,
+        KeyUse::Service(Purpose::Ledger) => pb::KeyUse::Ledger,
         KeyUse::Service(Purpose::RowDigest) => pb::KeyUse::RowDigest,
         KeyUse::Service(Purpose::ServiceSecret) => pb::KeyUse::ServiceSecret,
         KeyUse::Service(Purpose::Shred) => pb::KeyUse::ShredLedger,

@@ -40,7 +40,7 @@ pub(super) struct Inner {
     pub(super) service: Workload,
     pub(super) database: Database,
     pub(super) tables: Vec<Arc<dyn ScannedTable>>,
-    pub(super) ledger: Option<Arc<dyn ScannedTable>>,
+    pub(super) ledgers: Vec<Arc<dyn ScannedTable>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) config: IntegrityConfig,
@@ -62,22 +62,22 @@ impl Scans {
     /// Scans of `tables`, in this order.
     #[must_use]
     pub fn new(host: &Host, config: IntegrityConfig, tables: Vec<Arc<dyn ScannedTable>>) -> Self {
-        Self::with_ledger(host, config, tables, None)
+        Self::with_ledger(host, config, tables, [])
     }
 
-    /// Scans of `tables`, and then of the ledger: its rows are its leaves, and are counted apart.
+    /// Scans of `tables`, and then of the ledgers: their rows are leaves, and are counted apart.
     #[must_use]
     pub fn with_ledger(
         host: &Host,
         config: IntegrityConfig,
         tables: Vec<Arc<dyn ScannedTable>>,
-        ledger: Option<Arc<dyn ScannedTable>>,
+        ledgers: impl IntoIterator<Item = Arc<dyn ScannedTable>>,
     ) -> Self {
         Self(Arc::new(Inner {
             service: host.service,
             database: host.database.clone(),
             tables,
-            ledger,
+            ledgers: ledgers.into_iter().collect(),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             config,
@@ -88,10 +88,10 @@ impl Scans {
         }))
     }
 
-    /// The names of what is scanned, the ledger last.
+    /// The names of what is scanned, the ledgers last.
     #[must_use]
     pub fn tables(&self) -> Vec<&'static str> {
-        self.0.tables.iter().chain(&self.0.ledger).map(|table| table.table()).collect()
+        self.0.tables.iter().chain(&self.0.ledgers).map(|table| table.table()).collect()
     }
 
     /// Starts a scan of `tables`, of all if none is named; the work is done by whichever process [runs](Self::run).

@@ -84,7 +84,7 @@ impl Inner {
         let is_due = &is_due;
         let begin = self.database.run_tx("begin_scan", |tx| async move {
             if table::running(&tx).await?.is_none() && is_due(table::newest(&tx).await?) {
-                let all = self.tables.iter().chain(&self.ledger).map(|table| table.table().to_owned());
+                let all = self.tables.iter().chain(&self.ledgers).map(|table| table.table().to_owned());
                 self.begin(&tx, all.collect(), None).await?;
             }
             Ok(())
@@ -187,11 +187,11 @@ impl Inner {
         Ok(())
     }
 
-    /// The table of this name, and whether it is the ledger.
+    /// The table of this name, and whether it is a ledger.
     fn table_of(&self, name: &str) -> Option<(Arc<dyn ScannedTable>, bool)> {
         let is = |table: &&Arc<dyn ScannedTable>| table.table() == name;
         let table = self.tables.iter().find(is).map(|table| (Arc::clone(table), false));
-        table.or_else(|| self.ledger.as_ref().filter(is).map(|ledger| (Arc::clone(ledger), true)))
+        table.or_else(|| self.ledgers.iter().find(is).map(|ledger| (Arc::clone(ledger), true)))
     }
 
     /// Keeps the findings of a page and the place after it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portal_core::id::{Id, SubjectId, TenantId};
-use portal_core::{Role, SystemClock, SystemEntropy, Workload};
+use portal_core::{Role, SystemClock, SystemEntropy, TrustDomain, Workload};
 use portal_crypto::envelope::Scope;
 use portal_crypto::suite::Suites;
 use portal_keys::{Ambient, Keys, Replies};
@@ -88,6 +88,10 @@ impl World {
         let replies = Replies::new(&keys, sealing, Arc::new(SystemEntropy));
         let engines = host(process.database(), Arc::new(SystemEntropy));
         let (migrations, scans) = (process.migrations.clone(), process.scans.clone());
+        let domain = TrustDomain::parse("test.local").unwrap();
+        let log = portal_upkeep::ledger::open(&engines, &keys, &domain, portal_ledger::Metrics::default());
+        let log = log.await.unwrap();
+        let scans = (scans, log);
         let operators = Operators::new::<Schema>(engines, (keys.clone(), replies), migrations, scans);
         let edge = Edge { operators };
         let routes = Routes::new(KeyServiceServer::new(edge.clone()))

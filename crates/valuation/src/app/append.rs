@@ -13,7 +13,7 @@ use portal_mesh::Permit;
 use portal_mesh::policy::Action;
 
 use super::once::Once;
-use super::{App, account};
+use super::{App, account, happened};
 use crate::domain::batch::{Batch, Parts};
 use crate::domain::dataset::{Counts, Dataset};
 use crate::domain::id::AppendId;
@@ -43,6 +43,7 @@ pub struct Append {
     app: Arc<App>,
     id: AppendId,
     dataset: Dataset,
+    actor: String,
     position: usize,
     counts: Counts,
     feature_bytes: usize,
@@ -62,15 +63,15 @@ impl App {
         let batch = &Batch::parse(parts, &dataset.description.shape, None)?;
         let append = AppendId::generate(now, self.entropy.as_ref());
         let sealed = &self.sealed((append, 0), batch).await?;
-        let (id, owner, once) = (dataset.id, dataset.owner, &once);
+        let (to, once) = (&(dataset.id, dataset.owner, permit.caller().key()), &once);
         let reply = self
             .database
             .run_tx("append_record_batch", |tx| async move {
                 let writing = &self.seals.writing(&tx).await?;
                 let change = async {
-                    appends::begin(&tx, append, id, now.plus(LIFE)).await?;
+                    appends::begin(&tx, append, to.0, now.plus(LIFE)).await?;
                     appends::stage(writing, append, 0, (batch, sealed)).await?;
-                    publish(writing, (id, owner), append, batch.counts(), now).await
+                    self.publish(writing, to, (append, batch.counts()), now).await
                 };
                 once.run((&self.replies, &self.requests), writing, now, change).await
             })
@@ -92,6 +93,7 @@ impl App {
             app: Arc::clone(self),
             id,
             dataset,
+            actor: permit.caller().key(),
             position: 0,
             counts: Counts::default(),
             feature_bytes: 0,
@@ -121,6 +123,31 @@ impl App {
     async fn sealed(&self, place: (AppendId, usize), batch: &Batch) -> Result<SealedBatch, Error> {
         let keys = self.keys.subjects_or_new(batch.subjects()).await?;
         appends::seal(&self.seals, &keys, place, batch)
+    }
+
+    /// Makes what is staged the dataset's, which is `owner`'s. The dataset's row is changed first: of two appends to one
+    /// dataset the second waits, and then sees the first's records.
+    async fn publish(
+        &self,
+        writing: &Writing<'_>,
+        (dataset, owner, actor): &(DatasetId, AccountId, String),
+        (append, counts): (AppendId, Counts),
+        now: Timestamp,
+    ) -> Result<Appended, Error> {
+        let dataset = datasets::find(writing, *dataset, *owner).await?.ok_or(Error::DatasetNotFound)?;
+        let dataset = dataset.appended(counts, now);
+        datasets::advance(writing, &dataset).await?;
+        if let Some(place) = appends::first_duplicate(writing.tx(), append, dataset.id).await? {
+            return Err(Error::DuplicateRecord { batch: place.batch, row: place.row });
+        }
+        appends::publish(writing, append, dataset.id, dataset.revision).await?;
+        let appended = Appended { count: counts.total(), revision: dataset.revision };
+        let happened = happened("dataset.append", actor.as_str(), *owner)
+            .to(dataset.id)
+            .with("revision", appended.revision)
+            .with("records", appended.count);
+        self.note(writing, happened, now).await?;
+        Ok(appended)
     }
 }
 
@@ -156,12 +183,13 @@ impl Append {
     /// Makes everything staged the dataset's.
     pub async fn publish(mut self) -> Result<Appended, Error> {
         let (id, counts, now) = (self.id, self.counts, self.app.clock.now());
-        let (dataset, seals) = ((self.dataset.id, self.dataset.owner), &self.app.seals);
+        let to = &(self.dataset.id, self.dataset.owner, self.actor.clone());
+        let app = &self.app;
         let appended = self
             .app
             .database
             .run_tx("append_records", |tx| async move {
-                publish(&seals.writing(&tx).await?, dataset, id, counts, now).await
+                app.publish(&app.seals.writing(&tx).await?, to, (id, counts), now).await
             })
             .await?;
         self.published = true;
@@ -177,22 +205,4 @@ impl Drop for Append {
             tracing::debug!(append = %self.id, "an append was left to expire");
         }
     }
-}
-
-/// The dataset's row is changed first: of two appends to one dataset the second waits, and then sees the first's records.
-async fn publish(
-    writing: &Writing<'_>,
-    (dataset, owner): (DatasetId, AccountId),
-    append: AppendId,
-    counts: Counts,
-    now: Timestamp,
-) -> Result<Appended, Error> {
-    let dataset = datasets::find(writing, dataset, owner).await?.ok_or(Error::DatasetNotFound)?;
-    let dataset = dataset.appended(counts, now);
-    datasets::advance(writing, &dataset).await?;
-    if let Some(place) = appends::first_duplicate(writing.tx(), append, dataset.id).await? {
-        return Err(Error::DuplicateRecord { batch: place.batch, row: place.row });
-    }
-    appends::publish(writing, append, dataset.id, dataset.revision).await?;
-    Ok(Appended { count: counts.total(), revision: dataset.revision })
 }

@@ -4,7 +4,7 @@ use portal_core::id::{DatasetId, Id, PurposeId};
 use portal_mesh::Permit;
 
 use super::once::Once;
-use super::{App, account};
+use super::{App, account, happened};
 use crate::domain::dataset::{Dataset, Description};
 use crate::error::Error;
 use crate::service::policy::{CreateDataset, GetDataset, ListDatasets};
@@ -21,12 +21,17 @@ impl App {
         let now = self.clock.now();
         let id = DatasetId::generate(now, self.entropy.as_ref());
         let dataset = &Dataset::create(id, account(permit)?, description, now);
+        let actor = permit.caller().key();
+        let happened = &happened("dataset.create", actor, dataset.owner)
+            .to(id)
+            .with("purpose", dataset.description.purpose);
         let once = &once;
         self.database
             .run_tx("create_dataset", |tx| async move {
                 let writing = &self.seals.writing(&tx).await?;
                 let create = async {
                     datasets::insert(writing, dataset).await?;
+                    self.note(writing, happened.clone(), now).await?;
                     Ok(dataset.clone())
                 };
                 once.run((&self.replies, &self.requests), writing, now, create).await

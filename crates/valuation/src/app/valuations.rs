@@ -8,7 +8,7 @@ use portal_mesh::Permit;
 use portal_mesh::policy::Action;
 
 use super::once::Once;
-use super::{App, account};
+use super::{App, account, happened};
 use crate::domain::dataset::{Dataset, Split};
 use crate::domain::outcome::{RecordValue, SubjectValue};
 use crate::domain::valuation::{Extremes, Method, Progress, State, Summary, Valuation};
@@ -32,6 +32,7 @@ impl App {
     ) -> Result<Vec<u8>, Error> {
         let (owner, now) = (account(permit)?, self.clock.now());
         let id = ValuationId::generate(now, self.entropy.as_ref());
+        let happened = &happened("valuation.start", permit.caller().key(), owner).to(id);
         let once = &once;
         let reply = self
             .database
@@ -41,6 +42,9 @@ impl App {
                     let dataset = datasets::find(writing, dataset, owner).await?;
                     let valuation = valuation_of(&dataset.ok_or(Error::DatasetNotFound)?, id, k, now)?;
                     valuations::insert(writing, &valuation).await?;
+                    let of = happened.clone().with("dataset", valuation.dataset);
+                    let of = of.with("revision", valuation.dataset_revision).with("k", valuation.method.k);
+                    self.note(writing, of, now).await?;
                     Ok(valuation)
                 };
                 once.run((&self.replies, &self.requests), writing, now, start).await
@@ -130,13 +134,16 @@ impl App {
         once: Once<Valuation>,
     ) -> Result<Vec<u8>, Error> {
         let (owner, now, once) = (account(permit)?, self.clock.now(), &once);
+        let happened = &happened("valuation.cancel", permit.caller().key(), owner).to(id);
         let reply = self
             .database
             .run_tx("cancel_valuation", |tx| async move {
                 let writing = &self.seals.writing(&tx).await?;
                 let cancel = async {
                     owned(writing, id, owner).await?;
-                    valuations::cancel(writing, id, now).await?;
+                    if valuations::cancel(writing, id, now).await? {
+                        self.note(writing, happened.clone(), now).await?;
+                    }
                     owned(writing, id, owner).await
                 };
                 once.run((&self.replies, &self.requests), writing, now, cancel).await

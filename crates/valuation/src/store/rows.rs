@@ -93,7 +93,7 @@ const FAILURES: [(&str, Failure); 7] = [
     ("UNREADABLE", Failure::Unreadable),
 ];
 
-pub(super) fn failure_name(failure: Failure) -> &'static str {
+pub(crate) fn failure_name(failure: Failure) -> &'static str {
     FAILURES.iter().find(|(_, known)| *known == failure).map_or("INTERNAL", |(name, _)| name)
 }
 

@@ -111,20 +111,29 @@ pub(super) fn checked(
     Ok(valuation)
 }
 
-/// Gives the oldest job without a valid lease to `worker`, if there is one. One that is corrupt is ended, so that it is
-/// not in the way of the others.
+/// What there was to do.
+pub enum Claimed {
+    /// This job was corrupt, and is ended, so that it is not in the way of the others.
+    Ended(ValuationId),
+    /// Nothing.
+    Nothing,
+    /// This job is the worker's now.
+    Taken(Box<Valuation>),
+}
+
+/// Gives the oldest job without a valid lease to `worker`, if there is one.
 pub async fn claim(
     writing: &Writing<'_>,
     worker: WorkerId,
     until: Timestamp,
     now: Timestamp,
-) -> Result<Option<Valuation>, StoreError> {
+) -> Result<Claimed, StoreError> {
     let tx = writing.tx();
     let waiting = [State::Pending, State::Running].map(state_code);
     let free =
         Condition::all().add(Column::State.is_in(waiting)).add(Column::LeaseUntil.lte(now.as_micros()));
     let Some(row) = Entity::find().filter(free.clone()).order_by_asc(Column::Id).one(tx.conn()).await? else {
-        return Ok(None);
+        return Ok(Claimed::Nothing);
     };
     let started_at = row.started_at.unwrap_or_else(|| now.as_micros());
     let claimed = Entity::update_many()
@@ -142,16 +151,16 @@ pub async fn claim(
         .exec(tx.conn())
         .await?;
     if claimed.rows_affected == 0 {
-        return Ok(None);
+        return Ok(Claimed::Nothing);
     }
     let id = ValuationId::from_uuid(row.id);
     match find_any(writing, id).await {
         Err(error @ StoreError::Corrupt { .. }) => {
             tracing::error!(valuation = %id, %error, "a corrupt job is given up");
             fail(writing, id, worker, Failure::Unreadable, now).await?;
-            Ok(None)
+            Ok(Claimed::Ended(id))
         }
-        found => found,
+        found => Ok(found?.map_or(Claimed::Nothing, |found| Claimed::Taken(Box::new(found)))),
     }
 }
 
@@ -182,16 +191,17 @@ pub async fn renew(
     Ok(renewed.rows_affected == 1)
 }
 
-/// Gives the job back, to be taken by anybody at once; the attempt does not count.
-pub async fn release(tx: &Tx, id: ValuationId, worker: WorkerId) -> Result<(), StoreError> {
-    held(id, worker)
+/// Gives the job back, to be taken by anybody at once; the attempt does not count. `false` if it is not this worker's any
+/// more.
+pub async fn release(tx: &Tx, id: ValuationId, worker: WorkerId) -> Result<bool, StoreError> {
+    let released = held(id, worker)
         .col_expr(Column::State, state_code(State::Pending).into())
         .col_expr(Column::LeaseOwner, Expr::val(None::<Uuid>))
         .col_expr(Column::LeaseUntil, 0.into())
         .col_expr(Column::Attempt, Expr::col(Column::Attempt).sub(1))
         .exec(tx.conn())
         .await?;
-    Ok(())
+    Ok(released.rows_affected == 1)
 }
 
 /// Ends the job without values; `false` if it is not this worker's any more.
@@ -242,10 +252,10 @@ pub async fn succeed(
     Ok(succeeded.rows_affected == 1)
 }
 
-/// Ends the valuation by its owner's wish; nothing if it has ended.
-pub async fn cancel(writing: &Writing<'_>, id: ValuationId, now: Timestamp) -> Result<(), StoreError> {
+/// Ends the valuation by its owner's wish; `false` if it has ended.
+pub async fn cancel(writing: &Writing<'_>, id: ValuationId, now: Timestamp) -> Result<bool, StoreError> {
     let answer = ended(writing, id, (State::Cancelled, None), None, now)?;
-    Entity::update_many()
+    let cancelled = Entity::update_many()
         .col_expr(Column::State, answer.state.into())
         .col_expr(Column::EndedAt, Expr::val(answer.ended_at))
         .col_expr(Column::ResultDigest, Expr::val(answer.result_digest))
@@ -253,7 +263,7 @@ pub async fn cancel(writing: &Writing<'_>, id: ValuationId, now: Timestamp) -> R
         .filter(Column::State.is_in([State::Pending, State::Running].map(state_code)))
         .exec(writing.conn())
         .await?;
-    Ok(())
+    Ok(cancelled.rows_affected == 1)
 }
 
 /// What came of a valuation, with its digest.

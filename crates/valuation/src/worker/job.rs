@@ -339,12 +339,16 @@ impl Job {
         units: i64,
     ) -> Result<(), End> {
         let (id, worker, now) = (self.valuation.id, self.worker, self.app.clock.now());
+        let owner = self.valuation.owner;
         let exclusions = &exclusions;
         let publish = |tx: portal_store::Tx| async move {
             let writing = self.app.seals.writing(&tx).await?;
             let ours = valuations::succeed(&writing, id, worker, (&outcome.summary, units), now).await?;
             if ours {
                 results::insert(&writing, id, sealed, exclusions).await?;
+                let done = super::does("valuation.succeed", id, worker).on(owner);
+                let done = done.with("records", outcome.summary.records);
+                self.app.note(&writing, done, now).await?;
             }
             Ok(ours)
         };

@@ -71,7 +71,17 @@ async fn start_consent(mesh: &TestMesh, database: &TestDatabase) -> portal_mesh:
         keys: database.keys("consent").await,
         upstreams: mesh.upstreams(&[]),
         migrations: MigrationConfig::alone(),
+        decisions: portal_consent::DecisionConfig::default(),
         integrity: IntegrityConfig::on_demand(),
+        organisation: Some(portal_consent::OrganisationConfig {
+            party_id: "https://example.org".to_owned(),
+            name: "Example".to_owned(),
+            address: "1 Example Street".to_owned(),
+            url: "https://example.org".to_owned(),
+            storage_locations: vec!["DE".to_owned()],
+            retention_event: "Until the consent ends".to_owned(),
+            ..Default::default()
+        }),
         telemetry: portal_mesh::config::TelemetryConfig::default(),
     };
     portal_consent::Service::start(config, mesh.host()).await.unwrap()
