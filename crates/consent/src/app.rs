@@ -9,19 +9,31 @@ use portal_core::id::SubjectId;
 use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::{Keys, Replies, RequestHash, RequestHashes};
+use portal_ledger::Log;
 use portal_store::idempotency::{self, KeptReply, Key};
 use portal_store::{Database, StoreError};
 
+use crate::app::following::Live;
+use crate::app::together::Together;
+use crate::domain::record::Organisation;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::{Seals, Writing};
 
+pub(crate) mod acts;
+pub(crate) mod changes;
 pub(crate) mod consents;
 pub(crate) mod decisions;
+pub(crate) mod ended;
+pub(crate) mod following;
+pub(crate) mod imports;
+pub(crate) mod ledgered;
 pub(crate) mod notices;
 pub(crate) mod purposes;
-
-mod canonical;
+pub(crate) mod receipts;
+pub(crate) mod records;
+pub(crate) mod subjects;
+pub(crate) mod together;
 
 /// What the use cases work with.
 pub(crate) struct App {
@@ -33,6 +45,11 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+    pub(crate) revisions: receipts::Revisions,
+    pub(crate) live: Live,
+    pub(crate) organisation: Organisation,
+    pub(crate) together: Together,
 }
 
 /// A request id, and how the reply to it is kept.
@@ -56,6 +73,17 @@ enum Done<T> {
     Kept(KeptReply, [u8; 32]),
 }
 
+/// How a change needs the key of the person it is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum KeyOf {
+    /// If there is one, and it can be had.
+    Known,
+    /// If it can be had; a new one for somebody who has none.
+    New,
+    /// In any case: something of it is sealed under that alone.
+    Needed,
+}
+
 /// A change that is asked for.
 struct Change<'a, T> {
     /// Its request id, if it has one, and what it is known again by.
@@ -70,6 +98,16 @@ impl<T> Once<T> {
     /// For the request of `key` whose canonical content is `content`.
     pub(crate) fn new(key: Key, content: Vec<u8>, encode: fn(&T) -> Vec<u8>) -> Self {
         Self { key, content, encode }
+    }
+
+    /// For part `number` of the request: what is done of it in one transaction.
+    fn part(&self, number: usize) -> Self {
+        let request_id = format!("{}/{number}", self.key.request_id);
+        Self {
+            key: Key { request_id, ..self.key.clone() },
+            content: self.content.clone(),
+            encode: self.encode,
+        }
     }
 }
 
@@ -110,21 +148,21 @@ impl App {
         Change { once: self.known(once), key: None, now: self.clock.now() }
     }
 
-    /// A change about `subject`, asked for at this moment. `seals` says whether it has something to be sealed beside a
-    /// kept reply, which says nothing that does not stand in plain columns: where the person has no key, or it can't be
-    /// had for whatever reason, that is kept under the service's own. So nobody is kept from withdrawing, and nobody
-    /// leaves keys behind by naming people who do not exist.
+    /// A change about `subject`, asked for at this moment. Where the key can't be had for whatever reason, what is sealed
+    /// beside the words and evidence of the subject, a kept reply and the receipt, says nothing that does not stand in
+    /// plain columns, and is kept under the service's own. So nobody is kept from withdrawing, and nobody leaves keys
+    /// behind by naming people who do not exist.
     async fn change_of<'a, T>(
         &self,
         subject: SubjectId,
         once: Option<&'a Once<T>>,
-        seals: bool,
+        key: KeyOf,
     ) -> Result<Change<'a, T>, Error> {
         let now = self.clock.now();
-        let key = match (seals, once) {
-            (false, None) => None,
-            (false, Some(_)) => self.keys.subject(subject).await.ok(),
-            (true, _) => Some(self.keys.subject_or_new(subject).await?),
+        let key = match key {
+            KeyOf::Known => self.keys.subject(subject).await.ok(),
+            KeyOf::New => self.keys.subject_or_new(subject).await.ok(),
+            KeyOf::Needed => Some(self.keys.subject_or_new(subject).await?),
         };
         Ok(Change { once: self.known(once), key, now })
     }

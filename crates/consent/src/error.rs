@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portal_core::Invalid;
 use portal_keys::{KeysError, ReplyError};
+use portal_ledger::LedgerError;
 use portal_mesh::config::ConfigError;
 use portal_mesh::identity::IdentityError;
 use portal_mesh::server::ServeError;
@@ -13,38 +14,66 @@ use portal_store::{ConnectError, StoreError};
 use portal_upkeep::migration::MigrationError;
 
 use crate::domain::consent::ConsentError;
+use crate::domain::import::ImportError;
 use crate::domain::life::LifeError;
 
 /// Why a use case did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// What worked on it ended without an answer.
+    #[error("the request was not answered")]
+    Abandoned,
     /// The decision can't be recorded.
     #[error("the decision can't be recorded")]
     Consent(#[from] ConsentError),
     /// No such consent.
     #[error("no such consent")]
     ConsentNotFound,
+    /// The records of an import can't be added to it.
+    #[error("the import can't take the records")]
+    Import(#[from] ImportError),
     /// The request is wrong in a way that only the data shows.
     #[error("the request can't be taken")]
     Invalid(#[from] Invalid),
+    /// The ledger does not prove.
+    #[error("the ledger does not prove")]
+    Ledger(#[source] LedgerError),
     /// The purpose or notice can't take the change.
     #[error("the resource can't take the change")]
     Life(#[from] LifeError),
     /// No such notice, or none that the caller may see.
     #[error("no such notice")]
     NoticeNotFound,
+    /// The key of a person can't be had at this moment, and something of theirs is sealed under it.
+    #[error("the key of a person can't be had")]
+    KeyNotAtHand,
     /// No such purpose, or none that the caller may see.
     #[error("no such purpose")]
     PurposeNotFound,
+    /// No such receipt.
+    #[error("no such receipt")]
+    ReceiptNotFound,
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
+    /// What is to be resumed after is not there.
+    #[error("the change to resume after is not there")]
+    ResumeUnknown,
     /// The key of a person can't be had.
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
+    /// The reference or the id of the subject is taken.
+    #[error("the subject is registered already")]
+    SubjectExists,
+    /// No such subject.
+    #[error("no such subject")]
+    SubjectNotFound,
+    /// The transaction failed that it shared with others.
+    #[error(transparent)]
+    Together(Arc<Error>),
     /// A record that the answer rests on is corrupt.
     #[error("a record is corrupt")]
     Unreadable(#[source] Arc<StoreError>),

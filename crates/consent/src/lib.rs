@@ -6,6 +6,7 @@
 //! - A decision is taken under a published notice that explains a published purpose, in a language the notice has.
 //! - Withdrawing is never blocked: it asks for neither purpose nor notice.
 //! - A published revision never changes; a notice is published with the SHA-384 of its canonical form.
+//! - Who was told that a change is made finds it in the next decision, here at once and elsewhere within 250 ms.
 //! - A check answers DENY in doubt. What was given ends by itself: expiry is judged at the time of the question.
 //! - What subjects say and prove, and kept replies about them, are sealed under their own keys; what was not written here
 //!   is not believed: a row whose digest is wrong is refused, in a list left out and counted, and the rest goes on.
@@ -32,7 +33,7 @@ mod store;
 mod upkeep;
 mod worker;
 
-pub use config::Config;
+pub use config::{Config, DecisionConfig, OrganisationConfig, Source};
 pub use error::StartError;
 pub use migration::Migrations;
 pub use service::Service;

@@ -5,6 +5,10 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m0001_consents;
 mod m0002_sealed_columns;
+mod m0003_ledger;
+mod m0004_record;
+mod m0005_imports;
+mod m0006_changes;
 
 /// The migrations of the consent service's database.
 pub struct Migrations;
@@ -15,6 +19,10 @@ impl MigratorTrait for Migrations {
             Box::new(m0001_consents::Migration),
             Box::new(m0002_sealed_columns::Migration),
             Box::new(RowsUnchecked),
+            Box::new(m0003_ledger::Migration),
+            Box::new(m0004_record::Migration),
+            Box::new(m0005_imports::Migration),
+            Box::new(m0006_changes::Migration),
         ]
     }
 }

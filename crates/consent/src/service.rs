@@ -13,6 +13,7 @@ use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 
+use crate::app::following::{self, Live};
 use crate::app::{Answer, App};
 use crate::config::Config;
 use crate::error::StartError;
@@ -23,12 +24,14 @@ use crate::worker;
 pub mod policy;
 pub mod status;
 
+mod changes;
 mod consents;
 mod convert;
 mod decisions;
-mod later;
 mod notices;
 mod purposes;
+mod receipts;
+mod subjects;
 
 /// The consent service.
 pub struct Service;
@@ -40,6 +43,7 @@ impl Service {
     /// [`StartError`] if the configuration, the database, the certificate or the address can't be used.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Consent, &host)?;
+        let organisation = config.organisation()?;
         let auth_address = config.upstreams.address(Workload::Auth)?;
         let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, auth_address, &host);
         let upkeep = Upkeep::open(&config, &host).await?;
@@ -56,11 +60,20 @@ impl Service {
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             metrics: host.metrics.register(Metrics::register),
+            log: upkeep.log.clone(),
+            revisions: Default::default(),
+            live: Live::new(config.decisions.source, Arc::clone(&host.clock)),
+            organisation,
+            together: Default::default(),
         });
         let edge = Edge { app: Arc::clone(&app), page_tokens, operators };
         let tokens = TokenVerifier::remote(&identity, &auth, keys.suites(), &host);
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, edge.routes()).await?;
+        let ending = worker::end_consents(Arc::clone(&app), running.drain());
+        running.own(task::spawn("consent-expiry", ending));
+        let following = following::follow(Arc::clone(&app), running.drain());
+        running.own(task::spawn("consent-follow-ledger", following));
         let purging = worker::purge_replies(app, running.drain());
         running.own(task::spawn("consent-purge-replies", purging));
         upkeep.run(&mut running);
@@ -77,6 +90,7 @@ struct Edge {
 }
 
 portal_upkeep::serve_operators!(portal_proto::consent::v1, policy, Edge.operators);
+portal_upkeep::serve_ledger!(portal_proto::consent::v1, policy, Edge.operators);
 
 impl Edge {
     /// A server for each service of the package. The policy bounds messages per method; tonic's own bound is the largest.

@@ -7,16 +7,24 @@
 //! What is personal is sealed under the key of its subject. Functions are given the key: nothing here waits for one.
 
 use portal_core::Timestamp;
-use portal_store::StoreError;
+use portal_store::{StoreError, bulk};
+use sea_orm::{EntityTrait, Iterable, ModelTrait};
 
+pub(crate) mod changes;
 pub(crate) mod consents;
 pub(crate) mod decisions;
 pub(crate) mod events;
+pub(crate) mod following;
+pub(crate) mod imports;
+pub(crate) mod leaves;
 pub(crate) mod moving;
 pub(crate) mod notices;
 pub(crate) mod purposes;
+pub(crate) mod receipts;
 pub(crate) mod scanned;
+pub(crate) mod subjects;
 
+mod documents;
 mod entity;
 mod rows;
 mod seals;
@@ -136,4 +144,14 @@ fn sound<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Inserts rows that were not there, with all their columns.
+async fn insert_all<M: ModelTrait>(tx: &Writing<'_>, rows: Vec<M>) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns: Vec<_> = <M::Entity as EntityTrait>::Column::iter().collect();
+    let values = |row: M| columns.iter().map(|column| row.get(*column)).collect();
+    bulk::insert_new::<M::Entity>(tx.tx(), &columns, rows.into_iter().map(values).collect()).await
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use portal_core::Workload;
 use portal_core::id::TenantId;
 use portal_crypto::envelope::Scope;
-use portal_keys::{Ambient, Keys, Replies};
+use portal_keys::{Ambient, Keys, Replies, ServiceCells};
+use portal_ledger::Log;
 use portal_mesh::{Host, Running, task};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{Database, migrate};
+use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::{DataMigration, Finality, Migrations};
 use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::{Scans, shred_ledger};
@@ -17,7 +19,8 @@ use portal_upkeep::scan::{Scans, shred_ledger};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::migration;
-use crate::store::{Seals, moving, scanned};
+use crate::store::subjects::ReferenceIndex;
+use crate::store::{Seals, moving, receipts, scanned};
 
 /// The data of consent, and what is done to it as a whole. Clones share it.
 #[derive(Clone)]
@@ -30,6 +33,10 @@ pub struct Upkeep {
     pub migrations: Migrations,
     /// Checks rows.
     pub scans: Scans,
+    /// The log.
+    pub log: Log,
+    /// By what subjects are found.
+    pub indexes: Indexes,
     engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
     pub(crate) sealing: Sealing,
@@ -52,7 +59,8 @@ impl Upkeep {
         let sealing = Sealing::new(Arc::clone(&host.entropy), &store_metrics);
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
         let finality = Finality::open(&keys).await?;
-        let seals = Seals::new(sealing.clone(), digests, &finality);
+        let receipts = ServiceCells::new(&keys, receipts::OF_SERVICE, Arc::clone(&host.entropy));
+        let seals = Seals::new(sealing.clone(), receipts, digests, &finality);
         let engines = portal_upkeep::Host {
             service: Workload::Consent,
             database: database.clone(),
@@ -62,27 +70,33 @@ impl Upkeep {
         };
         let migrations: Vec<Arc<dyn DataMigration>> = vec![Arc::new(moving::migration(&seals, &keys))];
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
-        let ledger = Some(shred_ledger(&keys));
+        let ledgers = [scanned::ledger(), shred_ledger(&keys)];
         let scans =
-            Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&seals, &keys), ledger);
+            Scans::with_ledger(&engines, config.integrity.clone(), scanned::tables(&seals, &keys), ledgers);
         migrations.settle().await?;
-        Ok(Self { keys, database, migrations, scans, engines, seals, sealing })
+        let indexes = Indexes::new(&keys, &database, vec![Arc::new(ReferenceIndex(seals.clone()))]);
+        let log_metrics = host.metrics.shared(portal_ledger::Metrics::register);
+        let trust_domain = config.identity.trust_domain()?;
+        let log = portal_upkeep::ledger::open(&engines, &keys, &trust_domain, log_metrics).await?;
+        Ok(Self { keys, database, migrations, scans, indexes, log, engines, seals, sealing })
     }
 
     /// Answers operators.
     pub(crate) fn operators(&self, replies: &Replies) -> Operators {
-        let keys = (self.keys.clone(), replies.clone());
-        let (migrations, scans) = (self.migrations.clone(), self.scans.clone());
-        Operators::new::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
+        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone());
+        let (migrations, scans) = (self.migrations.clone(), (self.scans.clone(), self.log.clone()));
+        Operators::with_indexes::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }
 
     /// Does it in the background, until `running` stops.
     pub(crate) fn run(self, running: &mut Running) {
-        let Self { keys, migrations, scans, .. } = self;
+        let Self { keys, migrations, scans, log, .. } = self;
         let stop = running.drain();
         running.own(task::spawn("consent-migrations", async move { migrations.run(stop.started()).await }));
         let stop = running.drain();
         running.own(task::spawn("consent-scans", async move { scans.run(stop.started()).await }));
+        let stop = running.drain();
+        running.own(task::spawn("consent-ledger", async move { log.run(stop.started()).await }));
         running.at_last(async move { keys.close().await });
     }
 }

@@ -1,33 +1,42 @@
-//! Consents: give, refuse, withdraw, read.
+//! Consents: give, renew, refuse, withdraw, read.
 //!
 //! Withdrawing loads neither purpose nor notice: nothing about them can stand in its way; nor does a corrupt row in the way
 //! of withdrawing the others. A key is needed only for what is sealed, words and evidence: without them nobody waits
 //! for one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portal_core::id::{ConsentId, EventId, Id, NoticeId, PurposeId, SubjectId};
 use portal_core::{PageSize, Sensitive, Timestamp};
 use portal_keys::KeysError;
+use portal_ledger::feed;
 use portal_mesh::policy::Action;
 use portal_mesh::{Caller, Permit};
+use portal_store::{ReadTx, StoreError};
+use uuid::Uuid;
 
-use super::{Answer, App, Change, Done, Once};
+use super::records::{Decision, Record, Shown};
+use super::together::Single;
+use super::{Answer, App, Change, Done, KeyOf, Once};
 use crate::domain::consent::{Act, Consent, Event, Evidence, Indication, Offer, Outcome};
+use crate::domain::delegation::Delegation;
 use crate::domain::language::Language;
 use crate::domain::notice::Notice;
 use crate::domain::purpose::Purpose;
 use crate::domain::status::Status;
 use crate::error::Error;
 use crate::service::policy::{
-    GetConsent, GiveConsent, ListConsentEvents, ListConsents, RefuseConsent, WithdrawAllConsents,
-    WithdrawConsent,
+    GetConsent, GiveConsent, ListConsentEvents, ListConsents, RefuseConsent, RenewConsent,
+    WithdrawAllConsents, WithdrawConsent,
 };
 use crate::store::consents::Filter;
 use crate::store::events::{EventsOf, StoredEvent};
+use crate::store::leaves::EVENT;
 use crate::store::{
     ConsentPosition, EventPosition, Page, Reading, Which, Writing, consents, events, notices, purposes,
+    receipts,
 };
 
 /// A decision under a notice.
@@ -39,6 +48,7 @@ pub(crate) struct Decide {
     pub(crate) method: Indication,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) valid_for: Option<Duration>,
+    pub(crate) delegation: Option<Delegation>,
 }
 
 /// A withdrawal.
@@ -48,6 +58,7 @@ pub(crate) struct Withdraw {
     pub(crate) method: Option<Indication>,
     pub(crate) reason: Option<Sensitive<String>>,
     pub(crate) evidence: Vec<Evidence>,
+    pub(crate) delegation: Option<Delegation>,
 }
 
 /// What came of withdrawing everything.
@@ -70,98 +81,116 @@ pub(crate) enum Words {
 pub(crate) struct Seen {
     pub(crate) consent: Consent,
     pub(crate) at: Timestamp,
+    /// The event that brought it there, where it is told: its receipt has the same id.
+    pub(crate) event: Option<EventId>,
+}
+
+/// An event of a list, and what came of it elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) event: Event,
+    /// Its place in the ledger, if it has one yet.
+    pub(crate) position: Option<u64>,
+    /// Whether it has a receipt, whose id is that of the event. Earlier versions issued none.
+    pub(crate) has_receipt: bool,
+}
+
+impl Decide {
+    fn record(self, decision: impl FnOnce(Shown, Option<Duration>) -> Decision) -> Record {
+        let shown = Shown { notice: self.notice, language: self.language };
+        Record {
+            subject: self.subject,
+            purpose: self.purpose,
+            decision: decision(shown, self.valid_for),
+            method: Some(self.method),
+            evidence: self.evidence,
+            event_at: None,
+            delegation: self.delegation,
+        }
+    }
+}
+
+impl Withdraw {
+    fn record(self) -> Record {
+        Record {
+            subject: self.subject,
+            purpose: self.purpose,
+            decision: Decision::Withdraw(self.reason),
+            method: self.method,
+            evidence: self.evidence,
+            event_at: None,
+            delegation: self.delegation,
+        }
+    }
+}
+
+impl Seen {
+    /// What came of a decision.
+    pub(super) fn after(outcome: &Outcome, at: Timestamp) -> Self {
+        let event = match outcome {
+            Outcome::Changed(_, event) => Some(event.id),
+            Outcome::Unchanged(_) => None,
+        };
+        Self { consent: outcome.consent().clone(), at, event }
+    }
 }
 
 impl App {
     pub(crate) async fn give(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<GiveConsent>,
         command: Decide,
         once: Option<Once<Seen>>,
     ) -> Result<Answer<Seen>, Error> {
-        let seals = !command.evidence.is_empty();
-        let change = &self.change_of(command.subject, once.as_ref(), seals).await?;
-        let command = &command;
-        let act = &self.act(permit, Some(command.method), None, change.now);
-        let saved = self
-            .database
-            .run_tx("give_consent", |tx| async move {
-                let tx = self.seals.writing(&tx).await?;
-                if let Some(kept) = change.kept(&tx).await? {
-                    return Ok((kept, None));
-                }
-                let (purpose, notice) = shown(&tx, command).await?;
-                let offer = Offer::new(&purpose, &notice, command.language.clone())?;
-                let standing = self.standing(&tx, command, &offer, change.now).await?;
-                let outcome = standing.give(&offer, command.valid_for, act.clone())?;
-                self.save(&tx, outcome, &command.evidence, change).await
-            })
-            .await?;
-        self.answer(change, saved).await
+        self.asked(permit, command.record(Decision::Give), once).await
+    }
+
+    pub(crate) async fn renew(
+        self: &Arc<Self>,
+        permit: &Permit<RenewConsent>,
+        command: Decide,
+        once: Option<Once<Seen>>,
+    ) -> Result<Answer<Seen>, Error> {
+        self.asked(permit, command.record(Decision::Renew), once).await
     }
 
     pub(crate) async fn refuse(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<RefuseConsent>,
         command: Decide,
         once: Option<Once<Seen>>,
     ) -> Result<Answer<Seen>, Error> {
-        let seals = !command.evidence.is_empty();
-        let change = &self.change_of(command.subject, once.as_ref(), seals).await?;
-        let command = &command;
-        let act = &self.act(permit, Some(command.method), None, change.now);
-        let saved = self
-            .database
-            .run_tx("refuse_consent", |tx| async move {
-                let tx = self.seals.writing(&tx).await?;
-                if let Some(kept) = change.kept(&tx).await? {
-                    return Ok((kept, None));
-                }
-                let (purpose, notice) = shown(&tx, command).await?;
-                let offer = Offer::new(&purpose, &notice, command.language.clone())?;
-                let standing = self.standing(&tx, command, &offer, change.now).await?;
-                let outcome = standing.refuse(&offer, act.clone())?;
-                self.save(&tx, outcome, &command.evidence, change).await
-            })
-            .await?;
-        self.answer(change, saved).await
+        self.asked(permit, command.record(|shown, _| Decision::Refuse(shown)), once).await
     }
 
     pub(crate) async fn withdraw(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<WithdrawConsent>,
         command: Withdraw,
         once: Option<Once<Seen>>,
     ) -> Result<Answer<Seen>, Error> {
-        let seals = command.reason.is_some() || !command.evidence.is_empty();
-        let change = &self.change_of(command.subject, once.as_ref(), seals).await?;
-        let command = &command;
-        let act = &self.act(permit, command.method, command.reason.clone(), change.now);
-        let saved = self
-            .database
-            .run_tx("withdraw_consent", |tx| async move {
-                let tx = self.seals.writing(&tx).await?;
-                if let Some(kept) = change.kept(&tx).await? {
-                    return Ok((kept, None));
-                }
-                let consent = consents::of(&tx, command.subject, command.purpose).await?;
-                let consent = consent.ok_or(Error::ConsentNotFound)?;
-                let outcome = consent.withdraw(act.clone())?;
-                self.save(&tx, outcome, &command.evidence, change).await
-            })
-            .await?;
-        self.answer(change, saved).await
+        self.asked(permit, command.record(), once).await
+    }
+
+    async fn asked<A: Action>(
+        self: &Arc<Self>,
+        permit: &Permit<A>,
+        record: Record,
+        once: Option<Once<Seen>>,
+    ) -> Result<Answer<Seen>, Error> {
+        self.decide_together(Single { record, actor: actor(permit.caller()), once }).await
     }
 
     pub(crate) async fn withdraw_all(
         &self,
         permit: &Permit<WithdrawAllConsents>,
         subject: SubjectId,
-        reason: Option<Sensitive<String>>,
+        (reason, delegation): (Option<Sensitive<String>>, Option<Delegation>),
         once: Option<Once<Withdrawn>>,
     ) -> Result<Answer<Withdrawn>, Error> {
-        let change = &self.change_of(subject, once.as_ref(), reason.is_some()).await?;
-        let (reason, now) = (&reason, change.now);
+        let key = if reason.is_some() || delegation.is_some() { KeyOf::Needed } else { KeyOf::Known };
+        let change = &self.change_of(subject, once.as_ref(), key).await?;
+        let (reason, delegation, now) = (&reason, &delegation, change.now);
         let done = self
             .database
             .run_tx("withdraw_all_consents", |tx| async move {
@@ -173,26 +202,31 @@ impl App {
                 let mut withdrawn = Withdrawn { consents: Vec::with_capacity(in_force.len()), withheld };
                 for consent in in_force {
                     let outcome = consent.withdraw(self.act(permit, None, reason.clone(), now))?;
+                    let outcome = outcome.by(delegation.clone());
                     if let Outcome::Changed(consent, event) = &outcome {
-                        consents::append(&tx, consent, event, &[], change.key.as_ref()).await?;
+                        self.record(&tx, (consent, event), &[], change.key.as_ref()).await?;
                     }
-                    withdrawn.consents.push(Seen { consent: outcome.consent().clone(), at: now });
+                    withdrawn.consents.push(Seen::after(&outcome, now));
                 }
                 change.done(&tx, &self.replies, withdrawn).await
             })
             .await?;
-        let answer = change.answer(&self.replies, done).await?;
-        if let Answer::Fresh(withdrawn) = &answer {
-            withdrawn.consents.iter().for_each(|_| self.metrics.event(Status::Withdrawn));
+        match &done {
+            Done::Fresh(withdrawn) => {
+                withdrawn.consents.iter().for_each(|seen| self.live.took(&seen.consent));
+                withdrawn.consents.iter().for_each(|_| self.metrics.event(Status::Withdrawn));
+                self.log.wake();
+            }
+            Done::Kept(..) => self.live.distrust(),
         }
-        Ok(answer)
+        change.answer(&self.replies, done).await
     }
 
     /// The permit must be checked against the subject of what is returned.
     pub(crate) async fn consent(&self, _: &Permit<GetConsent>, id: ConsentId) -> Result<Seen, Error> {
         let at = self.clock.now();
         let consent = self.find(id).await?;
-        Ok(Seen { consent, at })
+        Ok(Seen { consent, at, event: None })
     }
 
     /// Whose consent `id` is: to check the permit with before its history is read.
@@ -228,7 +262,7 @@ impl App {
                 consents::page(&tx, filter, after, size, at).await
             })
             .await?;
-        let items = page.items.into_iter().map(|consent| Seen { consent, at }).collect();
+        let items = page.items.into_iter().map(|consent| Seen { consent, at, event: None }).collect();
         Ok(Page { items, withheld: page.withheld, next: page.next })
     }
 
@@ -240,45 +274,49 @@ impl App {
         of: (EventsOf, Words),
         after: Option<EventPosition>,
         size: PageSize,
-    ) -> Result<Page<Event, EventPosition>, Error> {
+    ) -> Result<Page<Listed, EventPosition>, Error> {
         let (of, words) = of;
-        let page = self
+        let (page, links) = self
             .database
             .read("list_consent_events", |tx| async move {
-                let tx = self.seals.reading(&tx).await?;
-                Ok::<_, Error>(events::page(&tx, of, after, size).await?)
+                let reading = self.seals.reading(&tx).await?;
+                let page = events::page(&reading, of, after, size).await?;
+                let ids: Vec<_> = page.items.iter().map(|stored| stored.id().uuid()).collect();
+                let links = Links::of(&tx, &reading, &ids).await?;
+                Ok::<_, Error>((page, links))
             })
             .await?;
+        let listed = |event: Event| links.with(event);
         if words == Words::Withheld {
-            return page.try_map(|stored| Ok(Ok(stored.unopened())));
+            return page.try_map(|stored| Ok(Ok(listed(stored.unopened()))));
         }
         let subjects: BTreeSet<SubjectId> = page.items.iter().filter_map(StoredEvent::sealed_for).collect();
         let keys = self.keys.subjects(&Vec::from_iter(subjects)).await?;
         page.try_map(|stored| {
-            let Some(subject) = stored.sealed_for() else { return Ok(Ok(stored.unopened())) };
+            let Some(subject) = stored.sealed_for() else { return Ok(Ok(listed(stored.unopened()))) };
             match keys.get(subject) {
-                Ok(key) => Ok(stored.open(&self.seals, key)),
-                Err(KeysError::Erased(_)) => Ok(Ok(stored.unopened())),
+                Ok(key) => Ok(stored.open(&self.seals, key).map(listed)),
+                Err(KeysError::Erased(_)) => Ok(Ok(listed(stored.unopened()))),
                 Err(KeysError::Corrupt { .. } | KeysError::Missing(_)) => Ok(Err(stored.without_key())),
                 Err(error) => Err(error.into()),
             }
         })
     }
 
-    async fn standing(
+    pub(super) async fn standing(
         &self,
         tx: &Reading<'_>,
-        command: &Decide,
+        (subject, purpose): (SubjectId, PurposeId),
         offer: &Offer<'_>,
         now: Timestamp,
     ) -> Result<Consent, Error> {
-        let consent = consents::of(tx, command.subject, command.purpose).await?;
+        let consent = consents::of(tx, subject, purpose).await?;
         Ok(consent.unwrap_or_else(|| {
-            Consent::unknown(ConsentId::generate(now, &*self.entropy), command.subject, offer, now)
+            Consent::unknown(ConsentId::generate(now, &*self.entropy), subject, offer, now)
         }))
     }
 
-    fn act<A: Action>(
+    pub(super) fn act<A: Action>(
         &self,
         permit: &Permit<A>,
         method: Option<Indication>,
@@ -290,11 +328,12 @@ impl App {
             actor: actor(permit.caller()),
             method,
             reason,
+            event_at: None,
             now,
         }
     }
 
-    async fn save(
+    pub(super) async fn save(
         &self,
         tx: &Writing<'_>,
         outcome: Outcome,
@@ -302,36 +341,71 @@ impl App {
         change: &Change<'_, Seen>,
     ) -> Result<Saved, Error> {
         let changed = if let Outcome::Changed(consent, event) = &outcome {
-            consents::append(tx, consent, event, evidence, change.key.as_ref()).await?;
+            self.record(tx, (consent, event), evidence, change.key.as_ref()).await?;
             Some(event.status)
         } else {
             None
         };
-        let seen = Seen { consent: outcome.consent().clone(), at: change.now };
+        let mut seen = Seen::after(&outcome, change.now);
+        if changed.is_none() {
+            seen.event = receipts::of_state(tx, &seen.consent).await?;
+        }
         Ok((change.done(tx, &self.replies, seen).await?, changed))
     }
 
     /// The answer to a change that was committed; its event is counted.
-    async fn answer(&self, change: &Change<'_, Seen>, saved: Saved) -> Result<Answer<Seen>, Error> {
+    pub(super) async fn answer(
+        &self,
+        change: &Change<'_, Seen>,
+        saved: Saved,
+    ) -> Result<Answer<Seen>, Error> {
         let (done, changed) = saved;
+        match &done {
+            Done::Fresh(seen) => self.live.took(&seen.consent),
+            // Perhaps another replica committed it.
+            Done::Kept(..) => self.live.distrust(),
+        }
         if let Some(status) = changed {
             self.metrics.event(status);
+            self.log.wake();
         }
         change.answer(&self.replies, done).await
     }
 }
 
+/// Which of some events are in the ledger, and which have receipts.
+pub(super) struct Links {
+    positions: HashMap<Uuid, u64>,
+    receipts: BTreeSet<Uuid>,
+}
+
+impl Links {
+    pub(super) async fn of(tx: &ReadTx, reading: &Reading<'_>, events: &[Uuid]) -> Result<Self, StoreError> {
+        let positions = feed::positions(tx, EVENT, events).await?;
+        Ok(Self { positions, receipts: receipts::existing(reading, events).await? })
+    }
+
+    pub(super) fn with(&self, event: Event) -> Listed {
+        let id = event.id.uuid();
+        let position = self.positions.get(&id).copied();
+        Listed { event, position, has_receipt: self.receipts.contains(&id) }
+    }
+}
+
 /// What a transaction comes to, and the status after the event if there was one.
-type Saved = (Done<Seen>, Option<Status>);
+pub(super) type Saved = (Done<Seen>, Option<Status>);
 
 /// Who made the call, as events name it.
-fn actor(caller: &Caller) -> String {
+pub(super) fn actor(caller: &Caller) -> String {
     caller.user().map_or_else(|| caller.key(), |user| user.account.to_string())
 }
 
-/// The purpose and notice that the command names.
-async fn shown(tx: &Reading<'_>, command: &Decide) -> Result<(Purpose, Notice), Error> {
-    let purpose = purposes::find(tx, command.purpose, Which::Offered).await?.ok_or(Error::PurposeNotFound)?;
-    let notice = notices::find(tx, command.notice, Which::Offered).await?.ok_or(Error::NoticeNotFound)?;
+/// The purpose and notice that a command names.
+pub(super) async fn shown(
+    tx: &Reading<'_>,
+    (purpose, notice): (PurposeId, NoticeId),
+) -> Result<(Purpose, Notice), Error> {
+    let purpose = purposes::find(tx, purpose, Which::Offered).await?.ok_or(Error::PurposeNotFound)?;
+    let notice = notices::find(tx, notice, Which::Offered).await?.ok_or(Error::NoticeNotFound)?;
     Ok((purpose, notice))
 }

@@ -4,7 +4,9 @@ use portal_core::PageSize;
 use portal_core::id::{Id, NoticeId, PurposeId};
 use portal_mesh::Permit;
 
-use super::{Answer, App, Once, canonical};
+use super::ledgered::{Publication, publish};
+use super::{Answer, App, Once};
+use crate::domain::canonical;
 use crate::domain::life::{Life, State};
 use crate::domain::notice::{Notice, Patch, Text};
 use crate::error::Error;
@@ -140,9 +142,13 @@ impl App {
                 let content_hash = Some(canonical::content_hash(&notice.text).to_vec());
                 let notice = Notice { life, content_hash, ..notice };
                 notices::save_published(&tx, &notice).await?;
+                let hash = notice.content_hash.as_deref().unwrap_or_default();
+                publish(&tx, &Publication::Notice(notice.id, notice.revision, hash), now).await?;
                 change.done(&tx, &self.replies, notice).await
             })
             .await?;
+        self.log.wake();
+        self.live.distrust();
         change.answer(&self.replies, done).await
     }
 }

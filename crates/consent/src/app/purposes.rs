@@ -1,12 +1,14 @@
 //! Purposes: create, read, change, publish, archive.
 
-use portal_core::PageSize;
 use portal_core::id::{Id, PurposeId};
+use portal_core::{Invalid, PageSize};
 use portal_mesh::Permit;
 
+use super::ledgered::{Publication, publish};
 use super::{Answer, App, Once};
 use crate::domain::life::Life;
 use crate::domain::purpose::{Patch, Purpose, Terms};
+use crate::domain::record::lacking;
 use crate::error::Error;
 use crate::service::policy::{
     ArchivePurpose, CreatePurpose, GetPurpose, ListPurposes, PublishPurpose, UpdatePurpose,
@@ -117,11 +119,15 @@ impl App {
                     return Ok(kept);
                 }
                 let purpose = newest(&tx, target.id).await?;
-                let purpose = Purpose { life: purpose.life.publish(target.etag, now)?, ..purpose };
+                let life = purpose.life.publish(target.etag, now)?;
+                let purpose = Purpose { life, terms: self.complete(purpose.terms)?, ..purpose };
                 purposes::save_published(&tx, &purpose).await?;
+                publish(&tx, &Publication::Purpose(purpose.id, purpose.revision), now).await?;
                 change.done(&tx, &self.replies, purpose).await
             })
             .await?;
+        self.log.wake();
+        self.live.distrust();
         change.answer(&self.replies, done).await
     }
 
@@ -144,11 +150,26 @@ impl App {
                 let purpose = Purpose { life: before.life.archive(target.etag, now)?, ..before };
                 if purpose.life != before.life {
                     purposes::save_life(&tx, &purpose).await?;
+                    publish(&tx, &Publication::PurposeArchived(purpose.id), now).await?;
                 }
                 change.done(&tx, &self.replies, purpose).await
             })
             .await?;
+        self.log.wake();
+        self.live.distrust();
         change.answer(&self.replies, done).await
+    }
+}
+
+impl App {
+    /// `terms` with what they leave out to be a complete record, as the organisation has it.
+    fn complete(&self, terms: Terms) -> Result<Terms, Error> {
+        let terms = self.organisation.complete(terms);
+        let mut invalid = Invalid::new();
+        for (field, must) in lacking(&terms) {
+            invalid.add(&field, must);
+        }
+        Ok(invalid.finish(Some(terms))?)
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Coverage {
     pub(crate) personal_data: Vec<String>,
     pub(crate) recipients: Vec<String>,
     pub(crate) published_at: Timestamp,
+    /// Whether it changes the terms.
+    pub(crate) material: bool,
 }
 
 /// What is recorded of the subject and the purpose as of the asked time.
@@ -142,6 +144,9 @@ fn judge(question: &Question, purpose: Option<&KnownPurpose>, standing: &Standin
         Status::Unknown => return Reason::NoConsent,
         Status::Withdrawn => return Reason::ConsentWithdrawn,
     }
+    if purpose.changed_since(record.basis.purpose_revision, question.at) {
+        return Reason::RevisionOutdated;
+    }
     if record.later_material_notices.iter().any(|published| *published <= question.at) {
         return Reason::RevisionOutdated;
     }
@@ -158,6 +163,12 @@ fn judge(question: &Question, purpose: Option<&KnownPurpose>, standing: &Standin
 }
 
 impl KnownPurpose {
+    /// Whether a revision after `revision` that was published by `at` changed the terms.
+    fn changed_since(&self, revision: u32, at: Timestamp) -> bool {
+        let mut later = self.revisions.iter().filter(|(number, _)| **number > revision);
+        later.any(|(_, coverage)| coverage.material && coverage.published_at <= at)
+    }
+
     fn is_known_at(&self, at: Timestamp) -> bool {
         self.revisions.values().any(|revision| revision.published_at <= at)
     }
@@ -165,6 +176,7 @@ impl KnownPurpose {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use portal_core::SeededEntropy;
     use portal_core::id::{Id, NoticeId};
 
@@ -190,6 +202,7 @@ mod tests {
             personal_data: vec!["pd:EmailAddress".to_owned()],
             recipients: vec!["Mailer".to_owned()],
             published_at: BEFORE,
+            material: false,
         };
         KnownPurpose { archived_at: None, revisions: BTreeMap::from([(1, coverage)]) }
     }
@@ -257,6 +270,23 @@ mod tests {
         check(&question(), Some(&purpose()), Standing::Recorded(outdated), Reason::RevisionOutdated);
         let not_yet = Record { later_material_notices: vec![LATER], ..record(Status::Given) };
         check(&question(), Some(&purpose()), Standing::Recorded(not_yet), Reason::ConsentGiven);
+    }
+
+    #[test]
+    fn a_later_material_revision_of_the_purpose_needs_consent_again() {
+        let given = || Standing::Recorded(record(Status::Given));
+        let with = |material: bool, published_at: Timestamp| {
+            let mut known = purpose();
+            let later = Coverage { material, published_at, ..known.revisions[&1].clone() };
+            known.revisions.insert(2, later);
+            known
+        };
+        check(&question(), Some(&with(true, NOW)), given(), Reason::RevisionOutdated);
+        check(&question(), Some(&with(true, LATER)), given(), Reason::ConsentGiven);
+        check(&question(), Some(&with(false, NOW)), given(), Reason::ConsentGiven);
+        let mut again = record(Status::RenewedGiven);
+        again.basis.purpose_revision = 2;
+        check(&question(), Some(&with(true, NOW)), Standing::Recorded(again), Reason::ConsentGiven);
     }
 
     #[test]

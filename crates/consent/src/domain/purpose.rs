@@ -6,6 +6,8 @@ use portal_core::Timestamp;
 use portal_core::id::PurposeId;
 
 use crate::domain::life::{Life, State};
+use crate::domain::record::{Field, Record};
+use crate::domain::terms::List;
 
 /// One revision of a purpose.
 #[derive(Clone, Debug)]
@@ -29,6 +31,9 @@ pub(crate) struct Terms {
     pub(crate) retention: Option<Duration>,
     pub(crate) validity: Option<Duration>,
     pub(crate) jurisdiction: String,
+    pub(crate) record: Record,
+    /// Whether the revision changes the terms, so that consents must be given again.
+    pub(crate) material_change: bool,
 }
 
 /// The fields of [`Terms`] that an update changes.
@@ -44,6 +49,8 @@ pub(crate) struct Patch {
     pub(crate) retention: Option<Option<Duration>>,
     pub(crate) validity: Option<Option<Duration>>,
     pub(crate) jurisdiction: Option<String>,
+    pub(crate) record: Vec<Field>,
+    pub(crate) material_change: Option<bool>,
 }
 
 /// Legal basis, after GDPR Art. 6(1) and DPV.
@@ -76,6 +83,8 @@ impl Purpose {
 impl Terms {
     /// These terms with the changes of `patch`.
     pub(crate) fn with(self, patch: Patch) -> Self {
+        let mut record = self.record;
+        patch.record.into_iter().for_each(|field| record.set(field));
         Self {
             display_name: patch.display_name.unwrap_or(self.display_name),
             description: patch.description.unwrap_or(self.description),
@@ -87,6 +96,8 @@ impl Terms {
             retention: patch.retention.unwrap_or(self.retention),
             validity: patch.validity.unwrap_or(self.validity),
             jurisdiction: patch.jurisdiction.unwrap_or(self.jurisdiction),
+            record,
+            material_change: patch.material_change.unwrap_or(self.material_change),
         }
     }
 }
@@ -101,6 +112,24 @@ impl LegalBasis {
         Self::PublicInterest,
         Self::VitalInterest,
     ];
+
+    /// What DPV calls it.
+    const fn terms(self) -> &'static [&'static str] {
+        match self {
+            Self::Consent => &["Consent"],
+            Self::Contract => &["Contract"],
+            Self::ExplicitConsent => &["ExplicitlyExpressedConsent"],
+            Self::LegalObligation => &["LegalObligation"],
+            Self::LegitimateInterest => &["LegitimateInterest"],
+            Self::PublicInterest => &["PublicInterest", "OfficialAuthorityOfController"],
+            Self::VitalInterest => &["VitalInterest"],
+        }
+    }
+
+    /// Whether the DPV term says the same more exactly.
+    pub(crate) fn includes(self, term: &str) -> bool {
+        self.terms().iter().any(|ancestor| List::LegalBases.is_under(term, ancestor))
+    }
 
     /// The name in the database.
     pub(crate) const fn name(self) -> &'static str {

@@ -21,7 +21,6 @@ pub(crate) enum Status {
 
 /// What can happen to a consent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the table is complete; not every change has an rpc yet"))]
 pub(crate) enum Change {
     Defer,
     Expire,

@@ -1,24 +1,31 @@
 //! `ConsentService`.
 
 use portal_core::id::SubjectId;
-use portal_core::{PageSize, Role};
+use portal_core::{Invalid, PageSize, Role};
 use portal_mesh::status::reason;
 use portal_mesh::{Caller, Permit};
 use portal_proto::consent::v1 as pb;
 use portal_proto::consent::v1::consent_service_server::ConsentService;
+use portal_proto::consent::v1::import_consents_request::Item as ImportItem;
 use portal_upkeep::status::withheld;
 use prost::Message;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{Pages, both, consents as convert, once};
+use super::convert::delegation::stated_by;
+use super::convert::{Pages, acts, both, consents as convert, once, records};
 use super::policy::{
-    GetConsent, GiveConsent, ListConsentEvents, ListConsents, RefuseConsent, WithdrawAllConsents,
-    WithdrawConsent,
+    BatchRecordConsents, DeferConsent, GetConsent, GiveConsent, ImportConsents, InvalidateConsent,
+    ListConsentEvents, ListConsents, RefuseConsent, RenewConsent, RequestConsent, RevokeConsent,
+    WithdrawAllConsents, WithdrawConsent,
 };
 use super::{Edge, has_role, kept, refused, respond};
 use crate::app::Answer;
 use crate::app::consents::Words;
+use crate::app::records::CHUNK;
 use crate::store::events::EventsOf;
+
+/// Records of an import that are held at once have no more bytes than this, and one record.
+const CHUNK_BYTES: usize = 4 << 20;
 
 #[tonic::async_trait]
 impl ConsentService for Edge {
@@ -38,10 +45,36 @@ impl ConsentService for Edge {
             method: request.method,
             evidence: request.evidence,
             valid_for: request.valid_for,
+            delegation: request.delegation,
+            stated_by: stated_by(&caller),
         };
         let (command, once) = both(decision.parse(), once).map_err(refused)?;
         let permit = caller.permit_for::<GiveConsent>(command.subject)?;
         respond(self.app.give(&permit, command, once).await?, convert::reply)
+    }
+
+    async fn renew_consent(
+        &self,
+        request: Request<pb::RenewConsentRequest>,
+    ) -> Result<Response<pb::ConsentReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let content = || request.encode_to_vec();
+        let once = once::<RenewConsent, _>(&caller, &request.request_id, content, convert::encode);
+        let decision = convert::Decision {
+            subject_id: &request.subject_id,
+            purpose_id: &request.purpose_id,
+            notice_id: &request.notice_id,
+            language: &request.language,
+            method: request.method,
+            evidence: request.evidence,
+            valid_for: request.valid_for,
+            delegation: request.delegation,
+            stated_by: stated_by(&caller),
+        };
+        let (command, once) = both(decision.parse(), once).map_err(refused)?;
+        let permit = caller.permit_for::<RenewConsent>(command.subject)?;
+        respond(self.app.renew(&permit, command, once).await?, convert::reply)
     }
 
     async fn refuse_consent(
@@ -60,6 +93,8 @@ impl ConsentService for Edge {
             method: request.method,
             evidence: request.evidence,
             valid_for: None,
+            delegation: request.delegation,
+            stated_by: stated_by(&caller),
         };
         let (command, once) = both(decision.parse(), once).map_err(refused)?;
         let permit = caller.permit_for::<RefuseConsent>(command.subject)?;
@@ -74,7 +109,7 @@ impl ConsentService for Edge {
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<WithdrawConsent, _>(&caller, &request.request_id, content, convert::encode);
-        let (command, once) = both(convert::withdraw(request), once).map_err(refused)?;
+        let (command, once) = both(convert::withdraw(request, stated_by(&caller)), once).map_err(refused)?;
         let permit = caller.permit_for::<WithdrawConsent>(command.subject)?;
         respond(self.app.withdraw(&permit, command, once).await?, convert::reply)
     }
@@ -88,14 +123,67 @@ impl ConsentService for Edge {
         let content = || request.encode_to_vec();
         let once =
             once::<WithdrawAllConsents, _>(&caller, &request.request_id, content, convert::kept_replies);
-        let ((subject, reason), once) = both(convert::withdraw_all(request), once).map_err(refused)?;
+        let ((subject, words), once) =
+            both(convert::withdraw_all(request, stated_by(&caller)), once).map_err(refused)?;
         let permit = caller.permit_for::<WithdrawAllConsents>(subject)?;
-        let answer = self.app.withdraw_all(&permit, subject, reason, once).await?;
+        let answer = self.app.withdraw_all(&permit, subject, words, once).await?;
         let rows = match &answer {
             Answer::Fresh(withdrawn) => withdrawn.withheld,
             Answer::Replayed(reply) => kept::<convert::BesideReply>(reply)?.withheld(),
         };
         Ok(withheld(respond(answer, convert::replies)?, rows))
+    }
+
+    async fn request_consent(
+        &self,
+        request: Request<pb::RequestConsentRequest>,
+    ) -> Result<Response<pb::ConsentReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let content = || request.encode_to_vec();
+        let once = once::<RequestConsent, _>(&caller, &request.request_id, content, convert::encode);
+        let (command, once) = both(acts::ask(&request), once).map_err(refused)?;
+        let permit = caller.permit_for::<RequestConsent>(command.subject)?;
+        respond(self.app.request(&permit, command, once).await?, convert::reply)
+    }
+
+    async fn defer_consent(
+        &self,
+        request: Request<pb::DeferConsentRequest>,
+    ) -> Result<Response<pb::ConsentReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let content = || request.encode_to_vec();
+        let once = once::<DeferConsent, _>(&caller, &request.request_id, content, convert::encode);
+        let (command, once) = both(acts::defer(request, stated_by(&caller)), once).map_err(refused)?;
+        let permit = caller.permit_for::<DeferConsent>(command.subject)?;
+        respond(self.app.defer(&permit, command, once).await?, convert::reply)
+    }
+
+    async fn revoke_consent(
+        &self,
+        request: Request<pb::RevokeConsentRequest>,
+    ) -> Result<Response<pb::ConsentReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let content = || request.encode_to_vec();
+        let once = once::<RevokeConsent, _>(&caller, &request.request_id, content, convert::encode);
+        let (command, once) = both(acts::revoke(request), once).map_err(refused)?;
+        let permit = caller.permit_for::<RevokeConsent>(command.subject)?;
+        respond(self.app.revoke(&permit, command, once).await?, convert::reply)
+    }
+
+    async fn invalidate_consent(
+        &self,
+        request: Request<pb::InvalidateConsentRequest>,
+    ) -> Result<Response<pb::ConsentReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let content = || request.encode_to_vec();
+        let once = once::<InvalidateConsent, _>(&caller, &request.request_id, content, convert::encode);
+        let (command, once) = both(acts::invalidate(request), once).map_err(refused)?;
+        let permit = caller.permit_for::<InvalidateConsent>(command.subject)?;
+        respond(self.app.invalidate(&permit, command, once).await?, convert::reply)
     }
 
     async fn get_consent(
@@ -163,10 +251,74 @@ impl ConsentService for Edge {
         let words = if own || has_role(&caller, Role::Officer) { Words::Shown } else { Words::Withheld };
         let page = self.app.consent_events(&permit, (of, words), after, size).await?;
         let response = pb::ListConsentEventsResponse {
-            events: page.items.into_iter().map(|event| convert::event(event, words)).collect(),
+            events: page.items.into_iter().map(|listed| convert::event(listed, words)).collect(),
             next_page_token: pages.seal(page.next.map(convert::event_position)),
         };
         Ok(withheld(Response::new(response), page.withheld))
+    }
+
+    async fn batch_record_consents(
+        &self,
+        request: Request<pb::BatchRecordConsentsRequest>,
+    ) -> Result<Response<pb::BatchRecordConsentsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<BatchRecordConsents>()?;
+        let request = request.into_inner();
+        if request.records.len() > records::MOST {
+            let most = format_args!("must have at most {} items", records::MOST);
+            return Err(refused(Invalid::field("records", most)));
+        }
+        let content = || request.encode_to_vec();
+        let once = once::<BatchRecordConsents, _>(&caller, &request.request_id, content, records::kept);
+        let once = once.map_err(refused)?;
+        let now = self.app.clock.now();
+        let asked: Vec<_> = request.records.into_iter().map(|record| records::record(record, now)).collect();
+        let answers = self.app.record_batch(&permit, &asked, once.as_ref()).await?;
+        let mut results = Vec::with_capacity(asked.len());
+        for (answer, asked) in answers.into_iter().zip(asked.chunks(CHUNK)) {
+            match answer {
+                Answer::Fresh(items) => results.extend(items.iter().map(records::result)),
+                Answer::Replayed(reply) => results.extend(records::completed(kept(&reply)?, asked)),
+            }
+        }
+        Ok(Response::new(pb::BatchRecordConsentsResponse { results }))
+    }
+
+    async fn import_consents(
+        &self,
+        request: Request<Streaming<pb::ImportConsentsRequest>>,
+    ) -> Result<Response<pb::ImportConsentsResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<ImportConsents>()?;
+        let mut stream = request.into_inner();
+        let Some(ImportItem::Header(header)) = stream.message().await?.and_then(|message| message.item)
+        else {
+            return Err(refused(Invalid::field("header", "must be the first message")));
+        };
+        let (id, mut position) = records::header(&header).map_err(refused)?;
+        let mut import = self.app.begin_import(&permit, id, position).await?;
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        // The next message is asked for only when there is room for it: a chunk is all that is ever held.
+        while let Some(message) = stream.message().await? {
+            let Some(ImportItem::Record(record)) = message.item else {
+                return Err(refused(Invalid::field("record", "must be every message after the first")));
+            };
+            if position < import.next && chunk.is_empty() {
+                position += 1;
+                continue;
+            }
+            bytes += record.encoded_len();
+            chunk.push(records::record(record, self.app.clock.now()));
+            if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+                import = self.app.import(&permit, id, (position, &chunk), records::refusal).await?;
+                position += chunk.len() as u64;
+                chunk.clear();
+                bytes = 0;
+            }
+        }
+        if !chunk.is_empty() {
+            import = self.app.import(&permit, id, (position, &chunk), records::refusal).await?;
+        }
+        Ok(Response::new(records::imported(import)))
     }
 }
 

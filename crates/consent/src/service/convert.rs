@@ -15,10 +15,17 @@ use portal_store::idempotency::Key;
 use crate::app::Once;
 use crate::domain::life::State;
 
+pub(super) mod acts;
+pub(super) mod changes;
 pub(super) mod consents;
 pub(super) mod decisions;
+pub(super) mod delegation;
 pub(super) mod notices;
 pub(super) mod purposes;
+pub(super) mod receipts;
+pub(super) mod record;
+pub(super) mod records;
+pub(super) mod subjects;
 
 /// No term is longer: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);

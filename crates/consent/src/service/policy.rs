@@ -1,6 +1,6 @@
 //! Who may call what. Every rpc of the package has a row, also those that answer UNIMPLEMENTED for now.
 
-use portal_core::Role::{self, Controller, Officer, Operator};
+use portal_core::Role::{self, Auditor, Controller, Officer, Operator};
 use portal_core::Workload;
 use portal_mesh::{Audit, RateClass, Row, actions};
 
@@ -10,10 +10,12 @@ actions! {
     "portal.consent.v1.NoticeService" =>
         CreateNotice, GetNotice, ListNotices, UpdateNotice, PublishNotice, ListNoticeRevisions;
     "portal.consent.v1.ConsentService" =>
-        GiveConsent, RefuseConsent, WithdrawConsent, WithdrawAllConsents, RenewConsent, GetConsent, ListConsents,
-        ListConsentEvents, BatchRecordConsents, ImportConsents;
+        GiveConsent, RefuseConsent, WithdrawConsent, WithdrawAllConsents, RenewConsent, RequestConsent, DeferConsent,
+        RevokeConsent, InvalidateConsent, GetConsent, ListConsents, ListConsentEvents, BatchRecordConsents,
+        ImportConsents;
     "portal.consent.v1.DecisionService" => CheckConsent, BatchCheckConsents, ExplainDecision;
-    "portal.consent.v1.ConsentChangeService" => WatchConsentChanges, AckConsentChanges;
+    "portal.consent.v1.ConsentChangeService" =>
+        WatchConsentChanges, AckConsentChanges, ListConsentChangeAcks;
     "portal.consent.v1.ReceiptService" => GetReceipt, ListReceipts, ExportReceipt, VerifyReceipt;
     "portal.consent.v1.SubjectService" => CreateSubject, GetSubject, LookupSubject, ListSubjects;
     "portal.consent.v1.LedgerService" =>
@@ -76,6 +78,18 @@ pub const TABLE: &[Row] = &[
         .write()
         .audit(Audit::Change)
         .max_request_bytes(WITH_EVIDENCE),
+    Row::of::<RequestConsent>().any(&[Controller]).write().audit(Audit::Change),
+    Row::of::<DeferConsent>().own().any(&[Controller]).write().audit(Audit::Change),
+    Row::of::<RevokeConsent>()
+        .any(&[Controller])
+        .write()
+        .audit(Audit::Change)
+        .max_request_bytes(WITH_EVIDENCE),
+    Row::of::<InvalidateConsent>()
+        .any(&[Officer])
+        .write()
+        .audit(Audit::Change)
+        .max_request_bytes(WITH_EVIDENCE),
     Row::of::<GetConsent>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<ListConsents>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<ListConsentEvents>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
@@ -90,7 +104,8 @@ pub const TABLE: &[Row] = &[
         .any(&[Controller])
         .rate(RateClass::Bulk)
         .audit(Audit::Change)
-        .deadline_seconds(3_600),
+        .deadline_seconds(3_600)
+        .max_request_bytes(WITH_EVIDENCE),
     Row::of::<CheckConsent>().own().any(&[Controller, Officer]).workloads(ASKING).read().audit(Audit::Access),
     Row::of::<BatchCheckConsents>()
         .own()
@@ -102,6 +117,7 @@ pub const TABLE: &[Row] = &[
     Row::of::<ExplainDecision>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<WatchConsentChanges>().any(&[Controller]).workloads(ASKING).open_ended().audit(Audit::Access),
     Row::of::<AckConsentChanges>().any(&[Controller]).workloads(ASKING).write().audit(Audit::Change),
+    Row::of::<ListConsentChangeAcks>().any(&[Officer, Auditor]).read().audit(Audit::Access),
     Row::of::<GetReceipt>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<ListReceipts>().own().any(&[Controller, Officer]).read().audit(Audit::Access),
     Row::of::<ExportReceipt>().own().any(&[Controller, Officer]).read().audit(Audit::Access),

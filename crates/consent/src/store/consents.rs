@@ -1,19 +1,22 @@
 //! Consents: one row per subject and purpose, written with the event that changed it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portal_core::id::{ConsentId, Id, PurposeId, SubjectId};
 use portal_core::{PageSize, Timestamp};
 use portal_crypto::envelope::SubjectKey;
-use portal_store::StoreError;
+use portal_store::{StoreError, bulk};
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, QueryOrder, QuerySelect};
+use sea_orm::{Condition, ExprTrait, Iterable, ModelTrait, QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Consent, Event, Evidence};
 use crate::domain::status::Status;
+use crate::store::decisions::{Read, separate};
 use crate::store::entity::consent;
+use crate::store::events::Appended;
 use crate::store::rows::{self, integer};
-use crate::store::{ConsentPosition, Page, Reading, Writing, events, sound};
+use crate::store::{ConsentPosition, Page, Reading, Writing, events, insert_all, sound};
 
 /// Which consents a list shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +44,63 @@ pub(crate) async fn of(
         .one(tx.conn())
         .await?;
     model.map(|model| read(tx, &model)).transpose()
+}
+
+/// Of every subject and purpose asked for, the consent if there is one. One query per purpose.
+pub(crate) async fn of_all(
+    tx: &Reading<'_>,
+    wanted: &BTreeMap<PurposeId, BTreeSet<SubjectId>>,
+) -> Result<BTreeMap<(SubjectId, PurposeId), Read<Consent>>, StoreError> {
+    let mut consents = BTreeMap::new();
+    for (purpose, subjects) in wanted {
+        let models = consent::Entity::find()
+            .filter(consent::Column::PurposeId.eq(purpose.uuid()))
+            .filter(consent::Column::SubjectId.is_in(subjects.iter().map(|subject| subject.uuid())))
+            .all(tx.conn())
+            .await?;
+        for model in &models {
+            consents.insert((SubjectId::from_uuid(model.subject_id), *purpose), separate(read(tx, model))?);
+        }
+    }
+    Ok(consents)
+}
+
+/// A page of the consents that have ended by themselves at `now` and are not recorded as ended, the first to end first:
+/// with where the next page begins. What had ended when it was recorded is left alone until `settled`: there may be more
+/// to come that was decided before that end.
+pub(crate) async fn ended(
+    tx: &Reading<'_>,
+    (now, settled): (Timestamp, Timestamp),
+    after: Option<(Timestamp, ConsentId)>,
+    limit: u64,
+) -> Result<(Vec<Consent>, Option<(Timestamp, ConsentId)>), StoreError> {
+    use consent::Column::{ConsentId as Key, ExpiresAt, RecordedAt, Status as Column};
+    let in_force = Status::ALL.into_iter().filter(|status| status.permits()).map(Status::name);
+    let told_late = Condition::any()
+        .add(Expr::col(ExpiresAt).gt(Expr::col(RecordedAt)))
+        .add(RecordedAt.lte(settled.as_micros()));
+    let mut condition =
+        Condition::all().add(Column.is_in(in_force)).add(ExpiresAt.lte(now.as_micros())).add(told_late);
+    if let Some((end, id)) = after {
+        let end = end.as_micros();
+        let same = Condition::all().add(ExpiresAt.eq(end)).add(Key.gt(id.uuid()));
+        condition = condition.add(Condition::any().add(ExpiresAt.gt(end)).add(same));
+    }
+    let models = consent::Entity::find()
+        .filter(condition)
+        .order_by_asc(ExpiresAt)
+        .order_by_asc(Key)
+        .limit(limit)
+        .all(tx.conn())
+        .await?;
+    let next = models.last().filter(|_| models.len() as u64 == limit).and_then(|model| {
+        Some((Timestamp::from_micros(model.expires_at?), ConsentId::from_uuid(model.consent_id)))
+    });
+    let mut consents = Vec::with_capacity(models.len());
+    for model in &models {
+        consents.extend(sound(read(tx, model))?);
+    }
+    Ok((consents, next))
 }
 
 /// The consents of `subject` that are in force at `now`, oldest change first, and how many rows are corrupt. All are
@@ -153,4 +213,40 @@ pub(crate) async fn append(
     };
     StoreError::check_rows(1, affected)?;
     events::append(tx, event, evidence, key).await
+}
+
+/// Writes many changes, in a number of statements that does not grow with theirs: the events in their order, and of every
+/// consent the state after the last of its own over the state that was read.
+pub(crate) async fn append_many(
+    tx: &Writing<'_>,
+    changed: &[Changed],
+    events: &[Appended<'_>],
+) -> Result<(), StoreError> {
+    use consent::Column::{ConsentId as Key, Version};
+    let (mut new, mut rows) = (Vec::new(), Vec::new());
+    let columns: Vec<_> = consent::Column::iter().filter(|column| !matches!(column, Key)).collect();
+    for Changed { consent, version } in changed {
+        let model = tx.with_digest(rows::consent_model(consent.facts()))?;
+        if *version == 0 {
+            new.push(model);
+        } else {
+            let mut row = vec![model.consent_id.into(), integer(*version).into()];
+            row.extend(columns.iter().map(|column| model.get(*column)));
+            rows.push(row);
+        }
+    }
+    insert_all(tx, new).await?;
+    if !rows.is_empty() {
+        let expected = rows.len() as u64;
+        let updated = bulk::update::<consent::Entity>(tx.tx(), &[Key, Version], &columns, rows).await?;
+        StoreError::check_rows(expected, updated)?;
+    }
+    events::append_many(tx, events).await
+}
+
+/// A consent that was changed, perhaps several times.
+pub(crate) struct Changed {
+    pub(crate) consent: Consent,
+    /// What was read; 0 if there was nothing.
+    pub(crate) version: u64,
 }

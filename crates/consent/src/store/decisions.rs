@@ -11,12 +11,11 @@ use std::sync::Arc;
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, Id, NoticeId, PurposeId, SubjectId};
 use portal_store::StoreError;
-use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
+use sea_orm::{QueryOrder, QuerySelect};
 
-use crate::domain::consent::{Basis, Consent};
+use crate::domain::consent::{Consent, Event};
 use crate::domain::decision::{Coverage, KnownPurpose, Question, Record, Standing};
-use crate::domain::status::Status;
 use crate::store::entity::{consent, consent_event, notice_revision, purpose, purpose_revision};
 use crate::store::rows::{self, RowName};
 use crate::store::{Reading, consents};
@@ -52,7 +51,7 @@ pub(crate) async fn purposes(
     Ok(known)
 }
 
-fn known_purpose(
+pub(in crate::store) fn known_purpose(
     tx: &Reading<'_>,
     purpose: &purpose::Model,
     revisions: &[purpose_revision::Model],
@@ -66,10 +65,19 @@ fn known_purpose(
         tx.check(row)?;
         let Some(published_at) = row.published_at.map(Timestamp::from_micros) else { continue };
         let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
+        let material = row.material_change.unwrap_or_default();
         let (personal_data, recipients) = rows::coverage(row)?;
-        known.revisions.insert(revision, Coverage { personal_data, recipients, published_at });
+        known.revisions.insert(revision, Coverage { personal_data, recipients, published_at, material });
     }
     Ok(known)
+}
+
+/// What a question rests on.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) standing: Standing,
+    /// The event that led to it: the one with this number in the history of the consent.
+    pub(crate) event: Option<(ConsentId, u64)>,
 }
 
 /// The standing that each question asks for, in their order.
@@ -77,12 +85,12 @@ pub(crate) async fn standings(
     tx: &Reading<'_>,
     questions: &[Question],
     now: Timestamp,
-) -> Result<Vec<Read<Standing>>, StoreError> {
+) -> Result<Vec<Read<Found>>, StoreError> {
     let consents = consents(tx, questions).await?;
     let mut standings = Vec::with_capacity(questions.len());
     for question in questions {
         standings.push(match consents.get(&(question.subject, question.purpose)) {
-            None => Ok(Standing::None),
+            None => Ok(Found { standing: Standing::None, event: None }),
             Some(Err(corrupt)) => Err(Arc::clone(corrupt)),
             Some(Ok(consent)) => standing(tx, consent, question.at, now).await?,
         });
@@ -91,25 +99,50 @@ pub(crate) async fn standings(
     Ok(standings)
 }
 
+/// The ids of these events.
+pub(crate) async fn event_ids(
+    tx: &Reading<'_>,
+    events: &[(ConsentId, u64)],
+) -> Result<BTreeMap<(ConsentId, u64), Uuid>, StoreError> {
+    use consent_event::Column;
+    if events.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let numbers: BTreeSet<i64> = events.iter().map(|(_, number)| rows::integer(*number)).collect();
+    let found: Vec<(Uuid, Uuid, i64)> = consent_event::Entity::find()
+        .select_only()
+        .columns([Column::EventId, Column::ConsentId, Column::Sequence])
+        .filter(Column::ConsentId.is_in(events.iter().map(|(consent, _)| consent.uuid())))
+        .filter(Column::Sequence.is_in(numbers))
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    let named = found
+        .into_iter()
+        .map(|(event, consent, number)| ((ConsentId::from_uuid(consent), number.unsigned_abs()), event));
+    Ok(named.collect())
+}
+
 /// What was recorded up to `at`, without what became of its notice.
 async fn standing(
     tx: &Reading<'_>,
     consent: &Consent,
     at: Timestamp,
     now: Timestamp,
-) -> Result<Read<Standing>, StoreError> {
+) -> Result<Read<Found>, StoreError> {
     let facts = consent.facts();
-    let (status, basis, expires_at) = if at >= now || at >= facts.event_at {
-        (facts.status, facts.basis, facts.expires_at)
+    let (status, basis, expires_at, number) = if at >= now || at >= facts.event_at {
+        (facts.status, facts.basis, facts.expires_at, facts.version)
     } else {
         match separate(past(tx, facts.id, at).await)? {
             Err(corrupt) => return Ok(Err(corrupt)),
-            Ok(None) => return Ok(Ok(Standing::NotYet(facts.id))),
-            Ok(Some(past)) => past,
+            Ok(None) => return Ok(Ok(Found { standing: Standing::NotYet(facts.id), event: None })),
+            Ok(Some(last)) => (last.status, last.basis, last.expires_at, last.sequence),
         }
     };
     let (consent, later_material_notices) = (facts.id, Vec::new());
-    Ok(Ok(Standing::Recorded(Record { consent, status, basis, expires_at, later_material_notices })))
+    let standing = Standing::Recorded(Record { consent, status, basis, expires_at, later_material_notices });
+    Ok(Ok(Found { standing, event: Some((consent, number)) }))
 }
 
 async fn consents(
@@ -136,20 +169,20 @@ async fn consents(
 }
 
 /// Adds the revisions of their notices that were published later and changed the terms.
-async fn add_later_notices(tx: &Reading<'_>, standings: &mut [Read<Standing>]) -> Result<(), StoreError> {
+async fn add_later_notices(tx: &Reading<'_>, standings: &mut [Read<Found>]) -> Result<(), StoreError> {
     let mut oldest: BTreeMap<NoticeId, u32> = BTreeMap::new();
-    for standing in standings.iter().flatten() {
-        if let Standing::Recorded(Record { basis, .. }) = standing {
+    for found in standings.iter().flatten() {
+        if let Standing::Recorded(Record { basis, .. }) = &found.standing {
             let oldest = oldest.entry(basis.notice).or_insert(basis.notice_revision);
             *oldest = basis.notice_revision.min(*oldest);
         }
     }
     let later = later_revisions(tx, oldest).await?;
-    for standing in standings {
-        let Ok(Standing::Recorded(record)) = standing else { continue };
+    for found in standings {
+        let Ok(Found { standing: Standing::Recorded(record), .. }) = found else { continue };
         match later.get(&record.basis.notice) {
             None => {}
-            Some(Err(corrupt)) => *standing = Err(Arc::clone(corrupt)),
+            Some(Err(corrupt)) => *found = Err(Arc::clone(corrupt)),
             Some(Ok(later)) => {
                 let later = later.iter().filter(|(revision, _)| *revision > record.basis.notice_revision);
                 record.later_material_notices = later.map(|(_, at)| *at).collect();
@@ -189,7 +222,7 @@ async fn later_revisions(
 }
 
 /// The revision in `model` and when it was published, if it changed the terms.
-fn material(
+pub(in crate::store) fn material(
     tx: &Reading<'_>,
     model: &notice_revision::Model,
 ) -> Result<Option<(u32, Timestamp)>, StoreError> {
@@ -199,31 +232,31 @@ fn material(
     Ok(published.map(|at| (revision, Timestamp::from_micros(at))))
 }
 
-/// What the last event up to `at` left. All events are read: which one was the last, the others say as well, and a
-/// forged time must not hide a withdrawal.
-async fn past(
+/// The last event up to `at`. All events are read: which one was the last, the others say as well, and a forged time must
+/// not hide a withdrawal.
+async fn past(tx: &Reading<'_>, consent: ConsentId, at: Timestamp) -> Result<Option<Event>, StoreError> {
+    Ok(history(tx, consent, at).await?.pop())
+}
+
+/// The events up to `at`, oldest first, without the reasons that are sealed. All are read and checked.
+pub(crate) async fn history(
     tx: &Reading<'_>,
     consent: ConsentId,
     at: Timestamp,
-) -> Result<Option<(Status, Basis, Option<Timestamp>)>, StoreError> {
+) -> Result<Vec<Event>, StoreError> {
     let models = consent_event::Entity::find()
         .filter(consent_event::Column::ConsentId.eq(consent.uuid()))
         .order_by_asc(consent_event::Column::EventAt)
         .order_by_asc(consent_event::Column::Sequence)
         .all(tx.conn())
         .await?;
-    let mut last = None;
-    for model in models {
-        let event = rows::event(tx.checked(model)?)?;
-        if event.event_at <= at {
-            last = Some((event.status, event.basis, event.expires_at));
-        }
-    }
-    Ok(last)
+    let events = models.into_iter().map(|model| rows::event(tx.checked(model)?));
+    let events = events.collect::<Result<Vec<_>, _>>()?;
+    Ok(events.into_iter().filter(|event| event.event_at <= at).collect())
 }
 
 /// Keeps apart what bears on some questions alone.
-fn separate<T>(read: Result<T, StoreError>) -> Result<Read<T>, StoreError> {
+pub(in crate::store) fn separate<T>(read: Result<T, StoreError>) -> Result<Read<T>, StoreError> {
     match read {
         Ok(read) => Ok(Ok(read)),
         Err(error @ StoreError::Corrupt { .. }) => Ok(Err(Arc::new(error))),

@@ -27,11 +27,15 @@ macro_rules! digested {
     };
 }
 
+pub(super) mod change_ack;
 pub(super) mod consent;
 pub(super) mod consent_event;
+pub(super) mod consent_import;
 pub(super) mod evidence;
 pub(super) mod notice;
 pub(super) mod notice_purpose;
 pub(super) mod notice_revision;
 pub(super) mod purpose;
 pub(super) mod purpose_revision;
+pub(super) mod receipt;
+pub(super) mod subject;

@@ -12,13 +12,17 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Event, Evidence};
+use crate::domain::delegation::Delegation;
 use crate::store::entity::{consent_event, evidence};
 use crate::store::rows::{self, RowName, integer};
-use crate::store::{EventPosition, Page, Reading, Seals, Writing};
+use crate::store::{EventPosition, Page, Reading, Seals, Writing, documents, insert_all};
 
 /// How long a reason is, is telling: it is padded to the next 64 bytes.
 pub(in crate::store) const REASON: SealedColumn<Sensitive<String>> =
     SealedColumn::new("consent_event", "sealed_reason", Padding::To64);
+/// Who decided for a subject: padded as reasons are.
+pub(in crate::store) const DELEGATION: SealedColumn<Sensitive<String>> =
+    SealedColumn::new("consent_event", "sealed_delegation", Padding::To64);
 /// Files: their sizes are in ranges anyway.
 pub(in crate::store) const CONTENT: SealedColumn<Sensitive<Vec<u8>>> =
     SealedColumn::new("evidence", "sealed_content", Padding::To256);
@@ -30,34 +34,40 @@ pub(crate) enum EventsOf {
     Subject(SubjectId),
 }
 
-/// An event as it is stored, checked; its reason may still be sealed.
+/// An event as it is stored, checked; its reason, and who decided for the subject, may still be sealed.
 pub(crate) struct StoredEvent {
     event: Event,
-    sealed: Option<SealedReason>,
+    sealed: Option<SealedWords>,
 }
 
-struct SealedReason {
+struct SealedWords {
     row: portal_store::sealed::Row,
-    reason: Sealed<Sensitive<String>>,
+    reason: Option<Sealed<Sensitive<String>>>,
+    delegation: Option<Sealed<Sensitive<String>>>,
 }
 
 impl StoredEvent {
+    pub(crate) fn id(&self) -> EventId {
+        self.event.id
+    }
+
     /// Whose key it takes to open it, if it takes one.
     pub(crate) fn sealed_for(&self) -> Option<SubjectId> {
         self.sealed.as_ref().map(|_| self.event.subject)
     }
 
-    /// The event with its reason.
+    /// The event with its reason and who decided.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if the reason does not open.
+    /// [`StoreError::Corrupt`] if one of them does not open.
     pub(crate) fn open(self, seals: &Seals, key: &SubjectKey) -> Result<Event, StoreError> {
-        let Some(SealedReason { row, reason }) = self.sealed else { return Ok(self.event) };
-        let reason = REASON.open(&seals.sealing, key, row, &reason)?;
-        Ok(Event { reason: Some(reason), ..self.event })
+        let Some(SealedWords { row, reason, delegation }) = self.sealed else { return Ok(self.event) };
+        let sealed = REASON.open_option(&seals.sealing, key, row, reason.as_ref())?;
+        let delegation = delegation.map(|sealed| open_delegation(seals, key, row, &sealed)).transpose()?;
+        Ok(Event { reason: sealed.or(self.event.reason), delegation, ..self.event })
     }
 
-    /// The event without the reason, unless that is in the clear.
+    /// The event without what is sealed.
     pub(crate) fn unopened(self) -> Event {
         self.event
     }
@@ -110,9 +120,26 @@ fn position(model: &consent_event::Model) -> EventPosition {
 /// The event in `model`: what is in the clear is the truth where there is both.
 pub(in crate::store) fn stored(mut model: consent_event::Model) -> Result<StoredEvent, StoreError> {
     let row = model.row();
-    let sealed = model.sealed_reason.take().filter(|_| model.reason.is_none());
+    let reason = model.sealed_reason.take().filter(|_| model.reason.is_none());
+    let delegation = model.sealed_delegation.take();
     let event = rows::event(model)?;
-    Ok(StoredEvent { event, sealed: sealed.map(|reason| SealedReason { row, reason }) })
+    let is_sealed = reason.is_some() || delegation.is_some();
+    Ok(StoredEvent { event, sealed: is_sealed.then_some(SealedWords { row, reason, delegation }) })
+}
+
+/// Who decided for the subject, as it is sealed in `row`.
+pub(in crate::store) fn open_delegation(
+    seals: &Seals,
+    key: &SubjectKey,
+    row: portal_store::sealed::Row,
+    sealed: &Sealed<Sensitive<String>>,
+) -> Result<Delegation, StoreError> {
+    let json = DELEGATION.open(&seals.sealing, key, row, sealed)?;
+    documents::read_delegation(json.expose()).ok_or_else(|| {
+        let row = Uuid::from_bytes(row.id).to_string();
+        let (table, column) = (DELEGATION.table(), DELEGATION.column());
+        StoreError::Corrupt { table, column, row, cause: Corruption::ValueInvalid }
+    })
 }
 
 /// Appends an event and its evidence. `key` is its subject's: needed if there is a reason or evidence.
@@ -124,6 +151,7 @@ pub(in crate::store) async fn append(
 ) -> Result<(), StoreError> {
     let mut model = rows::event_model(event);
     write_reason(tx, &mut model, key)?;
+    write_delegation(tx, &mut model, event, key)?;
     let row: consent_event::ActiveModel = tx.stamped(model)?;
     consent_event::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     if evidence.is_empty() {
@@ -139,6 +167,35 @@ pub(in crate::store) async fn append(
     Ok(())
 }
 
+/// An event that is to be appended with others.
+pub(crate) struct Appended<'a> {
+    pub(crate) event: Event,
+    pub(crate) evidence: &'a [Evidence],
+    /// Its subject's: needed if there is a reason or evidence.
+    pub(crate) key: Option<&'a Arc<SubjectKey>>,
+}
+
+/// Appends events and their evidence, in a number of statements that does not grow with theirs.
+pub(in crate::store) async fn append_many(
+    tx: &Writing<'_>,
+    events: &[Appended<'_>],
+) -> Result<(), StoreError> {
+    let (mut rows, mut documents) = (Vec::with_capacity(events.len()), Vec::new());
+    for Appended { event, evidence, key } in events {
+        let mut model = rows::event_model(event);
+        write_reason(tx, &mut model, *key)?;
+        write_delegation(tx, &mut model, event, *key)?;
+        rows.push(tx.with_digest(model)?);
+        for (position, evidence) in (0..).zip(*evidence) {
+            let mut model = rows::evidence_model(event.id, position, evidence);
+            write_content(tx, &mut model, *key)?;
+            documents.push(tx.with_digest(model)?);
+        }
+    }
+    insert_all(tx, rows).await?;
+    insert_all(tx, documents).await
+}
+
 /// Brings a reason in the clear into the form that is written now.
 fn write_reason(
     tx: &Writing<'_>,
@@ -152,6 +209,22 @@ fn write_reason(
         if tx.mode() == Mode::New {
             model.reason = None;
         }
+    }
+    Ok(())
+}
+
+/// Seals who decided for the subject: in whatever form other columns are written, it never stands in the clear.
+fn write_delegation(
+    tx: &Writing<'_>,
+    model: &mut consent_event::Model,
+    event: &Event,
+    key: Option<&Arc<SubjectKey>>,
+) -> Result<(), StoreError> {
+    if let Some(delegation) = &event.delegation {
+        let name = RowName { table: DELEGATION.table(), row: model.event_id };
+        let key = key.ok_or_else(|| name.corrupt_by(DELEGATION.column(), Corruption::KeyMissing))?;
+        let sealed = documents::delegation(delegation);
+        model.sealed_delegation = Some(DELEGATION.seal(&tx.seals().sealing, key, model.row(), &sealed)?);
     }
     Ok(())
 }

@@ -81,6 +81,11 @@ pub(super) trait Stored:
     /// Takes what is in the clear away.
     fn clear(&mut self) {}
 
+    /// What is missing between the rows and the ledger.
+    async fn unlinked(_: &ReadTx, _: &[Self]) -> Result<Vec<StoreError>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Whether every plain column holds what it promises.
     fn parse(&self) -> Result<(), StoreError>;
 }

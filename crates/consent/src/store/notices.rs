@@ -12,6 +12,7 @@ use sea_orm::{ExprTrait, IntoActiveModel, QueryOrder, QuerySelect};
 use crate::domain::language::Language;
 use crate::domain::life::{Draft, Life};
 use crate::domain::notice::Notice;
+use crate::store::decisions::{Read, separate};
 use crate::store::entity::{notice, notice_purpose, notice_revision};
 use crate::store::rows::{self, LifeColumns, RowName, integer, json};
 use crate::store::{Page, Reading, View, Which, Writing};
@@ -36,6 +37,39 @@ pub(crate) async fn find(tx: &Reading<'_>, id: NoticeId, which: Which) -> Result
         Ok(Notice { id, life, revision, text, content_hash })
     })
     .transpose()
+}
+
+/// Those of `ids` that are there, each as it can be put to a subject: [`Which::Offered`].
+pub(crate) async fn offered(
+    tx: &Reading<'_>,
+    ids: &BTreeSet<NoticeId>,
+) -> Result<BTreeMap<NoticeId, Read<Notice>>, StoreError> {
+    let uuids = ids.iter().map(|id| id.uuid());
+    let models = notice::Entity::find().filter(notice::Column::NoticeId.is_in(uuids)).all(tx.conn()).await?;
+    let shown = |model: &notice::Model| model.published_revision.unwrap_or(model.newest_revision);
+    let wanted = models.iter().map(|model| (model.notice_id, Some(shown(model))));
+    let mut revisions = revisions(tx, wanted).await?;
+    let mut offered = BTreeMap::new();
+    for model in models {
+        let id = NoticeId::from_uuid(model.notice_id);
+        let row = revisions.remove(&(model.notice_id, shown(&model)));
+        offered.insert(id, separate(whole(tx, &model, row))?);
+    }
+    Ok(offered)
+}
+
+/// The notice in `model` in the revision of `row`.
+fn whole(
+    tx: &Reading<'_>,
+    model: &notice::Model,
+    row: Option<notice_revision::Model>,
+) -> Result<Notice, StoreError> {
+    let name = RowName { table: "notice", row: model.notice_id };
+    let life = read_life(tx, model)?;
+    let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
+    let revision = rows::revision("notice_revision", row.notice_id, row.revision)?;
+    let (text, content_hash) = rows::text(row)?;
+    Ok(Notice { id: NoticeId::from_uuid(model.notice_id), life, revision, text, content_hash })
 }
 
 /// One page, newest first; only notices that explain `purpose`, if one is named.
@@ -70,13 +104,8 @@ pub(crate) async fn page(
     let mut revisions = revisions(tx, models.iter().map(|model| (model.notice_id, shown(model)))).await?;
     let position = |model: &notice::Model| NoticeId::from_uuid(model.notice_id);
     Page::cut(models, size.get(), position, |model| {
-        let name = RowName { table: "notice", row: model.notice_id };
-        let life = read_life(tx, &model)?;
         let row = shown(&model).and_then(|revision| revisions.remove(&(model.notice_id, revision)));
-        let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
-        let revision = rows::revision("notice_revision", row.notice_id, row.revision)?;
-        let (text, content_hash) = rows::text(row)?;
-        Ok(Notice { id: NoticeId::from_uuid(model.notice_id), life, revision, text, content_hash })
+        whole(tx, &model, row)
     })
 }
 

@@ -10,9 +10,10 @@ use sea_orm::{ExprTrait, QueryOrder, QuerySelect};
 
 use crate::domain::life::{Draft, Life};
 use crate::domain::purpose::Purpose;
+use crate::store::decisions::{Read, separate};
 use crate::store::entity::{purpose, purpose_revision};
 use crate::store::rows::{self, LifeColumns, RowName, integer, json, micros};
-use crate::store::{Page, Reading, View, Which, Writing};
+use crate::store::{Page, Reading, View, Which, Writing, documents};
 
 /// The revision of the purpose that is meant, if both exist.
 pub(crate) async fn find(
@@ -34,6 +35,39 @@ pub(crate) async fn find(
     let Some(revision) = revision else { return Ok(None) };
     let row = purpose_revision::Entity::find_by_id((id.uuid(), i64::from(revision))).one(tx.conn()).await?;
     row.map(|row| Ok(Purpose { id, life, revision, terms: rows::terms(tx.checked(row)?)? })).transpose()
+}
+
+/// Those of `ids` that are there, each as it can be put to a subject: [`Which::Offered`].
+pub(crate) async fn offered(
+    tx: &Reading<'_>,
+    ids: &BTreeSet<PurposeId>,
+) -> Result<BTreeMap<PurposeId, Read<Purpose>>, StoreError> {
+    let uuids = ids.iter().map(|id| id.uuid());
+    let models =
+        purpose::Entity::find().filter(purpose::Column::PurposeId.is_in(uuids)).all(tx.conn()).await?;
+    let shown = |model: &purpose::Model| model.published_revision.unwrap_or(model.newest_revision);
+    let wanted = models.iter().map(|model| (model.purpose_id, Some(shown(model))));
+    let mut revisions = revisions(tx, wanted).await?;
+    let mut offered = BTreeMap::new();
+    for model in models {
+        let id = PurposeId::from_uuid(model.purpose_id);
+        let row = revisions.remove(&(model.purpose_id, shown(&model)));
+        offered.insert(id, separate(whole(tx, &model, row))?);
+    }
+    Ok(offered)
+}
+
+/// The purpose in `model` in the revision of `row`.
+fn whole(
+    tx: &Reading<'_>,
+    model: &purpose::Model,
+    row: Option<purpose_revision::Model>,
+) -> Result<Purpose, StoreError> {
+    let name = RowName { table: "purpose", row: model.purpose_id };
+    let life = read_life(tx, model)?;
+    let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
+    let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
+    Ok(Purpose { id: PurposeId::from_uuid(model.purpose_id), life, revision, terms: rows::terms(row)? })
 }
 
 /// Of `ids`, those that are there at all.
@@ -78,12 +112,8 @@ pub(crate) async fn page(
     let mut revisions = revisions(tx, models.iter().map(|model| (model.purpose_id, shown(model)))).await?;
     let position = |model: &purpose::Model| PurposeId::from_uuid(model.purpose_id);
     Page::cut(models, size.get(), position, |model| {
-        let name = RowName { table: "purpose", row: model.purpose_id };
-        let life = read_life(tx, &model)?;
         let row = shown(&model).and_then(|revision| revisions.remove(&(model.purpose_id, revision)));
-        let row = tx.checked(row.ok_or_else(|| name.corrupt("newest_revision"))?)?;
-        let revision = rows::revision("purpose_revision", row.purpose_id, row.revision)?;
-        Ok(Purpose { id: PurposeId::from_uuid(model.purpose_id), life, revision, terms: rows::terms(row)? })
+        whole(tx, &model, row)
     })
 }
 
@@ -190,6 +220,8 @@ fn revision_model(purpose: &Purpose, published_at: Option<Timestamp>) -> purpose
         retention: terms.retention.map(micros),
         validity: terms.validity.map(micros),
         jurisdiction: terms.jurisdiction.clone(),
+        record: Some(documents::record(&terms.record)),
+        material_change: Some(terms.material_change),
         row_digest: None,
     }
 }

@@ -13,7 +13,9 @@ use crate::domain::language::Language;
 use crate::domain::life::{self, Life};
 use crate::domain::notice::Text;
 use crate::domain::purpose::{LegalBasis, Terms};
+use crate::domain::record::Record;
 use crate::domain::status::Status;
+use crate::store::documents;
 use crate::store::entity::{consent, consent_event, evidence, notice_revision, purpose_revision};
 
 /// A row being read, for errors that say where the damage is.
@@ -97,6 +99,11 @@ pub(super) fn terms(model: purpose_revision::Model) -> Result<Terms, StoreError>
         description: model.description,
         special_category: model.special_category,
         jurisdiction: model.jurisdiction,
+        record: match &model.record {
+            Some(json) => documents::read_record(json).ok_or_else(|| name.corrupt("record"))?,
+            None => Record::default(),
+        },
+        material_change: model.material_change.unwrap_or_default(),
     })
 }
 
@@ -182,6 +189,7 @@ pub(super) fn event(model: consent_event::Model) -> Result<Event, StoreError> {
         recorded_at: Timestamp::from_micros(model.recorded_at),
         expires_at: model.expires_at.map(Timestamp::from_micros),
         sequence: name.number("sequence", model.sequence)?,
+        delegation: None,
     })
 }
 
@@ -223,6 +231,7 @@ pub(super) fn event_model(event: &Event) -> consent_event::Model {
         recorded_at: event.recorded_at.as_micros(),
         expires_at: event.expires_at.map(Timestamp::as_micros),
         sealed_reason: None,
+        sealed_delegation: None,
         row_digest: None,
     }
 }

@@ -1,10 +1,14 @@
 //! How integrity scans check each table: the digest of every row, every sealed cell, every plain column; and that an index
-//! says what it is an index of.
+//! says what it is an index of; that receipts say what their events say, and that events, receipts and the ledger have each
+//! other.
 //!
 //! Digests are looked at once rows can't lack them any more, as when they are read. What was sealed for somebody who was
 //! erased does not open, and is no fault.
 
+mod imports;
+mod links;
 mod notice_purposes;
+mod receipts;
 
 use std::sync::Arc;
 
@@ -20,10 +24,15 @@ use sea_orm::entity::prelude::*;
 
 use crate::store::Seals;
 use crate::store::entity::{
-    consent, consent_event, evidence, notice, notice_revision, purpose, purpose_revision,
+    change_ack, consent, consent_event, evidence, notice, notice_revision, purpose, purpose_revision, subject,
 };
 use crate::store::moving::{Stored, Table};
+use imports::Imports;
+use links::Entries;
 use notice_purposes::NoticePurposes;
+use receipts::Receipts;
+
+pub(in crate::store) use links::unlinked;
 
 /// All tables that are scanned.
 pub(crate) fn tables(seals: &Seals, keys: &Keys) -> Vec<Arc<dyn ScannedTable>> {
@@ -31,6 +40,7 @@ pub(crate) fn tables(seals: &Seals, keys: &Keys) -> Vec<Arc<dyn ScannedTable>> {
         Arc::new(Table::<M>::new(seals, keys))
     }
     let tables = [
+        table::<change_ack::Model>,
         table::<consent::Model>,
         table::<consent_event::Model>,
         table::<evidence::Model>,
@@ -38,10 +48,18 @@ pub(crate) fn tables(seals: &Seals, keys: &Keys) -> Vec<Arc<dyn ScannedTable>> {
         table::<notice_revision::Model>,
         table::<purpose::Model>,
         table::<purpose_revision::Model>,
+        table::<subject::Model>,
     ];
     let mut tables: Vec<Arc<dyn ScannedTable>> = tables.map(|table| table(seals, keys)).into();
+    tables.push(Arc::new(Imports { seals: seals.clone() }));
     tables.push(Arc::new(NoticePurposes));
+    tables.push(Arc::new(Receipts { seals: seals.clone(), keys: keys.clone() }));
     tables
+}
+
+/// The ledger: what its entries are about.
+pub(crate) fn ledger() -> Arc<dyn ScannedTable> {
+    Arc::new(Entries)
 }
 
 #[async_trait]
@@ -62,6 +80,9 @@ impl<M: Stored> ScannedTable for Table<M> {
         let subjects: Vec<SubjectId> = owners.iter().copied().flatten().collect();
         let keys = self.keys.subjects(&subjects).await?;
         let mut checked = Checked::of(&page, rows.len(), rows.last().map(|row| page::key_of(row, M::KEY)));
+        for fault in M::unlinked(tx, &rows).await? {
+            checked.note::<()>(Err(fault))?;
+        }
         for (row, owner) in rows.iter().zip(owners) {
             checked.note(reading.check(row))?;
             checked.note(row.parse())?;

@@ -7,6 +7,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use portal_keys::ServiceCells;
 use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
 use portal_store::{Conn, ReadTx, StoreError, Tx};
 use portal_upkeep::migration::{Finality, Mode, ModeOf};
@@ -18,6 +19,7 @@ use crate::store::moving;
 #[derive(Clone)]
 pub(crate) struct Seals {
     pub(in crate::store) sealing: Sealing,
+    pub(in crate::store) receipts: ServiceCells,
     digests: RowDigests,
     mode: Arc<ModeOf>,
 }
@@ -36,8 +38,13 @@ pub(crate) struct Writing<'a> {
 }
 
 impl Seals {
-    pub(crate) fn new(sealing: Sealing, digests: RowDigests, finality: &Finality) -> Self {
-        Self { sealing, digests, mode: Arc::new(ModeOf::new(moving::NAME, finality.clone())) }
+    pub(crate) fn new(
+        sealing: Sealing,
+        receipts: ServiceCells,
+        digests: RowDigests,
+        finality: &Finality,
+    ) -> Self {
+        Self { sealing, receipts, digests, mode: Arc::new(ModeOf::new(moving::NAME, finality.clone())) }
     }
 
     /// `tx` as it finds rows.
@@ -60,7 +67,7 @@ impl Seals {
         self.digests.is_stamped(model)
     }
 
-    /// As [`Writing::stamp`], whatever the form.
+    /// As [`Writing::with_digest`], whatever the form.
     pub(in crate::store) fn stamp<M: DigestedRow>(&self, model: &mut M) -> Result<(), StoreError> {
         self.digests.stamp(model)
     }
@@ -100,17 +107,22 @@ impl<'a> Writing<'a> {
         self.tx
     }
 
+    /// `model` with its digest.
+    pub(in crate::store) fn with_digest<M: DigestedRow>(&self, mut model: M) -> Result<M, StoreError> {
+        if self.mode != Mode::Old {
+            self.seals.stamp(&mut model)?;
+        }
+        Ok(model)
+    }
+
     /// `model` as a statement writes it, with its digest.
-    pub(in crate::store) fn stamped<M, A>(&self, mut model: M) -> Result<A, StoreError>
+    pub(in crate::store) fn stamped<M, A>(&self, model: M) -> Result<A, StoreError>
     where
         M: DigestedRow + IntoActiveModel<A> + ModelTrait<Entity = <A as ActiveModelTrait>::Entity>,
         A: ActiveModelTrait,
         <A as ActiveModelTrait>::Entity: EntityTrait<Model = M>,
     {
-        if self.mode != Mode::Old {
-            self.seals.stamp(&mut model)?;
-        }
-        Ok(model.into_active_model().reset_all())
+        Ok(self.with_digest(model)?.into_active_model().reset_all())
     }
 }
 

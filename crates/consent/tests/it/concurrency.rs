@@ -1,8 +1,17 @@
 //! Twenty at once, and the same request again.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
+use portal_store::{Database, StoreError};
 use portal_testkit::each_database;
+use portal_testkit::mesh::TestUser;
+use sea_orm::{ConnectionTrait as _, DbBackend};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
+use crate::sql;
 use crate::world::{World, pb, refused};
 
 const REQUEST_ID: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
@@ -15,6 +24,73 @@ async fn twenty(world: &World, request: pb::GiveConsentRequest) -> Vec<Result<pb
     futures_util::future::join_all(calls).await
 }
 
+/// One row of everything that a change writes.
+async fn once_everywhere(database: &portal_testkit::TestDatabase) {
+    let store = database.connect().await;
+    let count = async |table: &str| sql::one::<i64>(&store, &format!("SELECT COUNT(*) FROM {table}")).await;
+    for table in ["consent", "consent_event", "receipt"] {
+        assert_eq!(count(table).await, 1, "{table}");
+    }
+    let of_events = async |table: &str| count(&format!("{table} WHERE kind = 1")).await;
+    assert_eq!(of_events("ledger_pending").await + of_events("ledger_entry").await, 1);
+}
+
+/// Nobody else changes consents while it lives.
+struct Hold {
+    release: oneshot::Sender<()>,
+    held: JoinSet<()>,
+}
+
+impl Hold {
+    async fn begin(world: &World) -> Self {
+        let host = world.mesh.host();
+        let metrics = portal_store::Metrics::default();
+        let database = Database::connect(&world.database(), host.entropy, metrics).await.unwrap();
+        let (release, released) = oneshot::channel();
+        let (begun, began) = oneshot::channel();
+        let signals = Mutex::new(Some((begun, released)));
+        let mut held = JoinSet::new();
+        held.spawn(async move {
+            let hold = database.run_tx("hold", |tx| {
+                let signals = signals.lock().unwrap().take();
+                async move {
+                    if tx.conn().get_database_backend() == DbBackend::Postgres {
+                        tx.conn().execute_unprepared("LOCK TABLE consent").await?;
+                    }
+                    let (begun, released) = signals.unwrap();
+                    begun.send(()).unwrap();
+                    released.await.unwrap();
+                    Ok::<_, StoreError>(())
+                }
+            });
+            hold.await.unwrap();
+        });
+        began.await.unwrap();
+        Self { release, held }
+    }
+
+    async fn end(self) {
+        self.release.send(()).unwrap();
+        self.held.join_all().await;
+    }
+}
+
+/// Transactions of decisions so far.
+fn committed(world: &World) -> u64 {
+    counted(world, "portal_store_transactions_total", "decide_together").unwrap_or(0)
+}
+
+/// Calls that are being served.
+fn under_way(world: &World) -> u64 {
+    counted(world, "portal_rpc_server_under_way", "").unwrap()
+}
+
+fn counted(world: &World, metric: &str, label: &str) -> Option<u64> {
+    let text = world.metrics.encode().unwrap();
+    let line = text.lines().find(|line| line.starts_with(metric) && line.contains(label))?;
+    Some(line.rsplit(' ').next()?.parse().unwrap())
+}
+
 each_database! {
     /// One event, twenty equal replies.
     async fn twenty_with_one_request_id(database) {
@@ -24,6 +100,7 @@ each_database! {
         let replies: Vec<_> = twenty(&world, request).await.into_iter().map(Result::unwrap).collect();
         assert!(replies.iter().all(|reply| *reply == replies[0]));
         assert_eq!(world.events(&world.anna).await.len(), 1);
+        once_everywhere(database).await;
     }
 
     /// One event; everyone is told the same state, or to try again.
@@ -36,6 +113,49 @@ each_database! {
         assert!(given.iter().all(|reply| *reply == given[0]));
         assert!(replies.iter().all(|reply| reply.as_ref().err().is_none_or(|status| status.code() == Code::Aborted)));
         assert_eq!(world.events(&world.anna).await.len(), 1);
+        once_everywhere(database).await;
+    }
+
+    /// Who comes while the database is busy waits for one transaction together. Each is answered for itself: what is wrong with
+    /// one is nothing to the others.
+    async fn those_who_wait_share_a_transaction(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        let before = committed(&world);
+        let hold = Hold::begin(&world).await;
+        let mut calls = JoinSet::new();
+        for number in 0..20 {
+            let user = TestUser::subject();
+            let mut request = offer.give(user.subject);
+            if number % 5 == 0 {
+                request.purpose_id = user.subject.to_string();
+            }
+            let mut client = world.consents(&user);
+            calls.spawn(async move { (number, client.give_consent(request).await) });
+        }
+        // The same request twice among them: never in one transaction, and one event.
+        for number in 20..22 {
+            let request =
+                pb::GiveConsentRequest { request_id: REQUEST_ID.to_owned(), ..offer.give(world.anna.subject) };
+            let mut client = world.consents(&world.anna);
+            calls.spawn(async move { (number, client.give_consent(request).await) });
+        }
+        while under_way(&world) < 22 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hold.end().await;
+        for (number, reply) in calls.join_all().await {
+            if number < 20 && number % 5 == 0 {
+                refused(reply, Code::NotFound, "PURPOSE_NOT_FOUND");
+            } else {
+                let consent = reply.unwrap().into_inner().consent.unwrap();
+                assert_eq!(consent.status(), pb::ConsentStatus::Given);
+            }
+        }
+        assert_eq!(world.events(&world.anna).await.len(), 1);
+        // Two that were begun already, all who came meanwhile, and the second of the same requests.
+        let transactions = committed(&world) - before;
+        assert!((1..=6).contains(&transactions), "{transactions} transactions");
     }
 
     /// Of twenty withdrawals one happens; the others find nothing in force.

@@ -8,6 +8,7 @@ use portal_proto::consent::v1::key_service_client::KeyServiceClient;
 use portal_proto::consent::v1::migration_service_client::MigrationServiceClient;
 use portal_testkit::each_database;
 use portal_testkit::mesh::TestUser;
+use sea_orm_migration::MigratorTrait;
 use tonic::{Code, Response, Status};
 
 use crate::moving::{Ask, NAME, steer, upgraded};
@@ -169,7 +170,7 @@ each_database! {
         let unknown = common::RunScanRequest { tables: vec!["consent".to_owned(), "idempotency_key".to_owned()], ..Default::default() };
         assert_eq!(integrity.run_scan(unknown).await.unwrap_err().code(), Code::InvalidArgument);
         let all = scan(&world).await;
-        assert_eq!((all.state(), all.rows_checked), (common::ScanState::Clean, 4 + 5));
+        assert_eq!((all.state(), all.rows_checked), (common::ScanState::Clean, 6 + 5));
         let events = common::RunScanRequest {
             tables: vec!["consent_event".to_owned()],
             request_id: REQUEST_ID.to_owned(),
@@ -189,12 +190,11 @@ each_database! {
         let mut migrations = world.migrations(&world.operator);
         let list = migrations.list_migrations(common::ListMigrationsRequest::default()).await.unwrap().into_inner().migrations;
         let list: Vec<_> = list.iter().map(|migration| (migration.name.as_str(), migration.kind(), migration.state())).collect();
-        assert_eq!(list, [
-            ("m0001_consents", common::MigrationKind::Schema, common::MigrationState::Done),
-            ("m0002_sealed_columns", common::MigrationKind::Schema, common::MigrationState::Done),
-            ("upkeep_m0002_rows_unchecked", common::MigrationKind::Schema, common::MigrationState::Done),
-            (NAME, common::MigrationKind::Data, common::MigrationState::Pending),
-        ]);
+        let schema = portal_consent::Migrations::migrations();
+        let schema = schema.iter().map(|migration| migration.name());
+        let schema = schema.map(|name| (name, common::MigrationKind::Schema, common::MigrationState::Done));
+        let data = (NAME, common::MigrationKind::Data, common::MigrationState::Pending);
+        assert_eq!(list, schema.chain([data]).collect::<Vec<_>>());
         let name = named();
         let plan = common::StartMigrationRequest { name: name.clone(), validate_only: true, ..Default::default() };
         let planned = migrations.start_migration(plan).await.unwrap().into_inner();

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::sealed::{evidence, give_and_withdraw};
 use crate::sql;
-use crate::world::{World, common, pb, refused};
+use crate::world::{World, common, pb, refused, until};
 
 /// Lets a scan run to its end.
 pub async fn scan(world: &World) -> common::IntegrityReport {
@@ -57,9 +57,9 @@ each_database! {
         let store = database.connect().await;
         let report = scan(&world).await;
         assert_eq!((report.state(), findings(&report)), (common::ScanState::Clean, Vec::new()));
-        // A consent, two events and a document of three people; a purpose, a notice, a revision of either, and the index
-        // of the notice's.
-        assert_eq!((report.rows_checked, report.rows_total), (3 * 4 + 5, 3 * 4 + 5));
+        // A consent, two events with their receipts and a document of three people; a purpose, a notice, a revision of
+        // either, and the index of the notice's.
+        assert_eq!((report.rows_checked, report.rows_total), (3 * 6 + 5, 3 * 6 + 5));
 
         let anna = sql::id(&store, &world.anna.subject.to_string());
         let of_anna = format!("(SELECT event_id FROM consent_event WHERE subject_id = {anna})");
@@ -143,6 +143,103 @@ each_database! {
         }
         expected.sort_by_key(|(_, column, cause)| (*column, *cause as i32));
         assert_eq!(findings(&scan(&world).await), expected);
+    }
+
+    /// Events, receipts and the ledger have each other, and say the same: whatever is dropped, put elsewhere or put in
+    /// another's place is found, though it has the digest of its row.
+    async fn links_to_the_ledger_are_verified(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        for user in [&world.anna, &world.bert, &world.officer] {
+            give_and_withdraw(&world, user, &offer).await;
+        }
+        let store = database.connect().await;
+        // All have their places.
+        until(async || (sql::one::<i64>(&store, "SELECT COUNT(*) FROM ledger_pending").await == 0).then_some(())).await;
+        let report = scan(&world).await;
+        assert_eq!((report.state(), findings(&report)), (common::ScanState::Clean, Vec::new()));
+        // Six events, a purpose, a notice.
+        assert_eq!(report.ledger_entries_checked, 8);
+        world.keys().await.erase(world.officer.subject).await.unwrap();
+        let of = |user: &TestUser, sequence: u8| format!(
+            "(SELECT event_id FROM consent_event WHERE sequence = {sequence} AND subject_id = {})",
+            sql::id(&store, &user.subject.to_string())
+        );
+        let id = async |user: &TestUser, sequence: usize| {
+            let events = world.events(user).await;
+            events[2 - sequence].event_id.clone()
+        };
+        let (given, withdrawn) = (id(&world.anna, 1).await, id(&world.anna, 2).await);
+        let (berts, erased) = (id(&world.bert, 1).await, id(&world.officer, 2).await);
+        let swapped = format!(
+            "UPDATE ledger_entry SET commitment = (SELECT o.commitment FROM ledger_entry o WHERE o.reference = {}) \
+             WHERE reference = {}",
+            of(&world.bert, 2), of(&world.anna, 1)
+        );
+        let position = format!("SELECT position FROM ledger_entry WHERE reference = {}", of(&world.bert, 2));
+        let position: i64 = sql::one(&store, &position).await;
+        for change in [
+            swapped,
+            format!("DELETE FROM receipt WHERE event_id = {}", of(&world.anna, 2)),
+            format!("DELETE FROM ledger_entry WHERE reference = {}", of(&world.bert, 1)),
+            format!("DELETE FROM ledger_entry WHERE reference = {}", of(&world.officer, 2)),
+            format!("DELETE FROM receipt WHERE event_id = {}", of(&world.bert, 2)),
+            format!("DELETE FROM consent_event WHERE event_id = {}", of(&world.bert, 2)),
+        ] {
+            assert_eq!(sql::run(&store, &change, []).await, 1, "{change}");
+        }
+        let report = scan(&world).await;
+        let found: Vec<_> = report.findings.iter()
+            .map(|found| (found.table.as_str(), found.row_id.clone(), found.column.as_str(), found.cause()))
+            .collect();
+        for expect in [
+            ("receipt", given, "sealed_payload", Cause::LedgerMismatch),
+            ("receipt", withdrawn, "event_id", Cause::LedgerMissing),
+            ("receipt", berts, "event_id", Cause::LedgerMissing),
+            ("receipt", erased, "event_id", Cause::LedgerMissing),
+            ("ledger_entry", position.to_string(), "reference", Cause::LedgerMissing),
+        ] {
+            assert!(found.contains(&expect), "{expect:?} is not in {found:?}");
+        }
+        assert_eq!(found.len(), 5, "{found:?}");
+        // One that nobody can show: neither entry nor receipt.
+        let change = format!("DELETE FROM receipt WHERE event_id = {}", of(&world.bert, 1));
+        assert_eq!(sql::run(&store, &change, []).await, 1);
+        let report = scan(&world).await;
+        assert!(findings(&report).contains(&("consent_event", "event_id", Cause::LedgerMissing)));
+    }
+
+    /// A receipt that is changed, cut, or another's does not pass; nor does an event that says otherwise than its receipt.
+    async fn each_forged_receipt_is_found(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        give_and_withdraw(&world, &world.anna, &offer).await;
+        let store = database.connect().await;
+        let payload = |sequence: u8| format!(
+            "SELECT sealed_payload FROM receipt WHERE event_id = (SELECT event_id FROM consent_event WHERE sequence = {sequence})"
+        );
+        let (given, withdrawn): (Vec<u8>, Vec<u8>) =
+            (sql::one(&store, &payload(1)).await, sql::one(&store, &payload(2)).await);
+        let put = async |cell: Vec<u8>| {
+            let update = "UPDATE receipt SET sealed_payload = $1 WHERE event_id = (SELECT event_id FROM consent_event WHERE sequence = 1)";
+            assert_eq!(sql::run(&store, update, [Value::from(cell)]).await, 1);
+        };
+        let mut bent = given.clone();
+        bent[60] ^= 1;
+        for forged in [bent, given[..given.len() - 1].to_vec(), withdrawn] {
+            put(forged).await;
+            let expect = [("receipt", "", Cause::DigestMismatch), ("receipt", "sealed_payload", Cause::EnvelopeRefused)];
+            assert_eq!(findings(&scan(&world).await), expect);
+        }
+        put(vec![]).await;
+        let report = scan(&world).await;
+        assert!(findings(&report).contains(&("receipt", "sealed_payload", Cause::EnvelopeMalformed)));
+        put(given).await;
+        assert_eq!(scan(&world).await.state(), common::ScanState::Clean);
+        let later = "UPDATE consent_event SET event_at = event_at - 1 WHERE sequence = 1";
+        assert_eq!(sql::run(&store, later, []).await, 1);
+        let expect = [("consent_event", "", Cause::DigestMismatch), ("consent_event", "", Cause::LedgerMismatch)];
+        assert_eq!(findings(&scan(&world).await), expect);
     }
 
     /// By the schedule scans begin without being asked.

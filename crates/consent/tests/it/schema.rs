@@ -11,7 +11,7 @@ each_database! {
         let store = database.connect().await;
         up::<Migrations>(&store).await.unwrap();
         assert!(status::<Migrations>(&store).await.unwrap().iter().all(|migration| migration.applied));
-        down::<Migrations>(&store, 3).await.unwrap();
+        down::<Migrations>(&store, crate::world::migrations()).await.unwrap();
         assert!(status::<Migrations>(&store).await.unwrap().iter().all(|migration| !migration.applied));
         store.close().await;
         let world = World::start(database).await;

@@ -77,7 +77,7 @@ each_database! {
             assert_eq!(sql::one::<i64>(&store, &unstamped).await, 0, "{table}");
         }
 
-        let before = world.events(&world.anna).await;
+        let before = world.placed_events(&world.anna).await;
         assert_eq!(before[0].reason, REASON);
         world.restart().await;
         assert_eq!(world.events(&world.anna).await, before);
@@ -147,7 +147,7 @@ each_database! {
         let (offer, anna) = (world.offer().await, &world.anna);
         give_and_withdraw(&world, anna, &offer).await;
         world.give(anna, &offer).await.unwrap();
-        let before = world.events(anna).await;
+        let before = world.placed_events(anna).await;
         world.provider_is_there(false);
         world.mesh.clock.advance(Duration::from_millis(59_999));
         assert_eq!(world.events(anna).await, before);
@@ -192,7 +192,7 @@ each_database! {
         let mut world = World::start(database).await;
         let offer = world.offer().await;
         give_and_withdraw(&world, &world.anna, &offer).await;
-        let before = world.events(&world.anna).await;
+        let before = world.placed_events(&world.anna).await;
         world.restart_with(|keys| keys.disabled_algorithms = vec!["AES-256-GCM".to_owned()]).await;
         let anna = &world.anna;
         let off = (Code::FailedPrecondition, "ALGORITHM_DISABLED");

@@ -1,5 +1,6 @@
 //! Somebody writes to the database: what the service has not written is not believed, and everything else goes on.
 
+use portal_consent::Source;
 use portal_core::Clock;
 use portal_core::id::SubjectId;
 use portal_store::Database;
@@ -41,7 +42,7 @@ async fn is_denied(world: &World, user: &TestUser, offer: &Offer, change: &str) 
 each_database! {
     /// Whatever is changed in a consent: it permits nothing and is not shown. The others are.
     async fn a_forged_consent_permits_nothing(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna, bert) = (world.offer().await, &world.anna, &world.bert);
         let given = world.give(anna, &offer).await.unwrap();
         let store = database.connect().await;
@@ -106,7 +107,7 @@ each_database! {
     /// An envelope that was taken away does not make room for any reply in the clear: who repeats a withdrawal is not told
     /// that it was never made.
     async fn a_kept_reply_is_not_replaced(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna) = (world.offer().await, &world.anna);
         give_and_withdraw(&world, anna, &offer).await;
         let store = database.connect().await;
@@ -118,7 +119,7 @@ each_database! {
 
     /// The first of two pages ends with a corrupt row: the second begins where it would.
     async fn pages_go_on_after_corrupt_rows(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna) = (world.offer().await, &world.anna);
         world.give(anna, &offer).await.unwrap();
         world.consents(anna).withdraw_consent(offer.withdraw(anna.subject)).await.unwrap();
@@ -144,7 +145,7 @@ each_database! {
 
     /// Whatever is changed in an event, or put there from another row, column or person: it is not shown, the others are.
     async fn forged_events_are_withheld(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna, bert) = (world.offer().await, &world.anna, &world.bert);
         give_and_withdraw(&world, anna, &offer).await;
         world.give(anna, &offer).await.unwrap();
@@ -200,7 +201,7 @@ each_database! {
 
     /// One bit of any byte of what is sealed, or of the digest.
     async fn each_byte_of_an_event_counts(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna) = (world.offer().await, &world.anna);
         give_and_withdraw(&world, anna, &offer).await;
         let store = database.connect().await;
@@ -223,7 +224,7 @@ each_database! {
 
     /// A decision about the past rests on all events: none can be hidden by another time.
     async fn a_forged_time_hides_no_withdrawal(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna) = (world.offer().await, &world.anna);
         let start = world.mesh.clock.now().as_micros() / 1_000_000;
         world.give(anna, &offer).await.unwrap();
@@ -248,7 +249,7 @@ each_database! {
 
     /// What a purpose covers, that it is archived, and that a notice has changed its terms: decisions rest on it.
     async fn forged_terms_permit_nothing(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, anna) = (world.offer().await, &world.anna);
         let other = world.offer().await;
         world.give(anna, &offer).await.unwrap();
@@ -283,7 +284,7 @@ each_database! {
 
     /// Every column of purposes and their revisions: a changed one is not shown, nor can anybody decide on it.
     async fn forged_purposes_are_withheld(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, other) = (world.offer().await, world.offer().await);
         let store = database.connect().await;
         let id = sql::id(&store, &offer.purpose.purpose_id);
@@ -298,7 +299,8 @@ each_database! {
             ("purpose_revision", vec![
                 "revision = 2", "published_at = NULL", "display_name = 'x'", "description = 'x'", "dpv_purposes = '[]'",
                 "legal_basis = 'contract'", "personal_data = '[]'", "special_category = (1 = 1)", "recipients = '[]'",
-                "retention = 1", "validity = NULL", "jurisdiction = 'AT'", "row_digest = NULL", &others("purpose_revision"),
+                "retention = 1", "validity = NULL", "jurisdiction = 'AT'", "record = '{}'",
+                "material_change = (1 = 1)", "row_digest = NULL", &others("purpose_revision"),
             ]),
         ] {
             for change in changes {
@@ -322,7 +324,7 @@ each_database! {
 
     /// And of notices.
     async fn forged_notices_are_withheld(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (offer, other) = (world.offer().await, world.offer().await);
         let store = database.connect().await;
         let id = sql::id(&store, &offer.notice.notice_id);
@@ -360,7 +362,7 @@ each_database! {
 
     /// Withdrawing everything: what is corrupt is left out and counted, whatever it says, and does not keep the rest.
     async fn the_rest_is_withdrawn(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let (first, second, third) = (world.offer().await, world.offer().await, world.offer().await);
         let anna = &world.anna;
         for offer in [&first, &second, &third] {
@@ -371,7 +373,7 @@ each_database! {
             let id = sql::id(&store, &offer.purpose.purpose_id);
             tamper(&store, &format!("UPDATE consent SET {change} WHERE purpose_id = {id}")).await;
         }
-        let request = pb::WithdrawAllConsentsRequest { subject_id: anna.subject.to_string(), reason: REASON.to_owned(), request_id: REQUEST_ID.to_owned() };
+        let request = pb::WithdrawAllConsentsRequest { subject_id: anna.subject.to_string(), reason: REASON.to_owned(), request_id: REQUEST_ID.to_owned(), ..Default::default() };
         let reply = world.consents(anna).withdraw_all_consents(request.clone()).await.unwrap();
         assert_eq!(withheld(&reply), 2);
         let again = world.consents(anna).withdraw_all_consents(request).await.unwrap();
@@ -385,7 +387,7 @@ each_database! {
 
     /// A kept reply is bound to its request: neither another one's nor a changed one opens in its place.
     async fn a_forged_reply_is_refused(database) {
-        let world = World::start(database).await;
+        let world = World::deciding_from(database, Source::Database).await;
         let offer = world.offer().await;
         let give = |user: &TestUser| pb::GiveConsentRequest { request_id: REQUEST_ID.to_owned(), ..offer.give(user.subject) };
         let given = world.consents(&world.anna).give_consent(give(&world.anna)).await.unwrap().into_inner();

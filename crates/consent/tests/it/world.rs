@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use portal_consent::{Config, Service};
+use portal_consent::{Config, DecisionConfig, OrganisationConfig, Service, Source};
 use portal_core::id::{SubjectId, TenantId};
 use portal_core::{Role, Workload};
 use portal_crypto::envelope::Scope;
 use portal_keys::{Ambient, Keys, KeysConfig, ProviderConfig};
-use portal_mesh::{MeshChannel, Running};
+use portal_mesh::{MeshChannel, Metrics, Running};
 pub use portal_proto::common::v1 as common;
 pub use portal_proto::consent::v1 as pb;
+use portal_proto::consent::v1::consent_change_service_client::ConsentChangeServiceClient;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
 use portal_proto::consent::v1::decision_service_client::DecisionServiceClient;
 use portal_proto::consent::v1::integrity_service_client::IntegrityServiceClient;
@@ -18,12 +19,14 @@ use portal_proto::consent::v1::key_service_client::KeyServiceClient;
 use portal_proto::consent::v1::migration_service_client::MigrationServiceClient;
 use portal_proto::consent::v1::notice_service_client::NoticeServiceClient;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
+use portal_proto::consent::v1::subject_service_client::SubjectServiceClient;
 use portal_proto::google::rpc;
-use portal_store::{Database, Metrics};
+use portal_store::Database;
 use portal_testkit::TestDatabase;
 use portal_testkit::mesh::{TestMesh, TestUser, UserChannel};
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use prost::Message;
+use sea_orm_migration::MigratorTrait;
 use tonic::{Code, Status};
 
 pub struct World {
@@ -31,6 +34,9 @@ pub struct World {
     running: Option<Running>,
     database: portal_store::DatabaseConfig,
     keys: KeysConfig,
+    source: Source,
+    pub metrics: Metrics,
+    organisation: Option<OrganisationConfig>,
     gateway: MeshChannel,
     pub controller: TestUser,
     pub officer: TestUser,
@@ -41,10 +47,20 @@ pub struct World {
 
 impl World {
     pub async fn start(database: &TestDatabase) -> Self {
+        Self::deciding_from(database, Source::Snapshot).await
+    }
+
+    /// With decisions from there.
+    pub async fn deciding_from(database: &TestDatabase, source: Source) -> Self {
         let mesh = TestMesh::start().await;
         let keys = database.keys("consent").await;
-        let (running, gateway) = serve(&mesh, database.config(), keys.clone()).await;
+        let organisation = Some(organisation());
+        let served = serve(&mesh, database.config(), keys.clone(), (source, organisation.clone()));
+        let (running, gateway, metrics) = served.await;
         Self {
+            source,
+            metrics,
+            organisation,
             running: Some(running),
             database: database.config(),
             keys,
@@ -64,6 +80,13 @@ impl World {
         self.start_again().await;
     }
 
+    /// Stops the service and starts another that knows of no organisation.
+    pub async fn restart_without_organisation(&mut self) {
+        self.stop().await;
+        self.organisation = None;
+        self.start_again().await;
+    }
+
     /// Stops the service and starts another whose keys are configured otherwise.
     pub async fn restart_with(&mut self, change: impl FnOnce(&mut KeysConfig)) {
         self.stop().await;
@@ -76,22 +99,38 @@ impl World {
     }
 
     pub async fn start_again(&mut self) {
-        let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
+        let (running, gateway, metrics) = self.replica(self.database.clone()).await;
+        self.metrics = metrics;
         self.running = Some(running);
         self.gateway = gateway;
     }
 
     /// Starts another service beside the first, on the same databases, and talks to that from now on.
     pub async fn second_replica(&mut self) -> Running {
-        let (running, gateway) = serve(&self.mesh, self.database.clone(), self.keys.clone()).await;
+        let (running, gateway, _) = self.replica(self.database.clone()).await;
         self.gateway = gateway;
         running
+    }
+
+    /// Starts another service that reaches the same database in this way; with a channel to it, and what it counts.
+    pub async fn replica(&self, database: portal_store::DatabaseConfig) -> (Running, MeshChannel, Metrics) {
+        serve(&self.mesh, database, self.keys.clone(), (self.source, self.organisation.clone())).await
+    }
+
+    /// How to reach the database.
+    pub fn database(&self) -> portal_store::DatabaseConfig {
+        self.database.clone()
+    }
+
+    /// A channel of `user` through `gateway`.
+    pub fn through(&self, user: &TestUser, gateway: &MeshChannel) -> UserChannel {
+        self.mesh.call_as(user, Workload::Consent, gateway)
     }
 
     /// The database of the keys.
     pub async fn key_database(&self) -> Database {
         let host = self.mesh.host();
-        Database::connect(&self.keys.database, host.entropy, Metrics::default()).await.unwrap()
+        Database::connect(&self.keys.database, host.entropy, portal_store::Metrics::default()).await.unwrap()
     }
 
     /// Moves the file with the root keys away, or back.
@@ -110,7 +149,11 @@ impl World {
         Keys::open(&self.keys, scope, ambient).await.unwrap()
     }
 
-    fn channel(&self, user: &TestUser) -> UserChannel {
+    pub fn changes(&self, user: &TestUser) -> ConsentChangeServiceClient<UserChannel> {
+        ConsentChangeServiceClient::new(self.channel(user))
+    }
+
+    pub fn channel(&self, user: &TestUser) -> UserChannel {
         self.mesh.call_as(user, Workload::Consent, &self.gateway)
     }
 
@@ -124,6 +167,10 @@ impl World {
 
     pub fn consents(&self, user: &TestUser) -> ConsentServiceClient<UserChannel> {
         ConsentServiceClient::new(self.channel(user))
+    }
+
+    pub fn subjects(&self, user: &TestUser) -> SubjectServiceClient<UserChannel> {
+        SubjectServiceClient::new(self.channel(user))
     }
 
     pub fn decisions(&self, user: &TestUser) -> DecisionServiceClient<UserChannel> {
@@ -201,6 +248,15 @@ impl World {
         self.decisions(&self.officer).check_consent(request).await.unwrap().into_inner()
     }
 
+    /// As [`Self::events`], once all of them have their places in the ledger, so that they stay the same from then on.
+    pub async fn placed_events(&self, user: &TestUser) -> Vec<pb::ConsentEvent> {
+        until(async || {
+            let events = self.events(user).await;
+            events.iter().all(|event| event.ledger_index.is_some()).then_some(events)
+        })
+        .await
+    }
+
     pub async fn events(&self, user: &TestUser) -> Vec<pb::ConsentEvent> {
         let request =
             pb::ListConsentEventsRequest { subject_id: user.subject.to_string(), ..Default::default() };
@@ -212,20 +268,41 @@ async fn serve(
     mesh: &TestMesh,
     database: portal_store::DatabaseConfig,
     keys: KeysConfig,
-) -> (Running, MeshChannel) {
+    (source, organisation): (Source, Option<OrganisationConfig>),
+) -> (Running, MeshChannel, Metrics) {
+    let host = mesh.host();
+    let metrics = host.metrics.clone();
     let config = Config {
         server: mesh.server(),
         identity: mesh.identity(Workload::Consent),
         database,
         keys,
         migrations: MigrationConfig::alone(),
+        decisions: DecisionConfig { source },
         integrity: every_minute(),
         upstreams: mesh.upstreams(&[]),
+        organisation,
         telemetry: Default::default(),
     };
-    let running = Service::start(config, mesh.host()).await.unwrap();
+    let running = Service::start(config, host).await.unwrap();
     let gateway = mesh.channel(Workload::Gateway, Workload::Consent, running.local_addr());
-    (running, gateway)
+    (running, gateway, metrics)
+}
+
+/// How many migrations of the schema there are.
+pub fn migrations() -> u32 {
+    u32::try_from(portal_consent::Migrations::migrations().len()).unwrap()
+}
+
+/// Who is the controller of purposes that name none.
+pub fn organisation() -> OrganisationConfig {
+    let config = serde_json::json!({
+        "party_id": "https://example.org", "name": "Example Society", "address": "1 Example Street, Berlin",
+        "email": "privacy@example.org", "country": "DE", "jurisdiction": "DE", "storage_locations": ["DE"],
+        "retention_event": "Until the consent ends", "data_source": "From the subject",
+        "rights": ["eu-gdpr:A17"],
+    });
+    serde_json::from_value(config).unwrap()
 }
 
 /// A scan whenever the clock has passed a full minute; it stands still until a test moves it.
@@ -336,4 +413,16 @@ pub fn fields<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
     let request = details.iter().find(|any| any.type_url.ends_with("google.rpc.BadRequest")).unwrap();
     let request = rpc::BadRequest::decode(request.value.as_slice()).unwrap();
     request.field_violations.into_iter().map(|violation| violation.field).collect()
+}
+
+/// Does `ask` until it says something; the test has failed if that takes a minute.
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(said) = ask().await {
+                return said;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("within a minute")
 }

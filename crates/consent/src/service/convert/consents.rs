@@ -7,9 +7,12 @@ use portal_mesh::convert::timestamp;
 use portal_proto::consent::v1 as pb;
 use prost::Message;
 
+use super::decisions::ledger_index;
+use super::delegation::delegation;
 use super::{id, optional_id, revision, term};
-use crate::app::consents::{Decide, Seen, Withdraw, Withdrawn, Words};
-use crate::domain::consent::{Event, Evidence, EvidenceKind, Indication};
+use crate::app::consents::{Decide, Listed, Seen, Withdraw, Withdrawn, Words};
+use crate::domain::consent::{Evidence, EvidenceKind, Indication};
+use crate::domain::delegation::{Delegation, StatedBy};
 use crate::domain::language::Language;
 use crate::domain::status::Status;
 use crate::store::consents::Filter;
@@ -20,6 +23,9 @@ const MAX_EVIDENCE: usize = 8;
 const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 const MAX_REASON: usize = 2_000;
 
+/// Whose consents are withdrawn, why, and by whom.
+type WithdrawAll = (SubjectId, (Option<Sensitive<String>>, Option<Delegation>));
+
 /// The fields that giving and refusing share.
 pub(in crate::service) struct Decision<'a> {
     pub(in crate::service) subject_id: &'a str,
@@ -29,6 +35,8 @@ pub(in crate::service) struct Decision<'a> {
     pub(in crate::service) method: i32,
     pub(in crate::service) evidence: Vec<pb::Evidence>,
     pub(in crate::service) valid_for: Option<prost_types::Duration>,
+    pub(in crate::service) delegation: Option<pb::Delegation>,
+    pub(in crate::service) stated_by: StatedBy,
 }
 
 impl Decision<'_> {
@@ -44,6 +52,7 @@ impl Decision<'_> {
         }
         let evidence = evidence(&mut invalid, self.evidence);
         let valid_for = term(&mut invalid, "valid_for", self.valid_for);
+        let delegation = delegation(&mut invalid, self.delegation, self.stated_by);
         let ids = subject.zip(purpose).zip(notice);
         let command = ids.zip(language.zip(indication.flatten())).map(
             |(((subject, purpose), notice), (language, method))| Decide {
@@ -54,36 +63,44 @@ impl Decision<'_> {
                 method,
                 evidence,
                 valid_for,
+                delegation,
             },
         );
         invalid.finish(command)
     }
 }
 
-pub(in crate::service) fn withdraw(request: pb::WithdrawConsentRequest) -> Result<Withdraw, Invalid> {
+pub(in crate::service) fn withdraw(
+    request: pb::WithdrawConsentRequest,
+    stated_by: StatedBy,
+) -> Result<Withdraw, Invalid> {
     let mut invalid = Invalid::new();
     let subject = id(&mut invalid, "subject_id", &request.subject_id);
     let purpose = id(&mut invalid, "purpose_id", &request.purpose_id);
     let reason = reason(&mut invalid, request.reason);
     let method = method(&mut invalid, request.method);
     let evidence = evidence(&mut invalid, request.evidence);
+    let delegation = delegation(&mut invalid, request.delegation, stated_by);
     let command = subject.zip(purpose).zip(method).map(|((subject, purpose), method)| Withdraw {
         subject,
         purpose,
         method,
         reason,
         evidence,
+        delegation,
     });
     invalid.finish(command)
 }
 
 pub(in crate::service) fn withdraw_all(
     request: pb::WithdrawAllConsentsRequest,
-) -> Result<(SubjectId, Option<Sensitive<String>>), Invalid> {
+    stated_by: StatedBy,
+) -> Result<WithdrawAll, Invalid> {
     let mut invalid = Invalid::new();
     let subject = id(&mut invalid, "subject_id", &request.subject_id);
     let reason = reason(&mut invalid, request.reason);
-    invalid.finish(subject.map(|subject| (subject, reason)))
+    let delegation = delegation(&mut invalid, request.delegation, stated_by);
+    invalid.finish(subject.map(|subject| (subject, (reason, delegation))))
 }
 
 pub(in crate::service) fn consent_id(text: &str) -> Result<ConsentId, Invalid> {
@@ -138,7 +155,8 @@ pub(in crate::service) fn message(seen: &Seen) -> pb::Consent {
 }
 
 pub(in crate::service) fn reply(seen: &Seen) -> pb::ConsentReply {
-    pb::ConsentReply { consent: Some(message(seen)), receipt_id: String::new() }
+    let receipt_id = seen.event.map(|id| id.to_string()).unwrap_or_default();
+    pb::ConsentReply { consent: Some(message(seen)), receipt_id }
 }
 
 pub(in crate::service) fn encode(seen: &Seen) -> Vec<u8> {
@@ -173,7 +191,9 @@ pub(in crate::service) fn kept_replies(withdrawn: &Withdrawn) -> Vec<u8> {
 }
 
 /// A step of history; the subject's own words only for those who may read them.
-pub(in crate::service) fn event(event: Event, words: Words) -> pb::ConsentEvent {
+pub(in crate::service) fn event(listed: Listed, words: Words) -> pb::ConsentEvent {
+    let Listed { event, position, has_receipt } = listed;
+    let receipt_id = if has_receipt { event.id.to_string() } else { String::new() };
     let reason = event.reason.filter(|_| words == Words::Shown).map(|reason| reason.expose().clone());
     pb::ConsentEvent {
         event_id: event.id.to_string(),
@@ -192,8 +212,9 @@ pub(in crate::service) fn event(event: Event, words: Words) -> pb::ConsentEvent 
         event_time: Some(timestamp(event.event_at)),
         record_time: Some(timestamp(event.recorded_at)),
         expire_time: event.expires_at.map(timestamp),
-        ledger_index: None,
-        receipt_id: String::new(),
+        ledger_index: position.map(ledger_index),
+        receipt_id,
+        delegation: event.delegation.filter(|_| words == Words::Shown).map(super::delegation::message),
     }
 }
 
@@ -262,7 +283,7 @@ fn status_of(status: pb::ConsentStatus) -> Option<Status> {
     }
 }
 
-fn reason(invalid: &mut Invalid, value: String) -> Option<Sensitive<String>> {
+pub(super) fn reason(invalid: &mut Invalid, value: String) -> Option<Sensitive<String>> {
     invalid.text("reason", value, 0, MAX_REASON).filter(|text| !text.is_empty()).map(Sensitive::new)
 }
 
@@ -295,7 +316,7 @@ fn method_message(method: Option<Indication>) -> pb::IndicationMethod {
     }
 }
 
-fn evidence(invalid: &mut Invalid, values: Vec<pb::Evidence>) -> Vec<Evidence> {
+pub(super) fn evidence(invalid: &mut Invalid, values: Vec<pb::Evidence>) -> Vec<Evidence> {
     if values.len() > MAX_EVIDENCE {
         invalid.add("evidence", format_args!("must have at most {MAX_EVIDENCE} items"));
         return Vec::new();

@@ -8,9 +8,11 @@ use portal_mesh::convert::timestamp;
 use portal_proto::consent::v1 as pb;
 use prost::Message;
 
+use super::record::{field, personal_data, record, terms, with_record};
 use super::{duration_message, etag, id, revision, state, term, texts};
 use crate::app::purposes::Target;
 use crate::domain::purpose::{LegalBasis, Patch, Purpose, Terms};
+use crate::domain::terms::{List, is_jurisdiction};
 use crate::store::{View, Which};
 
 pub(in crate::service) fn create(request: pb::CreatePurposeRequest) -> Result<Terms, Invalid> {
@@ -18,6 +20,7 @@ pub(in crate::service) fn create(request: pb::CreatePurposeRequest) -> Result<Te
         return Err(Invalid::field("purpose", "must be set"));
     };
     let mut invalid = Invalid::new();
+    let record = record(&mut invalid, &purpose);
     let mut fields = Fields { invalid: &mut invalid };
     let name = fields.display_name(purpose.display_name);
     let description = fields.description(purpose.description);
@@ -28,7 +31,7 @@ pub(in crate::service) fn create(request: pb::CreatePurposeRequest) -> Result<Te
     let retention = fields.term("purpose.retention", purpose.retention);
     let validity = fields.term("purpose.validity", purpose.validity);
     let jurisdiction = fields.jurisdiction(purpose.jurisdiction);
-    let terms = name.zip(description).zip(basis.zip(jurisdiction)).map(
+    let parsed = name.zip(description).zip(basis.zip(jurisdiction)).map(
         |((display_name, description), (legal_basis, jurisdiction))| Terms {
             display_name,
             description,
@@ -40,9 +43,11 @@ pub(in crate::service) fn create(request: pb::CreatePurposeRequest) -> Result<Te
             retention,
             validity,
             jurisdiction,
+            record,
+            material_change: purpose.material_change,
         },
     );
-    invalid.finish(terms)
+    invalid.finish(parsed)
 }
 
 pub(in crate::service) fn update(request: pb::UpdatePurposeRequest) -> Result<(Target, Patch), Invalid> {
@@ -64,6 +69,7 @@ pub(in crate::service) fn update(request: pb::UpdatePurposeRequest) -> Result<(T
             "description" => patch.description = fields.description(from.description),
             "display_name" => patch.display_name = fields.display_name(from.display_name),
             "dpv_purposes" => patch.dpv_purposes = Some(fields.dpv_purposes(from.dpv_purposes)),
+            "material_change" => patch.material_change = Some(from.material_change),
             "jurisdiction" => patch.jurisdiction = fields.jurisdiction(from.jurisdiction),
             "legal_basis" => patch.legal_basis = fields.legal_basis(from.legal_basis),
             "personal_data" => patch.personal_data = Some(fields.personal_data(from.personal_data)),
@@ -71,7 +77,12 @@ pub(in crate::service) fn update(request: pb::UpdatePurposeRequest) -> Result<(T
             "retention" => patch.retention = Some(fields.term("purpose.retention", from.retention)),
             "special_category" => patch.special_category = Some(from.special_category),
             "validity" => patch.validity = Some(fields.term("purpose.validity", from.validity)),
-            _ => fields.invalid.add("update_mask", "must name fields of a purpose that a caller can change"),
+            path => match field(fields.invalid, path, &from) {
+                Some(field) => patch.record.push(field),
+                None => fields
+                    .invalid
+                    .add("update_mask", "must name fields of a purpose that a caller can change"),
+            },
         }
     }
     invalid.finish(id.map(|id| (Target { id, etag }, patch)))
@@ -118,7 +129,7 @@ pub(in crate::service) fn view(filter: i32, sees_drafts: bool) -> Result<Option<
 pub(in crate::service) fn message(purpose: &Purpose) -> pb::Purpose {
     let facts = purpose.life.facts();
     let terms = &purpose.terms;
-    pb::Purpose {
+    let message = pb::Purpose {
         purpose_id: purpose.id.to_string(),
         display_name: terms.display_name.clone(),
         description: terms.description.clone(),
@@ -135,7 +146,9 @@ pub(in crate::service) fn message(purpose: &Purpose) -> pb::Purpose {
         etag: facts.version.to_string(),
         create_time: Some(timestamp(facts.created_at)),
         update_time: Some(timestamp(facts.updated_at)),
-    }
+        ..pb::Purpose::default()
+    };
+    with_record(message, purpose)
 }
 
 pub(in crate::service) fn encode(purpose: &Purpose) -> Vec<u8> {
@@ -173,11 +186,11 @@ impl Fields<'_> {
     }
 
     fn dpv_purposes(&mut self, values: Vec<String>) -> Vec<String> {
-        texts(self.invalid, "purpose.dpv_purposes", values, 50, 200)
+        terms(self.invalid, "purpose.dpv_purposes", values, List::Purposes)
     }
 
     fn personal_data(&mut self, values: Vec<String>) -> Vec<String> {
-        texts(self.invalid, "purpose.personal_data", values, 100, 200)
+        personal_data(self.invalid, "purpose.personal_data", values)
     }
 
     fn recipients(&mut self, values: Vec<String>) -> Vec<String> {
@@ -190,14 +203,7 @@ impl Fields<'_> {
 
     /// ISO 3166-1 alpha-2, or a subdivision of ISO 3166-2, by its form.
     fn jurisdiction(&mut self, value: String) -> Option<String> {
-        let (country, subdivision) =
-            value.split_once('-').map_or((value.as_str(), None), |(c, s)| (c, Some(s)));
-        let country_fits = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
-        let subdivision_fits = subdivision.is_none_or(|part| {
-            (1..=3).contains(&part.len())
-                && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-        });
-        if value.is_empty() || (country_fits && subdivision_fits) {
+        if value.is_empty() || is_jurisdiction(&value) {
             return Some(value);
         }
         self.invalid.add("purpose.jurisdiction", "must be a country or subdivision code such as DE or US-CA");

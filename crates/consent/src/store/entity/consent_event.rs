@@ -1,5 +1,5 @@
 //! One row per change of a consent; appended, never changed. The reason, in the subject's words, is sealed; `reason` holds
-//! it in the clear until that is committed.
+//! it in the clear until that is committed. So is who decided for the subject, which never stood in the clear.
 
 use portal_core::Sensitive;
 use portal_store::Sealed;
@@ -31,6 +31,7 @@ pub(in crate::store) struct Model {
     pub recorded_at: i64,
     pub expires_at: Option<i64>,
     pub sealed_reason: Option<Sealed<Sensitive<String>>>,
+    pub sealed_delegation: Option<Sealed<Sensitive<String>>>,
     pub row_digest: Option<Vec<u8>>,
 }
 

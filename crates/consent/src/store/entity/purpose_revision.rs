@@ -24,6 +24,9 @@ pub(in crate::store) struct Model {
     pub retention: Option<i64>,
     pub validity: Option<i64>,
     pub jurisdiction: String,
+    /// JSON; none in revisions of before there was one.
+    pub record: Option<String>,
+    pub material_change: Option<bool>,
     pub row_digest: Option<Vec<u8>>,
 }
 

@@ -14,11 +14,20 @@ use sea_orm::{Condition, QuerySelect};
 
 use super::{ColumnOf, Stored};
 use crate::store::entity::{
-    consent, consent_event, evidence, notice, notice_revision, purpose, purpose_revision,
+    change_ack, consent, consent_event, evidence, notice, notice_revision, purpose, purpose_revision, subject,
 };
-use crate::store::events::{CONTENT, REASON, seal_content, seal_reason};
+use crate::store::events::{CONTENT, REASON, open_delegation, seal_content, seal_reason};
 use crate::store::rows::{self, RowName};
-use crate::store::{Seals, notices, purposes};
+use crate::store::{Seals, changes, notices, purposes, scanned, subjects};
+
+impl Stored for change_ack::Model {
+    const KEY: &'static [ColumnOf<Self>] = &[change_ack::Column::AckId];
+    const DIGESTS: &'static [ColumnOf<Self>] = &[change_ack::Column::RowDigest];
+
+    fn parse(&self) -> Result<(), StoreError> {
+        changes::parse(self).map(drop)
+    }
+}
 
 impl Stored for consent::Model {
     const KEY: &'static [ColumnOf<Self>] = &[consent::Column::ConsentId];
@@ -42,7 +51,8 @@ impl Stored for consent_event::Model {
 
     async fn owners(_: &ReadTx, rows: &[Self]) -> Result<Vec<Option<SubjectId>>, StoreError> {
         let owner = |row: &Self| {
-            let sealed = row.reason.is_some() || row.sealed_reason.is_some();
+            let sealed =
+                row.reason.is_some() || row.sealed_reason.is_some() || row.sealed_delegation.is_some();
             sealed.then(|| SubjectId::from_uuid(row.subject_id))
         };
         Ok(rows.iter().map(owner).collect())
@@ -52,7 +62,14 @@ impl Stored for consent_event::Model {
         seal_reason(seals, self, key)
     }
 
+    async fn unlinked(tx: &ReadTx, rows: &[Self]) -> Result<Vec<StoreError>, StoreError> {
+        scanned::unlinked(tx, rows).await
+    }
+
     fn compare(&self, seals: &Seals, key: &SubjectKey) -> Result<Option<&'static str>, StoreError> {
+        if let Some(delegation) = &self.sealed_delegation {
+            open_delegation(seals, key, self.row(), delegation)?;
+        }
         let sealed = REASON.open_option(&seals.sealing, key, self.row(), self.sealed_reason.as_ref())?;
         let differs = self.reason.as_ref().is_some_and(|reason| {
             sealed.as_ref().is_none_or(|sealed: &Sensitive<String>| sealed.expose() != reason)
@@ -173,5 +190,27 @@ impl Stored for purpose_revision::Model {
 
     fn parse(&self) -> Result<(), StoreError> {
         rows::terms(self.clone()).map(drop)
+    }
+}
+
+#[async_trait]
+impl Stored for subject::Model {
+    const KEY: &'static [ColumnOf<Self>] = &[subject::Column::SubjectId];
+    const DIGESTS: &'static [ColumnOf<Self>] = &[subject::Column::RowDigest];
+
+    async fn owners(_: &ReadTx, rows: &[Self]) -> Result<Vec<Option<SubjectId>>, StoreError> {
+        Ok(rows.iter().map(|row| Some(SubjectId::from_uuid(row.subject_id))).collect())
+    }
+
+    fn compare(&self, seals: &Seals, key: &SubjectKey) -> Result<Option<&'static str>, StoreError> {
+        subjects::details(self, seals, key).map(|_| None)
+    }
+
+    fn sealed_column() -> &'static str {
+        "sealed_details"
+    }
+
+    fn parse(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
