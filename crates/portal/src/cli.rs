@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use portal_core::Workload;
-use portal_core::id::{Id, SubjectId};
+use portal_core::id::{Id, OperationId, SubjectId};
 
 /// A quantum-safe privacy portal: consent, authentication, valuation and a gateway.
 #[derive(Debug, Parser)]
@@ -54,10 +54,20 @@ pub enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
         admin: SocketAddr,
     },
+    /// Take over what was recorded elsewhere
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
     /// Keys of one service: what there is, rotation, destruction
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// The ledger of one service
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
     },
     /// Migrations of one service's database
     Migrate {
@@ -71,6 +81,44 @@ pub enum Command {
         /// Its configuration (TOML)
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Check what was handed out, without any service
+    Verify {
+        #[command(subcommand)]
+        command: VerifyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum VerifyCommand {
+    /// A ledger: every entry against the signed head. Exits with 0 if it is what was signed, 1 if not, naming what is
+    /// wrong, 2 if a file can't be used
+    Ledger {
+        /// The service whose database it is in
+        #[arg(long, value_name = "SERVICE")]
+        service: Option<Workload>,
+        /// The service's configuration; without it the database of `portal up`
+        #[arg(long, value_name = "FILE", conflicts_with = "from")]
+        config: Option<PathBuf>,
+        /// The data directory of `portal up`
+        #[arg(long, value_name = "DIR", default_value = "portal-data")]
+        data_dir: PathBuf,
+        /// A file that `portal ledger export` has written, instead: no database is needed
+        #[arg(long, value_name = "FILE", conflicts_with = "service")]
+        from: Option<PathBuf>,
+        /// The keys of the ledger, with --from: the JSON answer of GetLedgerKeys, or a verifier key on each line. Without
+        /// it those in the file
+        #[arg(long, value_name = "FILE", requires = "from")]
+        keys: Option<PathBuf>,
+    },
+    /// A receipt: its signature, its content, its place in the ledger. Exits with 0 if it is valid, 1 if not, 2 if a
+    /// file can't be used
+    Receipt {
+        /// The signed receipt (COSE), or the JSON answer of GetReceipt
+        file: PathBuf,
+        /// The keys of the ledger: the JSON answer of GetLedgerKeys, a JWK set or a COSE key set
+        #[arg(long, value_name = "FILE")]
+        keys: PathBuf,
     },
 }
 
@@ -111,6 +159,37 @@ pub enum CertsCommand {
         #[arg(long, value_name = "HOURS", default_value_t = 24)]
         hours: u64,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Decisions of people, through the gateway. Repeated after a cut it goes on where it was. Exits with 1 if a record was
+    /// refused
+    Consents {
+        /// A file with a record a line; docs/runbooks/import.md says which columns
+        file: PathBuf,
+        /// Its format; told by the name of the file if that ends in .csv or .jsonl
+        #[arg(long, value_enum)]
+        format: Option<ImportFormat>,
+        /// The gateway, on this machine
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        gateway: String,
+        /// File with the access token of a controller
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// Id of the import; without it, it is made of the content of the file, so that the same file goes on
+        #[arg(long, value_name = "UUID", value_parser = id::<OperationId>)]
+        import_id: Option<OperationId>,
+    },
+}
+
+/// How records stand in a file.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum ImportFormat {
+    /// Comma-separated (RFC 4180), with the names of the columns in the first line
+    Csv,
+    /// A JSON object a line
+    Jsonl,
 }
 
 #[derive(Debug, Subcommand)]
@@ -258,6 +337,27 @@ pub enum KeysCommand {
     },
     /// Print the key that verifies statements of erasure, as a JWK set
     StatementKey(Target),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// End the log of a service whose database was put back from a backup older than its newest checkpoint, which signs
+    /// nothing more (LEDGER_FORKED), and let the service begin another under a new name. Stop the service first
+    BeginAnew {
+        #[command(flatten)]
+        target: Target,
+        /// Do it, instead of saying what it means
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write the ledger with its newest checkpoint to a file, which `portal verify ledger --from` verifies
+    Export {
+        #[command(flatten)]
+        target: Target,
+        /// The file; an older one is replaced
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 /// Which service's.

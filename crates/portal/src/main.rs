@@ -7,13 +7,16 @@ mod cli;
 mod config;
 mod files;
 mod healthcheck;
+mod import;
 mod keys;
+mod ledger;
 mod migrate;
 mod output;
 mod progress;
 mod serve;
 mod services;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,9 +47,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Consent { config } => serve::run(portal_core::Workload::Consent, &config).map(done),
         Command::Gateway { config } => serve::run(portal_core::Workload::Gateway, &config).map(done),
         Command::Healthcheck { admin } => Ok(healthcheck::run(admin)),
+        Command::Import { command } => import::run(&command),
         Command::Keys { command } => keys::run(&command).map(done),
+        Command::Ledger { command } => ledger::run(&command).map(done),
         Command::Migrate { command } => migrate::run(&command).map(done),
         Command::Up(options) => up::run(&options).map(done),
         Command::Valuation { config } => serve::run(portal_core::Workload::Valuation, &config).map(done),
+        Command::Verify { command } => verify::run(&command),
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use portal_core::Workload;
 use portal_keys::Keys;
+use portal_ledger::Log;
 use portal_mesh::config::TelemetryConfig;
 use portal_mesh::{Host, Running};
 use portal_store::Database;
@@ -16,7 +17,7 @@ use crate::config::{load, parse};
 /// A service's configuration.
 pub enum Config {
     Auth(portal_auth::Config),
-    Consent(portal_consent::Config),
+    Consent(Box<portal_consent::Config>),
     Gateway(portal_gateway::Config),
     Valuation(portal_valuation::Config),
 }
@@ -27,13 +28,14 @@ pub struct Opened {
     pub database: Database,
     pub migrations: Migrations,
     pub indexes: Indexes,
+    pub log: Log,
 }
 
 impl Opened {
     /// What is opened of a service without blind indexes.
-    fn without_indexes(keys: Keys, database: Database, migrations: Migrations) -> Self {
+    fn without_indexes(keys: Keys, database: Database, migrations: Migrations, log: Log) -> Self {
         let indexes = Indexes::new(&keys, &database, Vec::new());
-        Self { keys, database, migrations, indexes }
+        Self { keys, database, migrations, indexes, log }
     }
 
     /// Erases people.
@@ -53,7 +55,7 @@ impl Config {
     pub fn load(workload: Workload, file: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
         Ok(match workload {
             Workload::Auth => Self::Auth(load(file, environment)?),
-            Workload::Consent => Self::Consent(load(file, environment)?),
+            Workload::Consent => Self::Consent(Box::new(load(file, environment)?)),
             Workload::Gateway => Self::Gateway(load(file, environment)?),
             Workload::Valuation => Self::Valuation(load(file, environment)?),
         })
@@ -63,7 +65,7 @@ impl Config {
     pub fn parse(workload: Workload, text: &str) -> anyhow::Result<Self> {
         Ok(match workload {
             Workload::Auth => Self::Auth(parse(text, &[])?),
-            Workload::Consent => Self::Consent(parse(text, &[])?),
+            Workload::Consent => Self::Consent(Box::new(parse(text, &[])?)),
             Workload::Gateway => Self::Gateway(parse(text, &[])?),
             Workload::Valuation => Self::Valuation(parse(text, &[])?),
         })
@@ -126,20 +128,20 @@ impl Config {
     pub async fn open(&self, host: &Host) -> anyhow::Result<Option<Opened>> {
         Ok(Some(match self {
             Self::Auth(config) => {
-                let portal_auth::Upkeep { keys, database, migrations, indexes, .. } =
+                let portal_auth::Upkeep { keys, database, migrations, indexes, log, .. } =
                     portal_auth::Upkeep::open(config, host).await?;
-                Opened { keys, database, migrations, indexes }
+                Opened { keys, database, migrations, indexes, log }
             }
             Self::Consent(config) => {
-                let portal_consent::Upkeep { keys, database, migrations, .. } =
+                let portal_consent::Upkeep { keys, database, migrations, log, .. } =
                     portal_consent::Upkeep::open(config, host).await?;
-                Opened::without_indexes(keys, database, migrations)
+                Opened::without_indexes(keys, database, migrations, log)
             }
             Self::Gateway(_) => return Ok(None),
             Self::Valuation(config) => {
-                let portal_valuation::Upkeep { keys, database, migrations, .. } =
+                let portal_valuation::Upkeep { keys, database, migrations, log, .. } =
                     portal_valuation::Upkeep::open(config, host).await?;
-                Opened::without_indexes(keys, database, migrations)
+                Opened::without_indexes(keys, database, migrations, log)
             }
         }))
     }
@@ -148,7 +150,7 @@ impl Config {
     pub async fn start(self, host: Host) -> anyhow::Result<Running> {
         Ok(match self {
             Self::Auth(config) => portal_auth::Service::start(config, host).await?,
-            Self::Consent(config) => portal_consent::Service::start(config, host).await?,
+            Self::Consent(config) => portal_consent::Service::start(*config, host).await?,
             Self::Gateway(config) => portal_gateway::Service::start(config, host).await?,
             Self::Valuation(config) => portal_valuation::Service::start(config, host).await?,
         })

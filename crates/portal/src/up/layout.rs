@@ -21,6 +21,19 @@ use portal_core::Workload;
 /// The name that the mesh's certificates are issued under.
 pub const TRUST_DOMAIN: &str = "portal.local";
 
+/// Who is the controller of purposes that name none: on one machine nobody has said yet who runs it.
+const ORGANISATION: &str = r#"[organisation]
+party_id = "urn:portal:local"
+name = "The organisation that runs this Portal"
+address = "Where this Portal runs"
+email = "operator@portal.local"
+jurisdiction = "EU"
+storage_locations = ["loc:EU"]
+retention_event = "Until the consent ends"
+data_source = "From the subject"
+rights = ["eu-gdpr:A7-3", "eu-gdpr:A15", "eu-gdpr:A16", "eu-gdpr:A17", "eu-gdpr:A20", "eu-gdpr:A77"]
+"#;
+
 /// Where a service listens, and where those are that it calls.
 pub struct Addresses<'a> {
     pub listen: SocketAddr,
@@ -88,6 +101,9 @@ impl Layout {
         );
         if workload != Workload::Gateway {
             self.add_storage(workload, &mut text);
+        }
+        if workload == Workload::Consent {
+            text.push_str(ORGANISATION);
         }
         if workload != Workload::Auth {
             text.push_str("[upstreams]\n");

@@ -72,15 +72,21 @@ fn a_record_that_was_set_back_keeps_its_service_down() {
 
 /// As somebody does who can write to the database.
 fn set_back(database: &Path, name: &str) {
+    execute(
+        database,
+        &format!(
+            "UPDATE data_migration SET committed = FALSE, state = 'done', step = 'verify' WHERE name = '{name}'"
+        ),
+    );
+}
+
+/// Changes one row behind the back of a service.
+pub fn execute(database: &Path, statement: &str) {
     let config = DatabaseConfig::from_url(format!("sqlite:{}", database.display()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let database = Database::connect(&config, Arc::new(SystemEntropy), Metrics::default()).await.unwrap();
-        let statement = format!(
-            "UPDATE data_migration SET committed = FALSE, state = 'done', step = 'verify' WHERE name = '{name}'"
-        );
-        let statement = &statement;
-        let written = database.run_tx("set_back", |tx| async move {
+        let written = database.run_tx("execute", |tx| async move {
             Ok::<_, StoreError>(tx.conn().execute_unprepared(statement).await?.rows_affected())
         });
         assert_eq!(written.await.unwrap(), 1);

@@ -49,11 +49,13 @@ impl Up {
 
     pub fn launch(command: &mut Command, data: &Path, more: &[&str]) -> Self {
         let started = Instant::now();
+        let listen: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut child = command
             .arg("up")
             .arg("--data-dir")
             .arg(data)
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(listen)
+            .args(["--admin-listen", "127.0.0.1:0"])
             .args(more)
             .stdout(Stdio::piped())
             .spawn()

@@ -9,8 +9,11 @@
 
 mod data;
 mod harness;
+mod import;
 mod keys;
+mod ledger;
 mod upgrade;
+mod verify;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -35,8 +38,11 @@ fn help_names_every_command() {
         "certs",
         "check-config",
         "healthcheck",
+        "import",
         "keys",
+        "ledger",
         "migrate",
+        "verify",
     ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -70,6 +76,8 @@ fn wrong_usage_exits_2() {
         &["keys", "list", "--service", "auth", "--config", "/nonexistent.toml"],
         &["keys", "erase", "--service", "auth", "--subject", "nobody", "--statement", "/nonexistent/x"],
         &["keys", "create-root"],
+        &["import", "consents", "/nonexistent.csv", "--token-file", "/nonexistent"],
+        &["import", "consents", "/nonexistent.csv"],
     ];
     for arguments in table {
         let (code, stdout, stderr) = run(portal().args(*arguments));
