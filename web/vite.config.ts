@@ -8,6 +8,7 @@ export default defineConfig({
   envPrefix: "PORTAL_CONSOLE_",
   build: {
     target: "es2022",
+    rollupOptions: { input: ["index.html", "verify.html"] },
     // A strict content security policy allows neither inline scripts nor data: addresses.
     assetsInlineLimit: 0,
     modulePreload: false,

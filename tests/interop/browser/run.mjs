@@ -4,9 +4,10 @@ import { parseArgs } from "node:util";
 import { bundle } from "./src/bundle.mjs";
 import { launch } from "./src/chromium.mjs";
 import { runConsole } from "./src/console.mjs";
+import { runReceipt } from "./src/receipt.mjs";
 import { runTour } from "./src/tour.mjs";
 
-const CHECKS = { tour: runTour, console: runConsole };
+const CHECKS = { tour: runTour, console: runConsole, receipt: runReceipt };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -15,7 +16,7 @@ const { values, positionals } = parseArgs({
 const names = positionals.length ? positionals : Object.keys(CHECKS);
 const { PORTAL_URL, PORTAL_OPERATOR_PASSWORD_FILE } = process.env;
 if (!PORTAL_URL || !PORTAL_OPERATOR_PASSWORD_FILE || names.some((name) => !(name in CHECKS))) {
-  console.error("usage: PORTAL_URL=… PORTAL_OPERATOR_PASSWORD_FILE=… node run.mjs [tour] [console] [--screenshots DIR]");
+  console.error("usage: PORTAL_URL=… PORTAL_OPERATOR_PASSWORD_FILE=… node run.mjs [tour] [console] [receipt] [--screenshots DIR]");
   process.exit(2);
 }
 if (values.screenshots) mkdirSync(values.screenshots, { recursive: true });

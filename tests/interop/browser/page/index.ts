@@ -2,6 +2,7 @@
 import { ConsentService } from "../../../../web/src/gen/portal/consent/v1/consent_service_pb";
 import { ConsentStatus } from "../../../../web/src/gen/portal/consent/v1/resources_pb";
 import { client, failure, prepare } from "./portal";
+import { receipt } from "./receipt";
 import { tour } from "./tour";
 
 /** One's consents as the service has them: purpose → status. */
@@ -15,4 +16,4 @@ function outcome(accessToken: string, subjectId: string): Promise<string> {
   return failure(client(ConsentService, accessToken).listConsents({ subjectId }));
 }
 
-Object.assign(globalThis, { portal: { outcome, prepare, statuses, tour } });
+Object.assign(globalThis, { portal: { outcome, prepare, receipt, statuses, tour } });

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/consent/v1/consent_change_service.proto.
  */
 export const file_portal_consent_v1_consent_change_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci5wb3J0YWwvY29uc2VudC92MS9jb25zZW50X2NoYW5nZV9zZXJ2aWNlLnByb3RvEhFwb3J0YWwuY29uc2VudC52MSJHChpXYXRjaENvbnNlbnRDaGFuZ2VzUmVxdWVzdBIUCgxyZXN1bWVfdG9rZW4YASABKAkSEwoLcHVycG9zZV9pZHMYAiADKAkiggEKDUNvbnNlbnRDaGFuZ2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEisKB2NvbnNlbnQYAiABKAsyGi5wb3J0YWwuY29uc2VudC52MS5Db25zZW50Ei4KBWV2ZW50GAMgASgLMh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudEV2ZW50IlcKGEFja0NvbnNlbnRDaGFuZ2VzUmVxdWVzdBIUCgxyZXN1bWVfdG9rZW4YASABKAkSEQoJcmVjaXBpZW50GAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkieAoZQWNrQ29uc2VudENoYW5nZXNSZXNwb25zZRIvCgtyZWNvcmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGQoMbGVkZ2VyX2luZGV4GAIgASgDSACIAQFCDwoNX2xlZGdlcl9pbmRleDK6AgoUQ29uc2VudENoYW5nZVNlcnZpY2USjQEKE1dhdGNoQ29uc2VudENoYW5nZXMSLS5wb3J0YWwuY29uc2VudC52MS5XYXRjaENvbnNlbnRDaGFuZ2VzUmVxdWVzdBogLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRDaGFuZ2UiI5ACAYLT5JMCGhIYL3YxL2NvbnNlbnRDaGFuZ2VzOndhdGNoMAESkQEKEUFja0NvbnNlbnRDaGFuZ2VzEisucG9ydGFsLmNvbnNlbnQudjEuQWNrQ29uc2VudENoYW5nZXNSZXF1ZXN0GiwucG9ydGFsLmNvbnNlbnQudjEuQWNrQ29uc2VudENoYW5nZXNSZXNwb25zZSIhgtPkkwIbOgEqIhYvdjEvY29uc2VudENoYW5nZXM6YWNrYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp, file_portal_consent_v1_resources]);
+  fileDesc("Ci5wb3J0YWwvY29uc2VudC92MS9jb25zZW50X2NoYW5nZV9zZXJ2aWNlLnByb3RvEhFwb3J0YWwuY29uc2VudC52MSJHChpXYXRjaENvbnNlbnRDaGFuZ2VzUmVxdWVzdBIUCgxyZXN1bWVfdG9rZW4YASABKAkSEwoLcHVycG9zZV9pZHMYAiADKAkilAEKDUNvbnNlbnRDaGFuZ2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEisKB2NvbnNlbnQYAiABKAsyGi5wb3J0YWwuY29uc2VudC52MS5Db25zZW50Ei4KBWV2ZW50GAMgASgLMh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudEV2ZW50EhAKCHdpdGhoZWxkGAQgASgIIlcKGEFja0NvbnNlbnRDaGFuZ2VzUmVxdWVzdBIUCgxyZXN1bWVfdG9rZW4YASABKAkSEQoJcmVjaXBpZW50GAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkieAoZQWNrQ29uc2VudENoYW5nZXNSZXNwb25zZRIvCgtyZWNvcmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGQoMbGVkZ2VyX2luZGV4GAIgASgDSACIAQFCDwoNX2xlZGdlcl9pbmRleCLCAQoQQ29uc2VudENoYW5nZUFjaxIOCgZhY2tfaWQYASABKAkSEQoJY2FsbGVyX2lkGAIgASgJEhEKCXJlY2lwaWVudBgDIAEoCRIbChNjaGFuZ2VfbGVkZ2VyX2luZGV4GAQgASgDEi8KC3JlY29yZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIZCgxsZWRnZXJfaW5kZXgYBiABKANIAIgBAUIPCg1fbGVkZ2VyX2luZGV4IlgKHExpc3RDb25zZW50Q2hhbmdlQWNrc1JlcXVlc3QSEQoJcmVjaXBpZW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImsKHUxpc3RDb25zZW50Q2hhbmdlQWNrc1Jlc3BvbnNlEjEKBGFja3MYASADKAsyIy5wb3J0YWwuY29uc2VudC52MS5Db25zZW50Q2hhbmdlQWNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTLbAwoUQ29uc2VudENoYW5nZVNlcnZpY2USjQEKE1dhdGNoQ29uc2VudENoYW5nZXMSLS5wb3J0YWwuY29uc2VudC52MS5XYXRjaENvbnNlbnRDaGFuZ2VzUmVxdWVzdBogLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRDaGFuZ2UiI5ACAYLT5JMCGhIYL3YxL2NvbnNlbnRDaGFuZ2VzOndhdGNoMAESkQEKEUFja0NvbnNlbnRDaGFuZ2VzEisucG9ydGFsLmNvbnNlbnQudjEuQWNrQ29uc2VudENoYW5nZXNSZXF1ZXN0GiwucG9ydGFsLmNvbnNlbnQudjEuQWNrQ29uc2VudENoYW5nZXNSZXNwb25zZSIhgtPkkwIbOgEqIhYvdjEvY29uc2VudENoYW5nZXM6YWNrEp4BChVMaXN0Q29uc2VudENoYW5nZUFja3MSLy5wb3J0YWwuY29uc2VudC52MS5MaXN0Q29uc2VudENoYW5nZUFja3NSZXF1ZXN0GjAucG9ydGFsLmNvbnNlbnQudjEuTGlzdENvbnNlbnRDaGFuZ2VBY2tzUmVzcG9uc2UiIpACAYLT5JMCGRIXL3YxL2NvbnNlbnRDaGFuZ2VzL2Fja3NiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_timestamp, file_portal_consent_v1_resources]);
 
 /**
  * Opens the stream.
@@ -68,11 +68,19 @@ export type ConsentChange = Message<"portal.consent.v1.ConsentChange"> & {
   consent?: Consent | undefined;
 
   /**
-   * The change itself.
+   * The change itself, without the subject's own words.
    *
    * @generated from field: portal.consent.v1.ConsentEvent event = 3;
    */
   event?: ConsentEvent | undefined;
+
+  /**
+   * The record of the change is corrupt, so that nothing else of it can be told: consent and event are unset. It is sent
+   * whatever the filter. Read the consents anew that matter, and tell the operator.
+   *
+   * @generated from field: bool withheld = 4;
+   */
+  withheld: boolean;
 };
 
 /**
@@ -146,6 +154,125 @@ export const AckConsentChangesResponseSchema: GenMessage<AckConsentChangesRespon
   messageDesc(file_portal_consent_v1_consent_change_service, 3);
 
 /**
+ * What a recipient acknowledged.
+ *
+ * @generated from message portal.consent.v1.ConsentChangeAck
+ */
+export type ConsentChangeAck = Message<"portal.consent.v1.ConsentChangeAck"> & {
+  /**
+   * Identifier of the acknowledgement: what its entry in the ledger is about.
+   *
+   * @generated from field: string ack_id = 1;
+   */
+  ackId: string;
+
+  /**
+   * Who made the call: an account, or a service.
+   *
+   * @generated from field: string caller_id = 2;
+   */
+  callerId: string;
+
+  /**
+   * Name of the recipient within that caller.
+   *
+   * @generated from field: string recipient = 3;
+   */
+  recipient: string;
+
+  /**
+   * Position in the ledger of the last change that the recipient took note of.
+   *
+   * @generated from field: int64 change_ledger_index = 4;
+   */
+  changeLedgerIndex: bigint;
+
+  /**
+   * When it was recorded.
+   *
+   * @generated from field: google.protobuf.Timestamp record_time = 5;
+   */
+  recordTime?: Timestamp | undefined;
+
+  /**
+   * Position of the acknowledgement itself in the ledger, from 0. Unset until it is sequenced.
+   *
+   * @generated from field: optional int64 ledger_index = 6;
+   */
+  ledgerIndex?: bigint | undefined;
+};
+
+/**
+ * Describes the message portal.consent.v1.ConsentChangeAck.
+ * Use `create(ConsentChangeAckSchema)` to create a new message.
+ */
+export const ConsentChangeAckSchema: GenMessage<ConsentChangeAck> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_change_service, 4);
+
+/**
+ * Lists acknowledgements.
+ *
+ * @generated from message portal.consent.v1.ListConsentChangeAcksRequest
+ */
+export type ListConsentChangeAcksRequest = Message<"portal.consent.v1.ListConsentChangeAcksRequest"> & {
+  /**
+   * Only those of this recipient; empty lists all.
+   *
+   * @generated from field: string recipient = 1;
+   */
+  recipient: string;
+
+  /**
+   * Most acknowledgements to return; 0 means 50, more than 1,000 means 1,000, negative is INVALID_ARGUMENT.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.ListConsentChangeAcksRequest.
+ * Use `create(ListConsentChangeAcksRequestSchema)` to create a new message.
+ */
+export const ListConsentChangeAcksRequestSchema: GenMessage<ListConsentChangeAcksRequest> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_change_service, 5);
+
+/**
+ * One page of acknowledgements.
+ *
+ * @generated from message portal.consent.v1.ListConsentChangeAcksResponse
+ */
+export type ListConsentChangeAcksResponse = Message<"portal.consent.v1.ListConsentChangeAcksResponse"> & {
+  /**
+   * The latest first.
+   *
+   * @generated from field: repeated portal.consent.v1.ConsentChangeAck acks = 1;
+   */
+  acks: ConsentChangeAck[];
+
+  /**
+   * Token for the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.ListConsentChangeAcksResponse.
+ * Use `create(ListConsentChangeAcksResponseSchema)` to create a new message.
+ */
+export const ListConsentChangeAcksResponseSchema: GenMessage<ListConsentChangeAcksResponse> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_change_service, 6);
+
+/**
  * Streams changes of consents, at least once and in order per subject.
  *
  * @generated from service portal.consent.v1.ConsentChangeService
@@ -153,7 +280,11 @@ export const AckConsentChangesResponseSchema: GenMessage<AckConsentChangesRespon
 export const ConsentChangeService: GenService<{
   /**
    * Streams changes from a token on, then live ones as they happen. Resumable after any disconnect.
-   * Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is older than what is kept).
+   * Changes come in the order of the ledger, once they have their position in it, which takes less than a second. The
+   * subject's own words are not streamed: ListConsentEvents has them, for whoever may read them. A stream ends with
+   * UNAVAILABLE when the service stops; resume it.
+   * Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (the token is of a change that is not there any more, after
+   * the database was put back).
    *
    * @generated from rpc portal.consent.v1.ConsentChangeService.WatchConsentChanges
    */
@@ -163,8 +294,10 @@ export const ConsentChangeService: GenService<{
     output: typeof ConsentChangeSchema;
   },
   /**
-   * Records that a recipient took note of all changes up to a token: proof that it was told.
-   * Errors: INVALID_ARGUMENT (foreign token).
+   * Records that a recipient took note of all changes up to a token: proof that it was told, and in the ledger. What a
+   * recipient acknowledged before already, by this token or a later one, is not recorded again: the answer is then that of
+   * the acknowledgement that stands.
+   * Errors: INVALID_ARGUMENT (foreign token), OUT_OF_RANGE (as WatchConsentChanges).
    *
    * @generated from rpc portal.consent.v1.ConsentChangeService.AckConsentChanges
    */
@@ -172,6 +305,17 @@ export const ConsentChangeService: GenService<{
     methodKind: "unary";
     input: typeof AckConsentChangesRequestSchema;
     output: typeof AckConsentChangesResponseSchema;
+  },
+  /**
+   * Lists what recipients acknowledged, the latest first: the proof that they were told.
+   * Errors: INVALID_ARGUMENT (page_size, page_token, recipient).
+   *
+   * @generated from rpc portal.consent.v1.ConsentChangeService.ListConsentChangeAcks
+   */
+  listConsentChangeAcks: {
+    methodKind: "unary";
+    input: typeof ListConsentChangeAcksRequestSchema;
+    output: typeof ListConsentChangeAcksResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_portal_consent_v1_consent_change_service, 0);

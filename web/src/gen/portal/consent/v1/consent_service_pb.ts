@@ -11,7 +11,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../../google/rpc/status_pb";
 import { file_google_rpc_status } from "../../../google/rpc/status_pb";
-import type { Consent, ConsentEvent, ConsentSchema, ConsentStatus, Evidence, IndicationMethod } from "./resources_pb";
+import type { Consent, ConsentEvent, ConsentSchema, ConsentStatus, Delegation, Evidence, IndicationMethod } from "./resources_pb";
 import { file_portal_consent_v1_resources } from "./resources_pb";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/consent/v1/consent_service.proto.
  */
 export const file_portal_consent_v1_consent_service: GenFile = /*@__PURE__*/
-  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9jb25zZW50X3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIocCChJHaXZlQ29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhEKCW5vdGljZV9pZBgDIAEoCRIQCghsYW5ndWFnZRgEIAEoCRIzCgZtZXRob2QYBSABKA4yIy5wb3J0YWwuY29uc2VudC52MS5JbmRpY2F0aW9uTWV0aG9kEi0KCGV2aWRlbmNlGAYgAygLMhsucG9ydGFsLmNvbnNlbnQudjEuRXZpZGVuY2USLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYCCABKAki2wEKFFJlZnVzZUNvbnNlbnRSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEgoKcHVycG9zZV9pZBgCIAEoCRIRCglub3RpY2VfaWQYAyABKAkSEAoIbGFuZ3VhZ2UYBCABKAkSMwoGbWV0aG9kGAUgASgOMiMucG9ydGFsLmNvbnNlbnQudjEuSW5kaWNhdGlvbk1ldGhvZBItCghldmlkZW5jZRgGIAMoCzIbLnBvcnRhbC5jb25zZW50LnYxLkV2aWRlbmNlEhIKCnJlcXVlc3RfaWQYByABKAkizQEKFldpdGhkcmF3Q29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhMKBnJlYXNvbhgDIAEoCUIDgAEBEjMKBm1ldGhvZBgEIAEoDjIjLnBvcnRhbC5jb25zZW50LnYxLkluZGljYXRpb25NZXRob2QSLQoIZXZpZGVuY2UYBSADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRISCgpyZXF1ZXN0X2lkGAYgASgJIlkKGldpdGhkcmF3QWxsQ29uc2VudHNSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEwoGcmVhc29uGAIgASgJQgOAAQESEgoKcmVxdWVzdF9pZBgDIAEoCSJPChtXaXRoZHJhd0FsbENvbnNlbnRzUmVzcG9uc2USMAoHcmVwbGllcxgBIAMoCzIfLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSKIAgoTUmVuZXdDb25zZW50UmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJEhIKCnB1cnBvc2VfaWQYAiABKAkSEQoJbm90aWNlX2lkGAMgASgJEhAKCGxhbmd1YWdlGAQgASgJEjMKBm1ldGhvZBgFIAEoDjIjLnBvcnRhbC5jb25zZW50LnYxLkluZGljYXRpb25NZXRob2QSLQoIZXZpZGVuY2UYBiADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRIsCgl2YWxpZF9mb3IYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgIIAEoCSJPCgxDb25zZW50UmVwbHkSKwoHY29uc2VudBgBIAEoCzIaLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnQSEgoKcmVjZWlwdF9pZBgCIAEoCSInChFHZXRDb25zZW50UmVxdWVzdBISCgpjb25zZW50X2lkGAEgASgJIpYBChNMaXN0Q29uc2VudHNSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSEgoKcHVycG9zZV9pZBgEIAEoCRIwCgZzdGF0dXMYBSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzIl0KFExpc3RDb25zZW50c1Jlc3BvbnNlEiwKCGNvbnNlbnRzGAEgAygLMhoucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiaQoYTGlzdENvbnNlbnRFdmVudHNSZXF1ZXN0EhIKCmNvbnNlbnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJlChlMaXN0Q29uc2VudEV2ZW50c1Jlc3BvbnNlEi8KBmV2ZW50cxgBIAMoCzIfLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAki5QIKDUNvbnNlbnRSZWNvcmQSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhEKCW5vdGljZV9pZBgDIAEoCRIQCghsYW5ndWFnZRgEIAEoCRIwCgZzdGF0dXMYBSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzEjMKBm1ldGhvZBgGIAEoDjIjLnBvcnRhbC5jb25zZW50LnYxLkluZGljYXRpb25NZXRob2QSLQoIZXZpZGVuY2UYByADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRIuCgpldmVudF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgl2YWxpZF9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcmVhc29uGAogASgJQgOAAQEiYwoaQmF0Y2hSZWNvcmRDb25zZW50c1JlcXVlc3QSMQoHcmVjb3JkcxgBIAMoCzIgLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZWNvcmQSEgoKcmVxdWVzdF9pZBgCIAEoCSJWChtCYXRjaFJlY29yZENvbnNlbnRzUmVzcG9uc2USNwoHcmVzdWx0cxgBIAMoCzImLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZWNvcmRSZXN1bHQidgoTQ29uc2VudFJlY29yZFJlc3VsdBIwCgVyZXBseRgBIAEoCzIfLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseUgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQihgEKFUltcG9ydENvbnNlbnRzUmVxdWVzdBIxCgZoZWFkZXIYASABKAsyHy5wb3J0YWwuY29uc2VudC52MS5JbXBvcnRIZWFkZXJIABIyCgZyZWNvcmQYAiABKAsyIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVjb3JkSABCBgoEaXRlbSI9CgxJbXBvcnRIZWFkZXISEQoJaW1wb3J0X2lkGAEgASgJEhoKEmZpcnN0X3JlY29yZF9pbmRleBgCIAEoAyKpAQoWSW1wb3J0Q29uc2VudHNSZXNwb25zZRIRCglpbXBvcnRfaWQYASABKAkSFgoOcmVjb3JkZWRfY291bnQYAiABKAMSFQoNcmVmdXNlZF9jb3VudBgDIAEoAxIZChFuZXh0X3JlY29yZF9pbmRleBgEIAEoAxIyCghyZWZ1c2FscxgFIAMoCzIgLnBvcnRhbC5jb25zZW50LnYxLkltcG9ydFJlZnVzYWwiSAoNSW1wb3J0UmVmdXNhbBIUCgxyZWNvcmRfaW5kZXgYASABKAMSIQoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1czL6CgoOQ29uc2VudFNlcnZpY2UScwoLR2l2ZUNvbnNlbnQSJS5wb3J0YWwuY29uc2VudC52MS5HaXZlQ29uc2VudFJlcXVlc3QaHy5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVwbHkiHILT5JMCFjoBKiIRL3YxL2NvbnNlbnRzOmdpdmUSeQoNUmVmdXNlQ29uc2VudBInLnBvcnRhbC5jb25zZW50LnYxLlJlZnVzZUNvbnNlbnRSZXF1ZXN0Gh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFJlcGx5Ih6C0+STAhg6ASoiEy92MS9jb25zZW50czpyZWZ1c2USfwoPV2l0aGRyYXdDb25zZW50EikucG9ydGFsLmNvbnNlbnQudjEuV2l0aGRyYXdDb25zZW50UmVxdWVzdBofLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSIggtPkkwIaOgEqIhUvdjEvY29uc2VudHM6d2l0aGRyYXcSmQEKE1dpdGhkcmF3QWxsQ29uc2VudHMSLS5wb3J0YWwuY29uc2VudC52MS5XaXRoZHJhd0FsbENvbnNlbnRzUmVxdWVzdBouLnBvcnRhbC5jb25zZW50LnYxLldpdGhkcmF3QWxsQ29uc2VudHNSZXNwb25zZSIjgtPkkwIdOgEqIhgvdjEvY29uc2VudHM6d2l0aGRyYXdBbGwSdgoMUmVuZXdDb25zZW50EiYucG9ydGFsLmNvbnNlbnQudjEuUmVuZXdDb25zZW50UmVxdWVzdBofLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSIdgtPkkwIXOgEqIhIvdjEvY29uc2VudHM6cmVuZXcSdAoKR2V0Q29uc2VudBIkLnBvcnRhbC5jb25zZW50LnYxLkdldENvbnNlbnRSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudCIkkAIBgtPkkwIbEhkvdjEvY29uc2VudHMve2NvbnNlbnRfaWR9Ep4BCgxMaXN0Q29uc2VudHMSJi5wb3J0YWwuY29uc2VudC52MS5MaXN0Q29uc2VudHNSZXF1ZXN0GicucG9ydGFsLmNvbnNlbnQudjEuTGlzdENvbnNlbnRzUmVzcG9uc2UiPZACAYLT5JMCNFoOEgwvdjEvY29uc2VudHMSIi92MS9zdWJqZWN0cy97c3ViamVjdF9pZH0vY29uc2VudHMSxgEKEUxpc3RDb25zZW50RXZlbnRzEisucG9ydGFsLmNvbnNlbnQudjEuTGlzdENvbnNlbnRFdmVudHNSZXF1ZXN0GiwucG9ydGFsLmNvbnNlbnQudjEuTGlzdENvbnNlbnRFdmVudHNSZXNwb25zZSJWkAIBgtPkkwJNWikSJy92MS9zdWJqZWN0cy97c3ViamVjdF9pZH0vY29uc2VudEV2ZW50cxIgL3YxL2NvbnNlbnRzL3tjb25zZW50X2lkfS9ldmVudHMSmQEKE0JhdGNoUmVjb3JkQ29uc2VudHMSLS5wb3J0YWwuY29uc2VudC52MS5CYXRjaFJlY29yZENvbnNlbnRzUmVxdWVzdBouLnBvcnRhbC5jb25zZW50LnYxLkJhdGNoUmVjb3JkQ29uc2VudHNSZXNwb25zZSIjgtPkkwIdOgEqIhgvdjEvY29uc2VudHM6YmF0Y2hSZWNvcmQSZwoOSW1wb3J0Q29uc2VudHMSKC5wb3J0YWwuY29uc2VudC52MS5JbXBvcnRDb25zZW50c1JlcXVlc3QaKS5wb3J0YWwuY29uc2VudC52MS5JbXBvcnRDb25zZW50c1Jlc3BvbnNlKAFiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_portal_consent_v1_resources]);
+  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9jb25zZW50X3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIroCChJHaXZlQ29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhEKCW5vdGljZV9pZBgDIAEoCRIQCghsYW5ndWFnZRgEIAEoCRIzCgZtZXRob2QYBSABKA4yIy5wb3J0YWwuY29uc2VudC52MS5JbmRpY2F0aW9uTWV0aG9kEi0KCGV2aWRlbmNlGAYgAygLMhsucG9ydGFsLmNvbnNlbnQudjEuRXZpZGVuY2USLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYCCABKAkSMQoKZGVsZWdhdGlvbhgKIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb24ijgIKFFJlZnVzZUNvbnNlbnRSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEgoKcHVycG9zZV9pZBgCIAEoCRIRCglub3RpY2VfaWQYAyABKAkSEAoIbGFuZ3VhZ2UYBCABKAkSMwoGbWV0aG9kGAUgASgOMiMucG9ydGFsLmNvbnNlbnQudjEuSW5kaWNhdGlvbk1ldGhvZBItCghldmlkZW5jZRgGIAMoCzIbLnBvcnRhbC5jb25zZW50LnYxLkV2aWRlbmNlEhIKCnJlcXVlc3RfaWQYByABKAkSMQoKZGVsZWdhdGlvbhgKIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb24igAIKFldpdGhkcmF3Q29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhMKBnJlYXNvbhgDIAEoCUIDgAEBEjMKBm1ldGhvZBgEIAEoDjIjLnBvcnRhbC5jb25zZW50LnYxLkluZGljYXRpb25NZXRob2QSLQoIZXZpZGVuY2UYBSADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRISCgpyZXF1ZXN0X2lkGAYgASgJEjEKCmRlbGVnYXRpb24YCiABKAsyHS5wb3J0YWwuY29uc2VudC52MS5EZWxlZ2F0aW9uIowBChpXaXRoZHJhd0FsbENvbnNlbnRzUmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJEhMKBnJlYXNvbhgCIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYAyABKAkSMQoKZGVsZWdhdGlvbhgKIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb24iTwobV2l0aGRyYXdBbGxDb25zZW50c1Jlc3BvbnNlEjAKB3JlcGxpZXMYASADKAsyHy5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVwbHkiuwIKE1JlbmV3Q29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhEKCW5vdGljZV9pZBgDIAEoCRIQCghsYW5ndWFnZRgEIAEoCRIzCgZtZXRob2QYBSABKA4yIy5wb3J0YWwuY29uc2VudC52MS5JbmRpY2F0aW9uTWV0aG9kEi0KCGV2aWRlbmNlGAYgAygLMhsucG9ydGFsLmNvbnNlbnQudjEuRXZpZGVuY2USLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYCCABKAkSMQoKZGVsZWdhdGlvbhgKIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb24ipgEKFVJlcXVlc3RDb25zZW50UmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJEhIKCnB1cnBvc2VfaWQYAiABKAkSEQoJbm90aWNlX2lkGAMgASgJEhAKCGxhbmd1YWdlGAQgASgJEiwKCXZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpyZXF1ZXN0X2lkGAYgASgJIoQBChNEZWZlckNvbnNlbnRSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEgoKcHVycG9zZV9pZBgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJEjEKCmRlbGVnYXRpb24YCiABKAsyHS5wb3J0YWwuY29uc2VudC52MS5EZWxlZ2F0aW9uIpYBChRSZXZva2VDb25zZW50UmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJEhIKCnB1cnBvc2VfaWQYAiABKAkSEwoGcmVhc29uGAMgASgJQgOAAQESLQoIZXZpZGVuY2UYBCADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRISCgpyZXF1ZXN0X2lkGAUgASgJIpoBChhJbnZhbGlkYXRlQ29uc2VudFJlcXVlc3QSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhMKBnJlYXNvbhgDIAEoCUIDgAEBEi0KCGV2aWRlbmNlGAQgAygLMhsucG9ydGFsLmNvbnNlbnQudjEuRXZpZGVuY2USEgoKcmVxdWVzdF9pZBgFIAEoCSJPCgxDb25zZW50UmVwbHkSKwoHY29uc2VudBgBIAEoCzIaLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnQSEgoKcmVjZWlwdF9pZBgCIAEoCSInChFHZXRDb25zZW50UmVxdWVzdBISCgpjb25zZW50X2lkGAEgASgJIpYBChNMaXN0Q29uc2VudHNSZXF1ZXN0EhIKCnN1YmplY3RfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSEgoKcHVycG9zZV9pZBgEIAEoCRIwCgZzdGF0dXMYBSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzIl0KFExpc3RDb25zZW50c1Jlc3BvbnNlEiwKCGNvbnNlbnRzGAEgAygLMhoucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiaQoYTGlzdENvbnNlbnRFdmVudHNSZXF1ZXN0EhIKCmNvbnNlbnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJlChlMaXN0Q29uc2VudEV2ZW50c1Jlc3BvbnNlEi8KBmV2ZW50cxgBIAMoCzIfLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkimAMKDUNvbnNlbnRSZWNvcmQSEgoKc3ViamVjdF9pZBgBIAEoCRISCgpwdXJwb3NlX2lkGAIgASgJEhEKCW5vdGljZV9pZBgDIAEoCRIQCghsYW5ndWFnZRgEIAEoCRIwCgZzdGF0dXMYBSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzEjMKBm1ldGhvZBgGIAEoDjIjLnBvcnRhbC5jb25zZW50LnYxLkluZGljYXRpb25NZXRob2QSLQoIZXZpZGVuY2UYByADKAsyGy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZRIuCgpldmVudF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgl2YWxpZF9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcmVhc29uGAogASgJQgOAAQESMQoKZGVsZWdhdGlvbhgLIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb24iYwoaQmF0Y2hSZWNvcmRDb25zZW50c1JlcXVlc3QSMQoHcmVjb3JkcxgBIAMoCzIgLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZWNvcmQSEgoKcmVxdWVzdF9pZBgCIAEoCSJWChtCYXRjaFJlY29yZENvbnNlbnRzUmVzcG9uc2USNwoHcmVzdWx0cxgBIAMoCzImLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZWNvcmRSZXN1bHQidgoTQ29uc2VudFJlY29yZFJlc3VsdBIwCgVyZXBseRgBIAEoCzIfLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseUgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQihgEKFUltcG9ydENvbnNlbnRzUmVxdWVzdBIxCgZoZWFkZXIYASABKAsyHy5wb3J0YWwuY29uc2VudC52MS5JbXBvcnRIZWFkZXJIABIyCgZyZWNvcmQYAiABKAsyIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVjb3JkSABCBgoEaXRlbSI9CgxJbXBvcnRIZWFkZXISEQoJaW1wb3J0X2lkGAEgASgJEhoKEmZpcnN0X3JlY29yZF9pbmRleBgCIAEoAyKpAQoWSW1wb3J0Q29uc2VudHNSZXNwb25zZRIRCglpbXBvcnRfaWQYASABKAkSFgoOcmVjb3JkZWRfY291bnQYAiABKAMSFQoNcmVmdXNlZF9jb3VudBgDIAEoAxIZChFuZXh0X3JlY29yZF9pbmRleBgEIAEoAxIyCghyZWZ1c2FscxgFIAMoCzIgLnBvcnRhbC5jb25zZW50LnYxLkltcG9ydFJlZnVzYWwiSAoNSW1wb3J0UmVmdXNhbBIUCgxyZWNvcmRfaW5kZXgYASABKAMSIQoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1czLzDgoOQ29uc2VudFNlcnZpY2UScwoLR2l2ZUNvbnNlbnQSJS5wb3J0YWwuY29uc2VudC52MS5HaXZlQ29uc2VudFJlcXVlc3QaHy5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVwbHkiHILT5JMCFjoBKiIRL3YxL2NvbnNlbnRzOmdpdmUSeQoNUmVmdXNlQ29uc2VudBInLnBvcnRhbC5jb25zZW50LnYxLlJlZnVzZUNvbnNlbnRSZXF1ZXN0Gh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFJlcGx5Ih6C0+STAhg6ASoiEy92MS9jb25zZW50czpyZWZ1c2USfwoPV2l0aGRyYXdDb25zZW50EikucG9ydGFsLmNvbnNlbnQudjEuV2l0aGRyYXdDb25zZW50UmVxdWVzdBofLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSIggtPkkwIaOgEqIhUvdjEvY29uc2VudHM6d2l0aGRyYXcSmQEKE1dpdGhkcmF3QWxsQ29uc2VudHMSLS5wb3J0YWwuY29uc2VudC52MS5XaXRoZHJhd0FsbENvbnNlbnRzUmVxdWVzdBouLnBvcnRhbC5jb25zZW50LnYxLldpdGhkcmF3QWxsQ29uc2VudHNSZXNwb25zZSIjgtPkkwIdOgEqIhgvdjEvY29uc2VudHM6d2l0aGRyYXdBbGwSdgoMUmVuZXdDb25zZW50EiYucG9ydGFsLmNvbnNlbnQudjEuUmVuZXdDb25zZW50UmVxdWVzdBofLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSIdgtPkkwIXOgEqIhIvdjEvY29uc2VudHM6cmVuZXcSfAoOUmVxdWVzdENvbnNlbnQSKC5wb3J0YWwuY29uc2VudC52MS5SZXF1ZXN0Q29uc2VudFJlcXVlc3QaHy5wb3J0YWwuY29uc2VudC52MS5Db25zZW50UmVwbHkiH4LT5JMCGToBKiIUL3YxL2NvbnNlbnRzOnJlcXVlc3QSdgoMRGVmZXJDb25zZW50EiYucG9ydGFsLmNvbnNlbnQudjEuRGVmZXJDb25zZW50UmVxdWVzdBofLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRSZXBseSIdgtPkkwIXOgEqIhIvdjEvY29uc2VudHM6ZGVmZXISeQoNUmV2b2tlQ29uc2VudBInLnBvcnRhbC5jb25zZW50LnYxLlJldm9rZUNvbnNlbnRSZXF1ZXN0Gh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFJlcGx5Ih6C0+STAhg6ASoiEy92MS9jb25zZW50czpyZXZva2UShQEKEUludmFsaWRhdGVDb25zZW50EisucG9ydGFsLmNvbnNlbnQudjEuSW52YWxpZGF0ZUNvbnNlbnRSZXF1ZXN0Gh8ucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFJlcGx5IiKC0+STAhw6ASoiFy92MS9jb25zZW50czppbnZhbGlkYXRlEnQKCkdldENvbnNlbnQSJC5wb3J0YWwuY29uc2VudC52MS5HZXRDb25zZW50UmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnQiJJACAYLT5JMCGxIZL3YxL2NvbnNlbnRzL3tjb25zZW50X2lkfRKeAQoMTGlzdENvbnNlbnRzEiYucG9ydGFsLmNvbnNlbnQudjEuTGlzdENvbnNlbnRzUmVxdWVzdBonLnBvcnRhbC5jb25zZW50LnYxLkxpc3RDb25zZW50c1Jlc3BvbnNlIj2QAgGC0+STAjRaDhIML3YxL2NvbnNlbnRzEiIvdjEvc3ViamVjdHMve3N1YmplY3RfaWR9L2NvbnNlbnRzEsYBChFMaXN0Q29uc2VudEV2ZW50cxIrLnBvcnRhbC5jb25zZW50LnYxLkxpc3RDb25zZW50RXZlbnRzUmVxdWVzdBosLnBvcnRhbC5jb25zZW50LnYxLkxpc3RDb25zZW50RXZlbnRzUmVzcG9uc2UiVpACAYLT5JMCTVopEicvdjEvc3ViamVjdHMve3N1YmplY3RfaWR9L2NvbnNlbnRFdmVudHMSIC92MS9jb25zZW50cy97Y29uc2VudF9pZH0vZXZlbnRzEpkBChNCYXRjaFJlY29yZENvbnNlbnRzEi0ucG9ydGFsLmNvbnNlbnQudjEuQmF0Y2hSZWNvcmRDb25zZW50c1JlcXVlc3QaLi5wb3J0YWwuY29uc2VudC52MS5CYXRjaFJlY29yZENvbnNlbnRzUmVzcG9uc2UiI4LT5JMCHToBKiIYL3YxL2NvbnNlbnRzOmJhdGNoUmVjb3JkEmcKDkltcG9ydENvbnNlbnRzEigucG9ydGFsLmNvbnNlbnQudjEuSW1wb3J0Q29uc2VudHNSZXF1ZXN0GikucG9ydGFsLmNvbnNlbnQudjEuSW1wb3J0Q29uc2VudHNSZXNwb25zZSgBYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_portal_consent_v1_resources]);
 
 /**
  * Gives consent.
@@ -82,6 +82,13 @@ export type GiveConsentRequest = Message<"portal.consent.v1.GiveConsentRequest">
    * @generated from field: string request_id = 8;
    */
   requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -145,6 +152,13 @@ export type RefuseConsentRequest = Message<"portal.consent.v1.RefuseConsentReque
    * @generated from field: string request_id = 7;
    */
   requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -201,6 +215,13 @@ export type WithdrawConsentRequest = Message<"portal.consent.v1.WithdrawConsentR
    * @generated from field: string request_id = 6;
    */
   requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -236,6 +257,13 @@ export type WithdrawAllConsentsRequest = Message<"portal.consent.v1.WithdrawAllC
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -327,6 +355,13 @@ export type RenewConsentRequest = Message<"portal.consent.v1.RenewConsentRequest
    * @generated from field: string request_id = 8;
    */
   requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -335,6 +370,202 @@ export type RenewConsentRequest = Message<"portal.consent.v1.RenewConsentRequest
  */
 export const RenewConsentRequestSchema: GenMessage<RenewConsentRequest> = /*@__PURE__*/
   messageDesc(file_portal_consent_v1_consent_service, 5);
+
+/**
+ * Asks a subject to consent.
+ *
+ * @generated from message portal.consent.v1.RequestConsentRequest
+ */
+export type RequestConsentRequest = Message<"portal.consent.v1.RequestConsentRequest"> & {
+  /**
+   * The person who is asked.
+   *
+   * @generated from field: string subject_id = 1;
+   */
+  subjectId: string;
+
+  /**
+   * The purpose; the notice must explain it.
+   *
+   * @generated from field: string purpose_id = 2;
+   */
+  purposeId: string;
+
+  /**
+   * The published notice that is shown.
+   *
+   * @generated from field: string notice_id = 3;
+   */
+  noticeId: string;
+
+  /**
+   * Language in which it is shown (BCP 47); the notice must have a body in it.
+   *
+   * @generated from field: string language = 4;
+   */
+  language: string;
+
+  /**
+   * How long the request stands; unset means until it is answered.
+   *
+   * @generated from field: google.protobuf.Duration valid_for = 5;
+   */
+  validFor?: Duration | undefined;
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 6;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.RequestConsentRequest.
+ * Use `create(RequestConsentRequestSchema)` to create a new message.
+ */
+export const RequestConsentRequestSchema: GenMessage<RequestConsentRequest> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_service, 6);
+
+/**
+ * Puts the answer to a request off.
+ *
+ * @generated from message portal.consent.v1.DeferConsentRequest
+ */
+export type DeferConsentRequest = Message<"portal.consent.v1.DeferConsentRequest"> & {
+  /**
+   * The person who was asked.
+   *
+   * @generated from field: string subject_id = 1;
+   */
+  subjectId: string;
+
+  /**
+   * The purpose.
+   *
+   * @generated from field: string purpose_id = 2;
+   */
+  purposeId: string;
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 10;
+   */
+  delegation?: Delegation | undefined;
+};
+
+/**
+ * Describes the message portal.consent.v1.DeferConsentRequest.
+ * Use `create(DeferConsentRequestSchema)` to create a new message.
+ */
+export const DeferConsentRequestSchema: GenMessage<DeferConsentRequest> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_service, 7);
+
+/**
+ * Ends a consent for the controller.
+ *
+ * @generated from message portal.consent.v1.RevokeConsentRequest
+ */
+export type RevokeConsentRequest = Message<"portal.consent.v1.RevokeConsentRequest"> & {
+  /**
+   * The person whose consent it is.
+   *
+   * @generated from field: string subject_id = 1;
+   */
+  subjectId: string;
+
+  /**
+   * The purpose.
+   *
+   * @generated from field: string purpose_id = 2;
+   */
+  purposeId: string;
+
+  /**
+   * Why. Optional, at most 2,000 characters. Sealed at rest.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Proof to keep with the event. Optional, at most 8.
+   *
+   * @generated from field: repeated portal.consent.v1.Evidence evidence = 4;
+   */
+  evidence: Evidence[];
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.RevokeConsentRequest.
+ * Use `create(RevokeConsentRequestSchema)` to create a new message.
+ */
+export const RevokeConsentRequestSchema: GenMessage<RevokeConsentRequest> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_service, 8);
+
+/**
+ * Records that a consent was not valid.
+ *
+ * @generated from message portal.consent.v1.InvalidateConsentRequest
+ */
+export type InvalidateConsentRequest = Message<"portal.consent.v1.InvalidateConsentRequest"> & {
+  /**
+   * The person whose consent it is.
+   *
+   * @generated from field: string subject_id = 1;
+   */
+  subjectId: string;
+
+  /**
+   * The purpose.
+   *
+   * @generated from field: string purpose_id = 2;
+   */
+  purposeId: string;
+
+  /**
+   * What was found. Required, at most 2,000 characters. Sealed at rest.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Proof to keep with the event. Optional, at most 8.
+   *
+   * @generated from field: repeated portal.consent.v1.Evidence evidence = 4;
+   */
+  evidence: Evidence[];
+
+  /**
+   * Makes the call idempotent for 24 hours: a UUID chosen by the caller. Optional.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.InvalidateConsentRequest.
+ * Use `create(InvalidateConsentRequestSchema)` to create a new message.
+ */
+export const InvalidateConsentRequestSchema: GenMessage<InvalidateConsentRequest> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_consent_service, 9);
 
 /**
  * The outcome of a change.
@@ -362,7 +593,7 @@ export type ConsentReply = Message<"portal.consent.v1.ConsentReply"> & {
  * Use `create(ConsentReplySchema)` to create a new message.
  */
 export const ConsentReplySchema: GenMessage<ConsentReply> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 6);
+  messageDesc(file_portal_consent_v1_consent_service, 10);
 
 /**
  * Asks for one consent.
@@ -383,7 +614,7 @@ export type GetConsentRequest = Message<"portal.consent.v1.GetConsentRequest"> &
  * Use `create(GetConsentRequestSchema)` to create a new message.
  */
 export const GetConsentRequestSchema: GenMessage<GetConsentRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 7);
+  messageDesc(file_portal_consent_v1_consent_service, 11);
 
 /**
  * Asks for consents.
@@ -432,7 +663,7 @@ export type ListConsentsRequest = Message<"portal.consent.v1.ListConsentsRequest
  * Use `create(ListConsentsRequestSchema)` to create a new message.
  */
 export const ListConsentsRequestSchema: GenMessage<ListConsentsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 8);
+  messageDesc(file_portal_consent_v1_consent_service, 12);
 
 /**
  * A page of consents.
@@ -460,7 +691,7 @@ export type ListConsentsResponse = Message<"portal.consent.v1.ListConsentsRespon
  * Use `create(ListConsentsResponseSchema)` to create a new message.
  */
 export const ListConsentsResponseSchema: GenMessage<ListConsentsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 9);
+  messageDesc(file_portal_consent_v1_consent_service, 13);
 
 /**
  * Asks for history.
@@ -502,7 +733,7 @@ export type ListConsentEventsRequest = Message<"portal.consent.v1.ListConsentEve
  * Use `create(ListConsentEventsRequestSchema)` to create a new message.
  */
 export const ListConsentEventsRequestSchema: GenMessage<ListConsentEventsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 10);
+  messageDesc(file_portal_consent_v1_consent_service, 14);
 
 /**
  * A page of history.
@@ -530,7 +761,7 @@ export type ListConsentEventsResponse = Message<"portal.consent.v1.ListConsentEv
  * Use `create(ListConsentEventsResponseSchema)` to create a new message.
  */
 export const ListConsentEventsResponseSchema: GenMessage<ListConsentEventsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 11);
+  messageDesc(file_portal_consent_v1_consent_service, 15);
 
 /**
  * A decision that was made elsewhere.
@@ -607,6 +838,13 @@ export type ConsentRecord = Message<"portal.consent.v1.ConsentRecord"> & {
    * @generated from field: string reason = 10;
    */
   reason: string;
+
+  /**
+   * Who decides for the subject, if somebody does.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 11;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -614,7 +852,7 @@ export type ConsentRecord = Message<"portal.consent.v1.ConsentRecord"> & {
  * Use `create(ConsentRecordSchema)` to create a new message.
  */
 export const ConsentRecordSchema: GenMessage<ConsentRecord> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 12);
+  messageDesc(file_portal_consent_v1_consent_service, 16);
 
 /**
  * Records decisions that were made elsewhere.
@@ -642,7 +880,7 @@ export type BatchRecordConsentsRequest = Message<"portal.consent.v1.BatchRecordC
  * Use `create(BatchRecordConsentsRequestSchema)` to create a new message.
  */
 export const BatchRecordConsentsRequestSchema: GenMessage<BatchRecordConsentsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 13);
+  messageDesc(file_portal_consent_v1_consent_service, 17);
 
 /**
  * The outcomes of a batch.
@@ -663,7 +901,7 @@ export type BatchRecordConsentsResponse = Message<"portal.consent.v1.BatchRecord
  * Use `create(BatchRecordConsentsResponseSchema)` to create a new message.
  */
 export const BatchRecordConsentsResponseSchema: GenMessage<BatchRecordConsentsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 14);
+  messageDesc(file_portal_consent_v1_consent_service, 18);
 
 /**
  * The outcome of one record.
@@ -700,7 +938,7 @@ export type ConsentRecordResult = Message<"portal.consent.v1.ConsentRecordResult
  * Use `create(ConsentRecordResultSchema)` to create a new message.
  */
 export const ConsentRecordResultSchema: GenMessage<ConsentRecordResult> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 15);
+  messageDesc(file_portal_consent_v1_consent_service, 19);
 
 /**
  * A message of an import: the header first, then records.
@@ -737,7 +975,7 @@ export type ImportConsentsRequest = Message<"portal.consent.v1.ImportConsentsReq
  * Use `create(ImportConsentsRequestSchema)` to create a new message.
  */
 export const ImportConsentsRequestSchema: GenMessage<ImportConsentsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 16);
+  messageDesc(file_portal_consent_v1_consent_service, 20);
 
 /**
  * Names an import, so that it can be resumed.
@@ -765,7 +1003,7 @@ export type ImportHeader = Message<"portal.consent.v1.ImportHeader"> & {
  * Use `create(ImportHeaderSchema)` to create a new message.
  */
 export const ImportHeaderSchema: GenMessage<ImportHeader> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 17);
+  messageDesc(file_portal_consent_v1_consent_service, 21);
 
 /**
  * The outcome of an import.
@@ -814,7 +1052,7 @@ export type ImportConsentsResponse = Message<"portal.consent.v1.ImportConsentsRe
  * Use `create(ImportConsentsResponseSchema)` to create a new message.
  */
 export const ImportConsentsResponseSchema: GenMessage<ImportConsentsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 18);
+  messageDesc(file_portal_consent_v1_consent_service, 22);
 
 /**
  * A record that an import refused.
@@ -842,7 +1080,7 @@ export type ImportRefusal = Message<"portal.consent.v1.ImportRefusal"> & {
  * Use `create(ImportRefusalSchema)` to create a new message.
  */
 export const ImportRefusalSchema: GenMessage<ImportRefusal> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_consent_service, 19);
+  messageDesc(file_portal_consent_v1_consent_service, 23);
 
 /**
  * Records what subjects decide. A subject reaches its own consents only; a controller records on
@@ -853,8 +1091,8 @@ export const ImportRefusalSchema: GenMessage<ImportRefusal> = /*@__PURE__*/
 export const ConsentService: GenService<{
   /**
    * Records that the subject consents to a purpose under a published notice.
-   * Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION
-   * (purpose or notice not published, explicit indication missing), ABORTED (lost a race).
+   * Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+   * published, explicit indication missing, a child without a verified guardian), ABORTED (lost a race).
    *
    * @generated from rpc portal.consent.v1.ConsentService.GiveConsent
    */
@@ -904,6 +1142,51 @@ export const ConsentService: GenService<{
   renewConsent: {
     methodKind: "unary";
     input: typeof RenewConsentRequestSchema;
+    output: typeof ConsentReplySchema;
+  },
+  /**
+   * Records that the subject was asked to consent, before an answer.
+   * Errors: INVALID_ARGUMENT names the field, NOT_FOUND (purpose, notice), FAILED_PRECONDITION (purpose or notice not
+   * published, consent in force or closed), ABORTED (lost a race).
+   *
+   * @generated from rpc portal.consent.v1.ConsentService.RequestConsent
+   */
+  requestConsent: {
+    methodKind: "unary";
+    input: typeof RequestConsentRequestSchema;
+    output: typeof ConsentReplySchema;
+  },
+  /**
+   * Records that the subject puts the answer to a request off.
+   * Errors: NOT_FOUND and FAILED_PRECONDITION if nothing was requested.
+   *
+   * @generated from rpc portal.consent.v1.ConsentService.DeferConsent
+   */
+  deferConsent: {
+    methodKind: "unary";
+    input: typeof DeferConsentRequestSchema;
+    output: typeof ConsentReplySchema;
+  },
+  /**
+   * Ends a consent for the controller, for good. A subject withdraws instead.
+   * Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+   *
+   * @generated from rpc portal.consent.v1.ConsentService.RevokeConsent
+   */
+  revokeConsent: {
+    methodKind: "unary";
+    input: typeof RevokeConsentRequestSchema;
+    output: typeof ConsentReplySchema;
+  },
+  /**
+   * Records that a consent was found not to be valid; ends it for good. For officers.
+   * Errors: NOT_FOUND and FAILED_PRECONDITION if there is no consent in force.
+   *
+   * @generated from rpc portal.consent.v1.ConsentService.InvalidateConsent
+   */
+  invalidateConsent: {
+    methodKind: "unary";
+    input: typeof InvalidateConsentRequestSchema;
     output: typeof ConsentReplySchema;
   },
   /**

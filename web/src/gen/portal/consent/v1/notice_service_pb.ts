@@ -54,7 +54,7 @@ export type Notice = Message<"portal.consent.v1.Notice"> & {
   purposeIds: string[];
 
   /**
-   * Whether this revision changes the terms, so that consents must be given again.
+   * Whether this revision changes the terms, so that consents must be given again; otherwise it is editorial.
    *
    * @generated from field: bool material_change = 5;
    */

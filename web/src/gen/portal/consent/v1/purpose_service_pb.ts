@@ -4,8 +4,8 @@
 // @generated from file portal/consent/v1/purpose_service.proto (package portal.consent.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/consent/v1/purpose_service.proto.
  */
 export const file_portal_consent_v1_purpose_service: GenFile = /*@__PURE__*/
-  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9wdXJwb3NlX3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIvMDCgdQdXJwb3NlEhIKCnB1cnBvc2VfaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhQKDGRwdl9wdXJwb3NlcxgEIAMoCRIyCgtsZWdhbF9iYXNpcxgFIAEoDjIdLnBvcnRhbC5jb25zZW50LnYxLkxlZ2FsQmFzaXMSFQoNcGVyc29uYWxfZGF0YRgGIAMoCRIYChBzcGVjaWFsX2NhdGVnb3J5GAcgASgIEhIKCnJlY2lwaWVudHMYCCADKAkSLAoJcmV0ZW50aW9uGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCHZhbGlkaXR5GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGp1cmlzZGljdGlvbhgLIAEoCRIQCghyZXZpc2lvbhgMIAEoBRInCgVzdGF0ZRgNIAEoDjIYLnBvcnRhbC5jb25zZW50LnYxLlN0YXRlEgwKBGV0YWcYDiABKAkSLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJXChRDcmVhdGVQdXJwb3NlUmVxdWVzdBIrCgdwdXJwb3NlGAEgASgLMhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZRISCgpyZXF1ZXN0X2lkGAIgASgJIjkKEUdldFB1cnBvc2VSZXF1ZXN0EhIKCnB1cnBvc2VfaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAUiZQoTTGlzdFB1cnBvc2VzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRInCgVzdGF0ZRgDIAEoDjIYLnBvcnRhbC5jb25zZW50LnYxLlN0YXRlIl0KFExpc3RQdXJwb3Nlc1Jlc3BvbnNlEiwKCHB1cnBvc2VzGAEgAygLMhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiiAEKFFVwZGF0ZVB1cnBvc2VSZXF1ZXN0EisKB3B1cnBvc2UYASABKAsyGi5wb3J0YWwuY29uc2VudC52MS5QdXJwb3NlEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxISCgpyZXF1ZXN0X2lkGAMgASgJIk0KFVB1Ymxpc2hQdXJwb3NlUmVxdWVzdBISCgpwdXJwb3NlX2lkGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJNChVBcmNoaXZlUHVycG9zZVJlcXVlc3QSEgoKcHVycG9zZV9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiWAobTGlzdFB1cnBvc2VSZXZpc2lvbnNSZXF1ZXN0EhIKCnB1cnBvc2VfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiZQocTGlzdFB1cnBvc2VSZXZpc2lvbnNSZXNwb25zZRIsCghwdXJwb3NlcxgBIAMoCzIaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMqwHCg5QdXJwb3NlU2VydmljZRJtCg1DcmVhdGVQdXJwb3NlEicucG9ydGFsLmNvbnNlbnQudjEuQ3JlYXRlUHVycG9zZVJlcXVlc3QaGi5wb3J0YWwuY29uc2VudC52MS5QdXJwb3NlIheC0+STAhE6ASoiDC92MS9wdXJwb3NlcxJ0CgpHZXRQdXJwb3NlEiQucG9ydGFsLmNvbnNlbnQudjEuR2V0UHVycG9zZVJlcXVlc3QaGi5wb3J0YWwuY29uc2VudC52MS5QdXJwb3NlIiSQAgGC0+STAhsSGS92MS9wdXJwb3Nlcy97cHVycG9zZV9pZH0SeAoMTGlzdFB1cnBvc2VzEiYucG9ydGFsLmNvbnNlbnQudjEuTGlzdFB1cnBvc2VzUmVxdWVzdBonLnBvcnRhbC5jb25zZW50LnYxLkxpc3RQdXJwb3Nlc1Jlc3BvbnNlIheQAgGC0+STAg4SDC92MS9wdXJwb3NlcxKCAQoNVXBkYXRlUHVycG9zZRInLnBvcnRhbC5jb25zZW50LnYxLlVwZGF0ZVB1cnBvc2VSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZSIsgtPkkwImOgEqMiEvdjEvcHVycG9zZXMve3B1cnBvc2UucHVycG9zZV9pZH0ShAEKDlB1Ymxpc2hQdXJwb3NlEigucG9ydGFsLmNvbnNlbnQudjEuUHVibGlzaFB1cnBvc2VSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZSIsgtPkkwImOgEqIiEvdjEvcHVycG9zZXMve3B1cnBvc2VfaWR9OnB1Ymxpc2gShAEKDkFyY2hpdmVQdXJwb3NlEigucG9ydGFsLmNvbnNlbnQudjEuQXJjaGl2ZVB1cnBvc2VSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZSIsgtPkkwImOgEqIiEvdjEvcHVycG9zZXMve3B1cnBvc2VfaWR9OmFyY2hpdmUSpwEKFExpc3RQdXJwb3NlUmV2aXNpb25zEi4ucG9ydGFsLmNvbnNlbnQudjEuTGlzdFB1cnBvc2VSZXZpc2lvbnNSZXF1ZXN0Gi8ucG9ydGFsLmNvbnNlbnQudjEuTGlzdFB1cnBvc2VSZXZpc2lvbnNSZXNwb25zZSIukAIBgtPkkwIlEiMvdjEvcHVycG9zZXMve3B1cnBvc2VfaWR9L3JldmlzaW9uc2IGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_portal_consent_v1_resources]);
+  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9wdXJwb3NlX3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIpoHCgdQdXJwb3NlEhIKCnB1cnBvc2VfaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhQKDGRwdl9wdXJwb3NlcxgEIAMoCRIyCgtsZWdhbF9iYXNpcxgFIAEoDjIdLnBvcnRhbC5jb25zZW50LnYxLkxlZ2FsQmFzaXMSFQoNcGVyc29uYWxfZGF0YRgGIAMoCRIYChBzcGVjaWFsX2NhdGVnb3J5GAcgASgIEhIKCnJlY2lwaWVudHMYCCADKAkSLAoJcmV0ZW50aW9uGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCHZhbGlkaXR5GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGp1cmlzZGljdGlvbhgLIAEoCRIQCghyZXZpc2lvbhgMIAEoBRInCgVzdGF0ZRgNIAEoDjIYLnBvcnRhbC5jb25zZW50LnYxLlN0YXRlEgwKBGV0YWcYDiABKAkSLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpwcm9jZXNzaW5nGBEgAygJEhgKEGxlZ2FsX2Jhc2lzX3Rlcm0YEiABKAkSKQoHcGFydGllcxgTIAMoCzIYLnBvcnRhbC5jb25zZW50LnYxLlBhcnR5EhkKEXN0b3JhZ2VfbG9jYXRpb25zGBQgAygJEhoKEnN0b3JhZ2VfY29uZGl0aW9ucxgVIAEoCRIXCg9yZXRlbnRpb25fZXZlbnQYFiABKAkSGQoRd2l0aGRyYXdhbF9tZXRob2QYFyABKAkSEwoLZGF0YV9zb3VyY2UYGCABKAkSHAoUcHJvY2Vzc2luZ19sb2NhdGlvbnMYGSADKAkSHwoXZ2VvZ3JhcGhpY19yZXN0cmljdGlvbnMYGiABKAkSDgoGcmlnaHRzGBsgAygJEg8KB3NlcnZpY2UYHCABKAkSGAoQY29kZXNfb2ZfY29uZHVjdBgdIAMoCRIZChFpbXBhY3RfYXNzZXNzbWVudBgeIAEoCRIeChZvcHRpb25hbF9wZXJzb25hbF9kYXRhGB8gAygJEhcKD21hdGVyaWFsX2NoYW5nZRggIAEoCCKgAQoFUGFydHkSEAoIcGFydHlfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIqCgRyb2xlGAMgASgOMhwucG9ydGFsLmNvbnNlbnQudjEuUGFydHlSb2xlEg8KB2FkZHJlc3MYBCABKAkSDQoFZW1haWwYBSABKAkSDQoFcGhvbmUYBiABKAkSCwoDdXJsGAcgASgJEg8KB2NvdW50cnkYCCABKAkiVwoUQ3JlYXRlUHVycG9zZVJlcXVlc3QSKwoHcHVycG9zZRgBIAEoCzIaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2USEgoKcmVxdWVzdF9pZBgCIAEoCSI5ChFHZXRQdXJwb3NlUmVxdWVzdBISCgpwdXJwb3NlX2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgFImUKE0xpc3RQdXJwb3Nlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSJwoFc3RhdGUYAyABKA4yGC5wb3J0YWwuY29uc2VudC52MS5TdGF0ZSJdChRMaXN0UHVycG9zZXNSZXNwb25zZRIsCghwdXJwb3NlcxgBIAMoCzIaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIogBChRVcGRhdGVQdXJwb3NlUmVxdWVzdBIrCgdwdXJwb3NlGAEgASgLMhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZRIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSEgoKcmVxdWVzdF9pZBgDIAEoCSJNChVQdWJsaXNoUHVycG9zZVJlcXVlc3QSEgoKcHVycG9zZV9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiTQoVQXJjaGl2ZVB1cnBvc2VSZXF1ZXN0EhIKCnB1cnBvc2VfaWQYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIlgKG0xpc3RQdXJwb3NlUmV2aXNpb25zUmVxdWVzdBISCgpwdXJwb3NlX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImUKHExpc3RQdXJwb3NlUmV2aXNpb25zUmVzcG9uc2USLAoIcHVycG9zZXMYASADKAsyGi5wb3J0YWwuY29uc2VudC52MS5QdXJwb3NlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSqUAgoJUGFydHlSb2xlEhoKFlBBUlRZX1JPTEVfVU5TUEVDSUZJRUQQABIZChVQQVJUWV9ST0xFX0NPTlRST0xMRVIQARIfChtQQVJUWV9ST0xFX0pPSU5UX0NPTlRST0xMRVIQAhIYChRQQVJUWV9ST0xFX1BST0NFU1NPUhADEhgKFFBBUlRZX1JPTEVfUkVDSVBJRU5UEAQSGgoWUEFSVFlfUk9MRV9USElSRF9QQVJUWRAFEhgKFFBBUlRZX1JPTEVfQVVUSE9SSVRZEAYSHQoZUEFSVFlfUk9MRV9SRVBSRVNFTlRBVElWRRAHEiYKIlBBUlRZX1JPTEVfREFUQV9QUk9URUNUSU9OX09GRklDRVIQCDKsBwoOUHVycG9zZVNlcnZpY2USbQoNQ3JlYXRlUHVycG9zZRInLnBvcnRhbC5jb25zZW50LnYxLkNyZWF0ZVB1cnBvc2VSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZSIXgtPkkwIROgEqIgwvdjEvcHVycG9zZXMSdAoKR2V0UHVycG9zZRIkLnBvcnRhbC5jb25zZW50LnYxLkdldFB1cnBvc2VSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuUHVycG9zZSIkkAIBgtPkkwIbEhkvdjEvcHVycG9zZXMve3B1cnBvc2VfaWR9EngKDExpc3RQdXJwb3NlcxImLnBvcnRhbC5jb25zZW50LnYxLkxpc3RQdXJwb3Nlc1JlcXVlc3QaJy5wb3J0YWwuY29uc2VudC52MS5MaXN0UHVycG9zZXNSZXNwb25zZSIXkAIBgtPkkwIOEgwvdjEvcHVycG9zZXMSggEKDVVwZGF0ZVB1cnBvc2USJy5wb3J0YWwuY29uc2VudC52MS5VcGRhdGVQdXJwb3NlUmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2UiLILT5JMCJjoBKjIhL3YxL3B1cnBvc2VzL3twdXJwb3NlLnB1cnBvc2VfaWR9EoQBCg5QdWJsaXNoUHVycG9zZRIoLnBvcnRhbC5jb25zZW50LnYxLlB1Ymxpc2hQdXJwb3NlUmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2UiLILT5JMCJjoBKiIhL3YxL3B1cnBvc2VzL3twdXJwb3NlX2lkfTpwdWJsaXNoEoQBCg5BcmNoaXZlUHVycG9zZRIoLnBvcnRhbC5jb25zZW50LnYxLkFyY2hpdmVQdXJwb3NlUmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLlB1cnBvc2UiLILT5JMCJjoBKiIhL3YxL3B1cnBvc2VzL3twdXJwb3NlX2lkfTphcmNoaXZlEqcBChRMaXN0UHVycG9zZVJldmlzaW9ucxIuLnBvcnRhbC5jb25zZW50LnYxLkxpc3RQdXJwb3NlUmV2aXNpb25zUmVxdWVzdBovLnBvcnRhbC5jb25zZW50LnYxLkxpc3RQdXJwb3NlUmV2aXNpb25zUmVzcG9uc2UiLpACAYLT5JMCJRIjL3YxL3B1cnBvc2VzL3twdXJwb3NlX2lkfS9yZXZpc2lvbnNiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_portal_consent_v1_resources]);
 
 /**
  * What personal data is to be used for.
@@ -47,7 +47,7 @@ export type Purpose = Message<"portal.consent.v1.Purpose"> & {
   description: string;
 
   /**
-   * DPV purpose terms, such as "dpv:ServiceProvision".
+   * DPV purpose terms, such as "dpv:ServiceProvision". Each must be in the list of DPV 2.3.
    *
    * @generated from field: repeated string dpv_purposes = 4;
    */
@@ -61,7 +61,7 @@ export type Purpose = Message<"portal.consent.v1.Purpose"> & {
   legalBasis: LegalBasis;
 
   /**
-   * Categories of personal data used, such as "pd:EmailAddress". A check outside them is denied.
+   * Categories of personal data used, as terms such as "pd:EmailAddress" or IRIs. A check outside them is denied.
    *
    * @generated from field: repeated string personal_data = 6;
    */
@@ -136,6 +136,119 @@ export type Purpose = Message<"portal.consent.v1.Purpose"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 16;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * What is done with the data: DPV processing terms, such as "dpv:Collect".
+   *
+   * @generated from field: repeated string processing = 17;
+   */
+  processing: string[];
+
+  /**
+   * The legal basis more exactly: a DPV legal basis or consent type term that falls under legal_basis, such as
+   * "dpv:LegitimateInterestOfController". Optional.
+   *
+   * @generated from field: string legal_basis_term = 18;
+   */
+  legalBasisTerm: string;
+
+  /**
+   * Who is involved: a controller at least, once published. At most 50.
+   *
+   * @generated from field: repeated portal.consent.v1.Party parties = 19;
+   */
+  parties: Party[];
+
+  /**
+   * Where the data is stored: ISO 3166 codes or DPV location terms, such as "DE" or "loc:EU".
+   *
+   * @generated from field: repeated string storage_locations = 20;
+   */
+  storageLocations: string[];
+
+  /**
+   * How the data is stored and deleted, in words. At most 1,000 characters.
+   *
+   * @generated from field: string storage_conditions = 21;
+   */
+  storageConditions: string;
+
+  /**
+   * Until which event the data is kept, where that is no fixed time, in words. At most 500 characters.
+   *
+   * @generated from field: string retention_event = 22;
+   */
+  retentionEvent: string;
+
+  /**
+   * How consent is withdrawn, in words or as an address. At most 1,000 characters.
+   *
+   * @generated from field: string withdrawal_method = 23;
+   */
+  withdrawalMethod: string;
+
+  /**
+   * Where the data comes from and how it is collected, in words. At most 1,000 characters.
+   *
+   * @generated from field: string data_source = 24;
+   */
+  dataSource: string;
+
+  /**
+   * Where the data is processed, if not where it is stored: as storage_locations.
+   *
+   * @generated from field: repeated string processing_locations = 25;
+   */
+  processingLocations: string[];
+
+  /**
+   * Restrictions on where the data may go, in words. At most 1,000 characters.
+   *
+   * @generated from field: string geographic_restrictions = 26;
+   */
+  geographicRestrictions: string;
+
+  /**
+   * Rights of the subject: DPV or GDPR right terms, such as "eu-gdpr:A17".
+   *
+   * @generated from field: repeated string rights = 27;
+   */
+  rights: string[];
+
+  /**
+   * Service that the purpose belongs to. At most 200 characters.
+   *
+   * @generated from field: string service = 28;
+   */
+  service: string;
+
+  /**
+   * Codes of conduct that are followed, by name or address.
+   *
+   * @generated from field: repeated string codes_of_conduct = 29;
+   */
+  codesOfConduct: string[];
+
+  /**
+   * Impact assessment, by name or address. At most 500 characters.
+   *
+   * @generated from field: string impact_assessment = 30;
+   */
+  impactAssessment: string;
+
+  /**
+   * Those of personal_data that the subject need not provide.
+   *
+   * @generated from field: repeated string optional_personal_data = 31;
+   */
+  optionalPersonalData: string[];
+
+  /**
+   * Whether this revision changes the terms, so that consents must be given again.
+   *
+   * @generated from field: bool material_change = 32;
+   */
+  materialChange: boolean;
 };
 
 /**
@@ -144,6 +257,76 @@ export type Purpose = Message<"portal.consent.v1.Purpose"> & {
  */
 export const PurposeSchema: GenMessage<Purpose> = /*@__PURE__*/
   messageDesc(file_portal_consent_v1_purpose_service, 0);
+
+/**
+ * An organisation or office that has a part in the processing. It is published; it is no place for private persons.
+ *
+ * @generated from message portal.consent.v1.Party
+ */
+export type Party = Message<"portal.consent.v1.Party"> & {
+  /**
+   * Its identifier, such as an address on the web or a number in a register. 1 to 256 characters.
+   *
+   * @generated from field: string party_id = 1;
+   */
+  partyId: string;
+
+  /**
+   * Name. 1 to 200 characters.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Part in the processing. Required.
+   *
+   * @generated from field: portal.consent.v1.PartyRole role = 3;
+   */
+  role: PartyRole;
+
+  /**
+   * Postal address. A published controller needs one. At most 500 characters.
+   *
+   * @generated from field: string address = 4;
+   */
+  address: string;
+
+  /**
+   * E-mail address. A published controller needs this, a telephone number or an address on the web.
+   *
+   * @generated from field: string email = 5;
+   */
+  email: string;
+
+  /**
+   * Telephone number.
+   *
+   * @generated from field: string phone = 6;
+   */
+  phone: string;
+
+  /**
+   * Address on the web.
+   *
+   * @generated from field: string url = 7;
+   */
+  url: string;
+
+  /**
+   * Country (ISO 3166-1 alpha-2).
+   *
+   * @generated from field: string country = 8;
+   */
+  country: string;
+};
+
+/**
+ * Describes the message portal.consent.v1.Party.
+ * Use `create(PartySchema)` to create a new message.
+ */
+export const PartySchema: GenMessage<Party> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_purpose_service, 1);
 
 /**
  * Creates a purpose.
@@ -171,7 +354,7 @@ export type CreatePurposeRequest = Message<"portal.consent.v1.CreatePurposeReque
  * Use `create(CreatePurposeRequestSchema)` to create a new message.
  */
 export const CreatePurposeRequestSchema: GenMessage<CreatePurposeRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 1);
+  messageDesc(file_portal_consent_v1_purpose_service, 2);
 
 /**
  * Asks for a purpose.
@@ -199,7 +382,7 @@ export type GetPurposeRequest = Message<"portal.consent.v1.GetPurposeRequest"> &
  * Use `create(GetPurposeRequestSchema)` to create a new message.
  */
 export const GetPurposeRequestSchema: GenMessage<GetPurposeRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 2);
+  messageDesc(file_portal_consent_v1_purpose_service, 3);
 
 /**
  * Asks for purposes.
@@ -234,7 +417,7 @@ export type ListPurposesRequest = Message<"portal.consent.v1.ListPurposesRequest
  * Use `create(ListPurposesRequestSchema)` to create a new message.
  */
 export const ListPurposesRequestSchema: GenMessage<ListPurposesRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 3);
+  messageDesc(file_portal_consent_v1_purpose_service, 4);
 
 /**
  * A page of purposes.
@@ -262,7 +445,7 @@ export type ListPurposesResponse = Message<"portal.consent.v1.ListPurposesRespon
  * Use `create(ListPurposesResponseSchema)` to create a new message.
  */
 export const ListPurposesResponseSchema: GenMessage<ListPurposesResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 4);
+  messageDesc(file_portal_consent_v1_purpose_service, 5);
 
 /**
  * Changes a purpose.
@@ -297,7 +480,7 @@ export type UpdatePurposeRequest = Message<"portal.consent.v1.UpdatePurposeReque
  * Use `create(UpdatePurposeRequestSchema)` to create a new message.
  */
 export const UpdatePurposeRequestSchema: GenMessage<UpdatePurposeRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 5);
+  messageDesc(file_portal_consent_v1_purpose_service, 6);
 
 /**
  * Publishes a purpose.
@@ -332,7 +515,7 @@ export type PublishPurposeRequest = Message<"portal.consent.v1.PublishPurposeReq
  * Use `create(PublishPurposeRequestSchema)` to create a new message.
  */
 export const PublishPurposeRequestSchema: GenMessage<PublishPurposeRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 6);
+  messageDesc(file_portal_consent_v1_purpose_service, 7);
 
 /**
  * Archives a purpose.
@@ -367,7 +550,7 @@ export type ArchivePurposeRequest = Message<"portal.consent.v1.ArchivePurposeReq
  * Use `create(ArchivePurposeRequestSchema)` to create a new message.
  */
 export const ArchivePurposeRequestSchema: GenMessage<ArchivePurposeRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 7);
+  messageDesc(file_portal_consent_v1_purpose_service, 8);
 
 /**
  * Asks for the published revisions of a purpose.
@@ -402,7 +585,7 @@ export type ListPurposeRevisionsRequest = Message<"portal.consent.v1.ListPurpose
  * Use `create(ListPurposeRevisionsRequestSchema)` to create a new message.
  */
 export const ListPurposeRevisionsRequestSchema: GenMessage<ListPurposeRevisionsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 8);
+  messageDesc(file_portal_consent_v1_purpose_service, 9);
 
 /**
  * A page of revisions.
@@ -430,7 +613,83 @@ export type ListPurposeRevisionsResponse = Message<"portal.consent.v1.ListPurpos
  * Use `create(ListPurposeRevisionsResponseSchema)` to create a new message.
  */
 export const ListPurposeRevisionsResponseSchema: GenMessage<ListPurposeRevisionsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_purpose_service, 9);
+  messageDesc(file_portal_consent_v1_purpose_service, 10);
+
+/**
+ * Part that a party has in the processing.
+ *
+ * @generated from enum portal.consent.v1.PartyRole
+ */
+export enum PartyRole {
+  /**
+   * Not said; refused.
+   *
+   * @generated from enum value: PARTY_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Decides why and how.
+   *
+   * @generated from enum value: PARTY_ROLE_CONTROLLER = 1;
+   */
+  CONTROLLER = 1,
+
+  /**
+   * Decides together with another controller.
+   *
+   * @generated from enum value: PARTY_ROLE_JOINT_CONTROLLER = 2;
+   */
+  JOINT_CONTROLLER = 2,
+
+  /**
+   * Processes for a controller.
+   *
+   * @generated from enum value: PARTY_ROLE_PROCESSOR = 3;
+   */
+  PROCESSOR = 3,
+
+  /**
+   * Receives the data.
+   *
+   * @generated from enum value: PARTY_ROLE_RECIPIENT = 4;
+   */
+  RECIPIENT = 4,
+
+  /**
+   * None of the others, under the direct authority of a controller or processor.
+   *
+   * @generated from enum value: PARTY_ROLE_THIRD_PARTY = 5;
+   */
+  THIRD_PARTY = 5,
+
+  /**
+   * Supervises.
+   *
+   * @generated from enum value: PARTY_ROLE_AUTHORITY = 6;
+   */
+  AUTHORITY = 6,
+
+  /**
+   * Stands in for a controller or processor outside the jurisdiction.
+   *
+   * @generated from enum value: PARTY_ROLE_REPRESENTATIVE = 7;
+   */
+  REPRESENTATIVE = 7,
+
+  /**
+   * Data protection officer.
+   *
+   * @generated from enum value: PARTY_ROLE_DATA_PROTECTION_OFFICER = 8;
+   */
+  DATA_PROTECTION_OFFICER = 8,
+}
+
+/**
+ * Describes the enum portal.consent.v1.PartyRole.
+ */
+export const PartyRoleSchema: GenEnum<PartyRole> = /*@__PURE__*/
+  enumDesc(file_portal_consent_v1_purpose_service, 0);
 
 /**
  * Manages purposes. Controllers write; every signed-in caller reads what is published.
@@ -482,8 +741,10 @@ export const PurposeService: GenService<{
     output: typeof PurposeSchema;
   },
   /**
-   * Puts the draft in force. From then on the revision never changes.
-   * Errors: NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (no draft, archived).
+   * Puts the draft in force. From then on the revision never changes. What a complete record needs (ISO/IEC TS 27560)
+   * must be there: what the purpose leaves out is taken from the organisation's configuration.
+   * Errors: INVALID_ARGUMENT names each field that a complete record lacks, NOT_FOUND, ABORTED (etag),
+   * FAILED_PRECONDITION (no draft, archived).
    *
    * @generated from rpc portal.consent.v1.PurposeService.PublishPurpose
    */

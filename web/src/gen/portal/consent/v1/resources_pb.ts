@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/consent/v1/resources.proto.
  */
 export const file_portal_consent_v1_resources: GenFile = /*@__PURE__*/
-  fileDesc("CiFwb3J0YWwvY29uc2VudC92MS9yZXNvdXJjZXMucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxInkKCEV2aWRlbmNlEi0KBGtpbmQYASABKA4yHy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZUtpbmQSEgoKbWVkaWFfdHlwZRgCIAEoCRIUCgdjb250ZW50GAMgASgMQgOAAQESFAoMY29udGVudF9oYXNoGAQgASgMIt0CCgdDb25zZW50EhIKCmNvbnNlbnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRISCgpwdXJwb3NlX2lkGAMgASgJEhEKCW5vdGljZV9pZBgEIAEoCRIXCg9ub3RpY2VfcmV2aXNpb24YBSABKAUSMAoGc3RhdHVzGAYgASgOMiAucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFN0YXR1cxIuCgpldmVudF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZWNvcmRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCiABKAkSGAoQcHVycG9zZV9yZXZpc2lvbhgLIAEoBSLPBAoMQ29uc2VudEV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEhIKCmNvbnNlbnRfaWQYAiABKAkSEgoKc3ViamVjdF9pZBgDIAEoCRISCgpwdXJwb3NlX2lkGAQgASgJEhgKEHB1cnBvc2VfcmV2aXNpb24YBSABKAUSEQoJbm90aWNlX2lkGAYgASgJEhcKD25vdGljZV9yZXZpc2lvbhgHIAEoBRIQCghsYW5ndWFnZRgIIAEoCRI5Cg9wcmV2aW91c19zdGF0dXMYCSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzEjAKBnN0YXR1cxgKIAEoDjIgLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRTdGF0dXMSMwoGbWV0aG9kGAsgASgOMiMucG9ydGFsLmNvbnNlbnQudjEuSW5kaWNhdGlvbk1ldGhvZBITCgZyZWFzb24YDCABKAlCA4ABARIQCghhY3Rvcl9pZBgNIAEoCRIuCgpldmVudF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZWNvcmRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYECABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKDGxlZGdlcl9pbmRleBgRIAEoA0gAiAEBEhIKCnJlY2VpcHRfaWQYEiABKAlCDwoNX2xlZGdlcl9pbmRleCpYCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEg8KC1NUQVRFX0RSQUZUEAESEwoPU1RBVEVfUFVCTElTSEVEEAISEgoOU1RBVEVfQVJDSElWRUQQAyqGAgoKTGVnYWxCYXNpcxIbChdMRUdBTF9CQVNJU19VTlNQRUNJRklFRBAAEhcKE0xFR0FMX0JBU0lTX0NPTlNFTlQQARIgChxMRUdBTF9CQVNJU19FWFBMSUNJVF9DT05TRU5UEAISGAoUTEVHQUxfQkFTSVNfQ09OVFJBQ1QQAxIgChxMRUdBTF9CQVNJU19MRUdBTF9PQkxJR0FUSU9OEAQSHgoaTEVHQUxfQkFTSVNfVklUQUxfSU5URVJFU1QQBRIfChtMRUdBTF9CQVNJU19QVUJMSUNfSU5URVJFU1QQBhIjCh9MRUdBTF9CQVNJU19MRUdJVElNQVRFX0lOVEVSRVNUEAcq3AIKDUNvbnNlbnRTdGF0dXMSHgoaQ09OU0VOVF9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZDT05TRU5UX1NUQVRVU19VTktOT1dOEAESHAoYQ09OU0VOVF9TVEFUVVNfUkVRVUVTVEVEEAISGAoUQ09OU0VOVF9TVEFUVVNfR0lWRU4QAxIaChZDT05TRU5UX1NUQVRVU19SRUZVU0VEEAQSHAoYQ09OU0VOVF9TVEFUVVNfV0lUSERSQVdOEAUSIAocQ09OU0VOVF9TVEFUVVNfUkVORVdFRF9HSVZFThAGEhoKFkNPTlNFTlRfU1RBVFVTX0VYUElSRUQQBxIeChpDT05TRU5UX1NUQVRVU19JTlZBTElEQVRFRBAIEhoKFkNPTlNFTlRfU1RBVFVTX1JFVk9LRUQQCRIjCh9DT05TRU5UX1NUQVRVU19SRVFVRVNUX0RFRkVSUkVEEAoqowIKEEluZGljYXRpb25NZXRob2QSIQodSU5ESUNBVElPTl9NRVRIT0RfVU5TUEVDSUZJRUQQABIeChpJTkRJQ0FUSU9OX01FVEhPRF9DSEVDS0JPWBABEhwKGElORElDQVRJT05fTUVUSE9EX0JVVFRPThACEh8KG0lORElDQVRJT05fTUVUSE9EX1NJR05BVFVSRRADEhwKGElORElDQVRJT05fTUVUSE9EX1NQT0tFThAEEh0KGUlORElDQVRJT05fTUVUSE9EX1dSSVRURU4QBRIoCiRJTkRJQ0FUSU9OX01FVEhPRF9FWFBMSUNJVF9TVEFURU1FTlQQBhImCiJJTkRJQ0FUSU9OX01FVEhPRF9BVVRPTUFURURfU0lHTkFMEAcqtQEKDEV2aWRlbmNlS2luZBIdChlFVklERU5DRV9LSU5EX1VOU1BFQ0lGSUVEEAASHAoYRVZJREVOQ0VfS0lORF9TQ1JFRU5TSE9UEAESFgoSRVZJREVOQ0VfS0lORF9GT1JNEAISGwoXRVZJREVOQ0VfS0lORF9SRUNPUkRJTkcQAxIVChFFVklERU5DRV9LSU5EX0xPRxAEEhwKGEVWSURFTkNFX0tJTkRfREVMRUdBVElPThAFYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CiFwb3J0YWwvY29uc2VudC92MS9yZXNvdXJjZXMucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxInkKCEV2aWRlbmNlEi0KBGtpbmQYASABKA4yHy5wb3J0YWwuY29uc2VudC52MS5FdmlkZW5jZUtpbmQSEgoKbWVkaWFfdHlwZRgCIAEoCRIUCgdjb250ZW50GAMgASgMQgOAAQESFAoMY29udGVudF9oYXNoGAQgASgMIqwCCgpEZWxlZ2F0aW9uEhgKC2RlbGVnYXRlX2lkGAEgASgJQgOAAQESLwoEa2luZBgCIAEoDjIhLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb25LaW5kEjsKDHZlcmlmaWNhdGlvbhgDIAEoDjIlLnBvcnRhbC5jb25zZW50LnYxLlZlcmlmaWNhdGlvbk1ldGhvZBIgChN2ZXJpZmljYXRpb25fZGV0YWlsGAQgASgJQgOAAQESEwoLcHVycG9zZV9pZHMYBSADKAkSLgoKdmFsaWRfZnJvbRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdmFsaWRfdW50aWwYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt0CCgdDb25zZW50EhIKCmNvbnNlbnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRISCgpwdXJwb3NlX2lkGAMgASgJEhEKCW5vdGljZV9pZBgEIAEoCRIXCg9ub3RpY2VfcmV2aXNpb24YBSABKAUSMAoGc3RhdHVzGAYgASgOMiAucG9ydGFsLmNvbnNlbnQudjEuQ29uc2VudFN0YXR1cxIuCgpldmVudF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZWNvcmRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCiABKAkSGAoQcHVycG9zZV9yZXZpc2lvbhgLIAEoBSKCBQoMQ29uc2VudEV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEhIKCmNvbnNlbnRfaWQYAiABKAkSEgoKc3ViamVjdF9pZBgDIAEoCRISCgpwdXJwb3NlX2lkGAQgASgJEhgKEHB1cnBvc2VfcmV2aXNpb24YBSABKAUSEQoJbm90aWNlX2lkGAYgASgJEhcKD25vdGljZV9yZXZpc2lvbhgHIAEoBRIQCghsYW5ndWFnZRgIIAEoCRI5Cg9wcmV2aW91c19zdGF0dXMYCSABKA4yIC5wb3J0YWwuY29uc2VudC52MS5Db25zZW50U3RhdHVzEjAKBnN0YXR1cxgKIAEoDjIgLnBvcnRhbC5jb25zZW50LnYxLkNvbnNlbnRTdGF0dXMSMwoGbWV0aG9kGAsgASgOMiMucG9ydGFsLmNvbnNlbnQudjEuSW5kaWNhdGlvbk1ldGhvZBITCgZyZWFzb24YDCABKAlCA4ABARIQCghhY3Rvcl9pZBgNIAEoCRIuCgpldmVudF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZWNvcmRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYECABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKDGxlZGdlcl9pbmRleBgRIAEoA0gAiAEBEhIKCnJlY2VpcHRfaWQYEiABKAkSMQoKZGVsZWdhdGlvbhgTIAEoCzIdLnBvcnRhbC5jb25zZW50LnYxLkRlbGVnYXRpb25CDwoNX2xlZGdlcl9pbmRleCpYCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEg8KC1NUQVRFX0RSQUZUEAESEwoPU1RBVEVfUFVCTElTSEVEEAISEgoOU1RBVEVfQVJDSElWRUQQAyqGAgoKTGVnYWxCYXNpcxIbChdMRUdBTF9CQVNJU19VTlNQRUNJRklFRBAAEhcKE0xFR0FMX0JBU0lTX0NPTlNFTlQQARIgChxMRUdBTF9CQVNJU19FWFBMSUNJVF9DT05TRU5UEAISGAoUTEVHQUxfQkFTSVNfQ09OVFJBQ1QQAxIgChxMRUdBTF9CQVNJU19MRUdBTF9PQkxJR0FUSU9OEAQSHgoaTEVHQUxfQkFTSVNfVklUQUxfSU5URVJFU1QQBRIfChtMRUdBTF9CQVNJU19QVUJMSUNfSU5URVJFU1QQBhIjCh9MRUdBTF9CQVNJU19MRUdJVElNQVRFX0lOVEVSRVNUEAcq3AIKDUNvbnNlbnRTdGF0dXMSHgoaQ09OU0VOVF9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZDT05TRU5UX1NUQVRVU19VTktOT1dOEAESHAoYQ09OU0VOVF9TVEFUVVNfUkVRVUVTVEVEEAISGAoUQ09OU0VOVF9TVEFUVVNfR0lWRU4QAxIaChZDT05TRU5UX1NUQVRVU19SRUZVU0VEEAQSHAoYQ09OU0VOVF9TVEFUVVNfV0lUSERSQVdOEAUSIAocQ09OU0VOVF9TVEFUVVNfUkVORVdFRF9HSVZFThAGEhoKFkNPTlNFTlRfU1RBVFVTX0VYUElSRUQQBxIeChpDT05TRU5UX1NUQVRVU19JTlZBTElEQVRFRBAIEhoKFkNPTlNFTlRfU1RBVFVTX1JFVk9LRUQQCRIjCh9DT05TRU5UX1NUQVRVU19SRVFVRVNUX0RFRkVSUkVEEAoqowIKEEluZGljYXRpb25NZXRob2QSIQodSU5ESUNBVElPTl9NRVRIT0RfVU5TUEVDSUZJRUQQABIeChpJTkRJQ0FUSU9OX01FVEhPRF9DSEVDS0JPWBABEhwKGElORElDQVRJT05fTUVUSE9EX0JVVFRPThACEh8KG0lORElDQVRJT05fTUVUSE9EX1NJR05BVFVSRRADEhwKGElORElDQVRJT05fTUVUSE9EX1NQT0tFThAEEh0KGUlORElDQVRJT05fTUVUSE9EX1dSSVRURU4QBRIoCiRJTkRJQ0FUSU9OX01FVEhPRF9FWFBMSUNJVF9TVEFURU1FTlQQBhImCiJJTkRJQ0FUSU9OX01FVEhPRF9BVVRPTUFURURfU0lHTkFMEAcqtQEKDEV2aWRlbmNlS2luZBIdChlFVklERU5DRV9LSU5EX1VOU1BFQ0lGSUVEEAASHAoYRVZJREVOQ0VfS0lORF9TQ1JFRU5TSE9UEAESFgoSRVZJREVOQ0VfS0lORF9GT1JNEAISGwoXRVZJREVOQ0VfS0lORF9SRUNPUkRJTkcQAxIVChFFVklERU5DRV9LSU5EX0xPRxAEEhwKGEVWSURFTkNFX0tJTkRfREVMRUdBVElPThAFKnMKDkRlbGVnYXRpb25LaW5kEh8KG0RFTEVHQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhwKGERFTEVHQVRJT05fS0lORF9HVUFSRElBThABEiIKHkRFTEVHQVRJT05fS0lORF9SRVBSRVNFTlRBVElWRRACKvEBChJWZXJpZmljYXRpb25NZXRob2QSIwofVkVSSUZJQ0FUSU9OX01FVEhPRF9VTlNQRUNJRklFRBAAEiAKHFZFUklGSUNBVElPTl9NRVRIT0RfRE9DVU1FTlQQARIhCh1WRVJJRklDQVRJT05fTUVUSE9EX0lOX1BFUlNPThACEiUKIVZFUklGSUNBVElPTl9NRVRIT0RfRUxFQ1RST05JQ19JRBADEikKJVZFUklGSUNBVElPTl9NRVRIT0RfT0ZGSUNJQUxfREVDSVNJT04QBBIfChtWRVJJRklDQVRJT05fTUVUSE9EX1BBWU1FTlQQBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A document kept as proof of an indication. Sealed at rest.
@@ -57,6 +57,69 @@ export type Evidence = Message<"portal.consent.v1.Evidence"> & {
  */
 export const EvidenceSchema: GenMessage<Evidence> = /*@__PURE__*/
   messageDesc(file_portal_consent_v1_resources, 0);
+
+/**
+ * The authority of somebody who decides for the subject: a guardian or a representative. Sealed at rest.
+ *
+ * @generated from message portal.consent.v1.Delegation
+ */
+export type Delegation = Message<"portal.consent.v1.Delegation"> & {
+  /**
+   * Who decides: a reference to the delegate. 1 to 256 characters.
+   *
+   * @generated from field: string delegate_id = 1;
+   */
+  delegateId: string;
+
+  /**
+   * By what right.
+   *
+   * @generated from field: portal.consent.v1.DelegationKind kind = 2;
+   */
+  kind: DelegationKind;
+
+  /**
+   * How that was verified. A guardian counts as verified only if a controller states how: nobody verifies themselves.
+   *
+   * @generated from field: portal.consent.v1.VerificationMethod verification = 3;
+   */
+  verification: VerificationMethod;
+
+  /**
+   * What was verified, such as the number of a decision. Optional, at most 500 characters.
+   *
+   * @generated from field: string verification_detail = 4;
+   */
+  verificationDetail: string;
+
+  /**
+   * The purposes it covers; empty means all. At most 100.
+   *
+   * @generated from field: repeated string purpose_ids = 5;
+   */
+  purposeIds: string[];
+
+  /**
+   * When it begins. Unset means it has begun.
+   *
+   * @generated from field: google.protobuf.Timestamp valid_from = 6;
+   */
+  validFrom?: Timestamp | undefined;
+
+  /**
+   * When it ends. Unset means it does not.
+   *
+   * @generated from field: google.protobuf.Timestamp valid_until = 7;
+   */
+  validUntil?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message portal.consent.v1.Delegation.
+ * Use `create(DelegationSchema)` to create a new message.
+ */
+export const DelegationSchema: GenMessage<Delegation> = /*@__PURE__*/
+  messageDesc(file_portal_consent_v1_resources, 1);
 
 /**
  * The present state of one subject's consent to one purpose.
@@ -147,7 +210,7 @@ export type Consent = Message<"portal.consent.v1.Consent"> & {
  * Use `create(ConsentSchema)` to create a new message.
  */
 export const ConsentSchema: GenMessage<Consent> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_resources, 1);
+  messageDesc(file_portal_consent_v1_resources, 2);
 
 /**
  * One step in a consent's history. Events are appended and never change.
@@ -233,7 +296,7 @@ export type ConsentEvent = Message<"portal.consent.v1.ConsentEvent"> & {
   method: IndicationMethod;
 
   /**
-   * Reason the subject gave, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
+   * Reason that was given, if any. Shown only to the subject and to officers. Empty as well once the subject is erased:
    * the key that it was sealed under is destroyed, and nobody can read it any more.
    *
    * @generated from field: string reason = 12;
@@ -281,6 +344,13 @@ export type ConsentEvent = Message<"portal.consent.v1.ConsentEvent"> & {
    * @generated from field: string receipt_id = 18;
    */
   receiptId: string;
+
+  /**
+   * Who decided for the subject, if somebody did. Shown and sealed as the reason is.
+   *
+   * @generated from field: portal.consent.v1.Delegation delegation = 19;
+   */
+  delegation?: Delegation | undefined;
 };
 
 /**
@@ -288,7 +358,7 @@ export type ConsentEvent = Message<"portal.consent.v1.ConsentEvent"> & {
  * Use `create(ConsentEventSchema)` to create a new message.
  */
 export const ConsentEventSchema: GenMessage<ConsentEvent> = /*@__PURE__*/
-  messageDesc(file_portal_consent_v1_resources, 2);
+  messageDesc(file_portal_consent_v1_resources, 3);
 
 /**
  * Where a purpose or a notice is in its life. Published revisions never change.
@@ -613,4 +683,93 @@ export enum EvidenceKind {
  */
 export const EvidenceKindSchema: GenEnum<EvidenceKind> = /*@__PURE__*/
   enumDesc(file_portal_consent_v1_resources, 4);
+
+/**
+ * By what right somebody decides for a subject.
+ *
+ * @generated from enum portal.consent.v1.DelegationKind
+ */
+export enum DelegationKind {
+  /**
+   * Not said; refused.
+   *
+   * @generated from enum value: DELEGATION_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Holder of parental responsibility, or guardian.
+   *
+   * @generated from enum value: DELEGATION_KIND_GUARDIAN = 1;
+   */
+  GUARDIAN = 1,
+
+  /**
+   * Representative that the subject or a court appointed.
+   *
+   * @generated from enum value: DELEGATION_KIND_REPRESENTATIVE = 2;
+   */
+  REPRESENTATIVE = 2,
+}
+
+/**
+ * Describes the enum portal.consent.v1.DelegationKind.
+ */
+export const DelegationKindSchema: GenEnum<DelegationKind> = /*@__PURE__*/
+  enumDesc(file_portal_consent_v1_resources, 5);
+
+/**
+ * How it was verified that somebody may decide for a subject.
+ *
+ * @generated from enum portal.consent.v1.VerificationMethod
+ */
+export enum VerificationMethod {
+  /**
+   * Not verified.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A document was seen; it can be kept as evidence of kind DELEGATION.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_DOCUMENT = 1;
+   */
+  DOCUMENT = 1,
+
+  /**
+   * In person.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_IN_PERSON = 2;
+   */
+  IN_PERSON = 2,
+
+  /**
+   * By electronic identification.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_ELECTRONIC_ID = 3;
+   */
+  ELECTRONIC_ID = 3,
+
+  /**
+   * By a decision of a court or authority.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_OFFICIAL_DECISION = 4;
+   */
+  OFFICIAL_DECISION = 4,
+
+  /**
+   * By a payment that only an adult can make.
+   *
+   * @generated from enum value: VERIFICATION_METHOD_PAYMENT = 5;
+   */
+  PAYMENT = 5,
+}
+
+/**
+ * Describes the enum portal.consent.v1.VerificationMethod.
+ */
+export const VerificationMethodSchema: GenEnum<VerificationMethod> = /*@__PURE__*/
+  enumDesc(file_portal_consent_v1_resources, 6);
 

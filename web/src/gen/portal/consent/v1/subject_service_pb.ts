@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/consent/v1/subject_service.proto.
  */
 export const file_portal_consent_v1_subject_service: GenFile = /*@__PURE__*/
-  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9zdWJqZWN0X3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIv4BCgdTdWJqZWN0EhIKCnN1YmplY3RfaWQYASABKAkSFgoJcmVmZXJlbmNlGAIgASgJQgOAAQESEgoKY2F0ZWdvcmllcxgDIAMoCRIsCghhZ2VfYmFuZBgEIAEoDjIaLnBvcnRhbC5jb25zZW50LnYxLkFnZUJhbmQSFQoNanVyaXNkaWN0aW9ucxgFIAMoCRIMCgRldGFnGAYgASgJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVwoUQ3JlYXRlU3ViamVjdFJlcXVlc3QSKwoHc3ViamVjdBgBIAEoCzIaLnBvcnRhbC5jb25zZW50LnYxLlN1YmplY3QSEgoKcmVxdWVzdF9pZBgCIAEoCSInChFHZXRTdWJqZWN0UmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJIi4KFExvb2t1cFN1YmplY3RSZXF1ZXN0EhYKCXJlZmVyZW5jZRgBIAEoCUIDgAEBIjwKE0xpc3RTdWJqZWN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiXQoUTGlzdFN1YmplY3RzUmVzcG9uc2USLAoIc3ViamVjdHMYASADKAsyGi5wb3J0YWwuY29uc2VudC52MS5TdWJqZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSpLCgdBZ2VCYW5kEhgKFEFHRV9CQU5EX1VOU1BFQ0lGSUVEEAASEgoOQUdFX0JBTkRfQ0hJTEQQARISCg5BR0VfQkFORF9BRFVMVBACMugDCg5TdWJqZWN0U2VydmljZRJtCg1DcmVhdGVTdWJqZWN0EicucG9ydGFsLmNvbnNlbnQudjEuQ3JlYXRlU3ViamVjdFJlcXVlc3QaGi5wb3J0YWwuY29uc2VudC52MS5TdWJqZWN0IheC0+STAhE6ASoiDC92MS9zdWJqZWN0cxJ0CgpHZXRTdWJqZWN0EiQucG9ydGFsLmNvbnNlbnQudjEuR2V0U3ViamVjdFJlcXVlc3QaGi5wb3J0YWwuY29uc2VudC52MS5TdWJqZWN0IiSQAgGC0+STAhsSGS92MS9zdWJqZWN0cy97c3ViamVjdF9pZH0SdwoNTG9va3VwU3ViamVjdBInLnBvcnRhbC5jb25zZW50LnYxLkxvb2t1cFN1YmplY3RSZXF1ZXN0GhoucG9ydGFsLmNvbnNlbnQudjEuU3ViamVjdCIhkAIBgtPkkwIYOgEqIhMvdjEvc3ViamVjdHM6bG9va3VwEngKDExpc3RTdWJqZWN0cxImLnBvcnRhbC5jb25zZW50LnYxLkxpc3RTdWJqZWN0c1JlcXVlc3QaJy5wb3J0YWwuY29uc2VudC52MS5MaXN0U3ViamVjdHNSZXNwb25zZSIXkAIBgtPkkwIOEgwvdjEvc3ViamVjdHNiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Cidwb3J0YWwvY29uc2VudC92MS9zdWJqZWN0X3NlcnZpY2UucHJvdG8SEXBvcnRhbC5jb25zZW50LnYxIv4BCgdTdWJqZWN0EhIKCnN1YmplY3RfaWQYASABKAkSFgoJcmVmZXJlbmNlGAIgASgJQgOAAQESEgoKY2F0ZWdvcmllcxgDIAMoCRIsCghhZ2VfYmFuZBgEIAEoDjIaLnBvcnRhbC5jb25zZW50LnYxLkFnZUJhbmQSFQoNanVyaXNkaWN0aW9ucxgFIAMoCRIMCgRldGFnGAYgASgJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVwoUQ3JlYXRlU3ViamVjdFJlcXVlc3QSKwoHc3ViamVjdBgBIAEoCzIaLnBvcnRhbC5jb25zZW50LnYxLlN1YmplY3QSEgoKcmVxdWVzdF9pZBgCIAEoCSInChFHZXRTdWJqZWN0UmVxdWVzdBISCgpzdWJqZWN0X2lkGAEgASgJIi4KFExvb2t1cFN1YmplY3RSZXF1ZXN0EhYKCXJlZmVyZW5jZRgBIAEoCUIDgAEBIjwKE0xpc3RTdWJqZWN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiXQoUTGlzdFN1YmplY3RzUmVzcG9uc2USLAoIc3ViamVjdHMYASADKAsyGi5wb3J0YWwuY29uc2VudC52MS5TdWJqZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSqsAQoHQWdlQmFuZBIYChRBR0VfQkFORF9VTlNQRUNJRklFRBAAEhIKDkFHRV9CQU5EX0NISUxEEAESEgoOQUdFX0JBTkRfQURVTFQQAhIVChFBR0VfQkFORF9VTkRFUl8xMxADEg8KC0FHRV9CQU5EXzEzEAQSDwoLQUdFX0JBTkRfMTQQBRIPCgtBR0VfQkFORF8xNRAGEhUKEUFHRV9CQU5EXzE2X1RPXzE3EAcy6AMKDlN1YmplY3RTZXJ2aWNlEm0KDUNyZWF0ZVN1YmplY3QSJy5wb3J0YWwuY29uc2VudC52MS5DcmVhdGVTdWJqZWN0UmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLlN1YmplY3QiF4LT5JMCEToBKiIML3YxL3N1YmplY3RzEnQKCkdldFN1YmplY3QSJC5wb3J0YWwuY29uc2VudC52MS5HZXRTdWJqZWN0UmVxdWVzdBoaLnBvcnRhbC5jb25zZW50LnYxLlN1YmplY3QiJJACAYLT5JMCGxIZL3YxL3N1YmplY3RzL3tzdWJqZWN0X2lkfRJ3Cg1Mb29rdXBTdWJqZWN0EicucG9ydGFsLmNvbnNlbnQudjEuTG9va3VwU3ViamVjdFJlcXVlc3QaGi5wb3J0YWwuY29uc2VudC52MS5TdWJqZWN0IiGQAgGC0+STAhg6ASoiEy92MS9zdWJqZWN0czpsb29rdXASeAoMTGlzdFN1YmplY3RzEiYucG9ydGFsLmNvbnNlbnQudjEuTGlzdFN1YmplY3RzUmVxdWVzdBonLnBvcnRhbC5jb25zZW50LnYxLkxpc3RTdWJqZWN0c1Jlc3BvbnNlIheQAgGC0+STAg4SDC92MS9zdWJqZWN0c2IGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * A person. Everything but the id and the times is sealed at rest.
@@ -24,7 +24,7 @@ export const file_portal_consent_v1_subject_service: GenFile = /*@__PURE__*/
  */
 export type Subject = Message<"portal.consent.v1.Subject"> & {
   /**
-   * Id (UUIDv7). Given by the service.
+   * Id (UUIDv7). Given by the service, unless what is known of the holder of an account is registered: then theirs.
    *
    * @generated from field: string subject_id = 1;
    */
@@ -38,7 +38,7 @@ export type Subject = Message<"portal.consent.v1.Subject"> & {
   reference: string;
 
   /**
-   * DPV subject categories, such as "dpv:Customer".
+   * DPV subject categories, such as "dpv:Customer". Each must be in the list of DPV 2.3.
    *
    * @generated from field: repeated string categories = 3;
    */
@@ -52,7 +52,7 @@ export type Subject = Message<"portal.consent.v1.Subject"> & {
   ageBand: AgeBand;
 
   /**
-   * Jurisdictions that apply (ISO 3166-1 alpha-2, or -2 subdivisions).
+   * Jurisdictions that apply (ISO 3166-1 alpha-2, or -2 subdivisions): of several the highest age counts. At most 20.
    *
    * @generated from field: repeated string jurisdictions = 5;
    */
@@ -94,7 +94,7 @@ export const SubjectSchema: GenMessage<Subject> = /*@__PURE__*/
  */
 export type CreateSubjectRequest = Message<"portal.consent.v1.CreateSubjectRequest"> & {
   /**
-   * The subject; fields given by the service are ignored.
+   * The subject; etag and times are ignored.
    *
    * @generated from field: portal.consent.v1.Subject subject = 1;
    */
@@ -214,31 +214,67 @@ export const ListSubjectsResponseSchema: GenMessage<ListSubjectsResponse> = /*@_
   messageDesc(file_portal_consent_v1_subject_service, 5);
 
 /**
- * Age of a subject as far as the law asks.
+ * Age of a subject as far as the law asks. Below the age at which their jurisdiction lets them decide (GDPR Art. 8 and
+ * the like), a verified guardian is needed to consent.
  *
  * @generated from enum portal.consent.v1.AgeBand
  */
 export enum AgeBand {
   /**
-   * Not said.
+   * Not said: taken for old enough.
    *
    * @generated from enum value: AGE_BAND_UNSPECIFIED = 0;
    */
-  UNSPECIFIED = 0,
+  AGE_BAND_UNSPECIFIED = 0,
 
   /**
-   * Below the age at which the jurisdiction lets one decide: needs a verified guardian.
+   * A child of unknown age: needs a verified guardian everywhere.
    *
    * @generated from enum value: AGE_BAND_CHILD = 1;
    */
-  CHILD = 1,
+  AGE_BAND_CHILD = 1,
 
   /**
-   * Old enough to decide.
+   * Old enough to decide everywhere.
    *
    * @generated from enum value: AGE_BAND_ADULT = 2;
    */
-  ADULT = 2,
+  AGE_BAND_ADULT = 2,
+
+  /**
+   * Younger than 13.
+   *
+   * @generated from enum value: AGE_BAND_UNDER_13 = 3;
+   */
+  AGE_BAND_UNDER_13 = 3,
+
+  /**
+   * 13 years old.
+   *
+   * @generated from enum value: AGE_BAND_13 = 4;
+   */
+  AGE_BAND_13 = 4,
+
+  /**
+   * 14 years old.
+   *
+   * @generated from enum value: AGE_BAND_14 = 5;
+   */
+  AGE_BAND_14 = 5,
+
+  /**
+   * 15 years old.
+   *
+   * @generated from enum value: AGE_BAND_15 = 6;
+   */
+  AGE_BAND_15 = 6,
+
+  /**
+   * 16 or 17 years old.
+   *
+   * @generated from enum value: AGE_BAND_16_TO_17 = 7;
+   */
+  AGE_BAND_16_TO_17 = 7,
 }
 
 /**
@@ -249,14 +285,14 @@ export const AgeBandSchema: GenEnum<AgeBand> = /*@__PURE__*/
 
 /**
  * Registers people for whom a controller keeps consents without their having an account. The
- * subject_id of an account needs no registration.
+ * subject_id of an account needs no registration; what is known of its holder can be registered under it.
  *
  * @generated from service portal.consent.v1.SubjectService
  */
 export const SubjectService: GenService<{
   /**
    * Registers a subject.
-   * Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference).
+   * Errors: INVALID_ARGUMENT names the field, ALREADY_EXISTS (reference, subject_id).
    *
    * @generated from rpc portal.consent.v1.SubjectService.CreateSubject
    */
