@@ -1,8 +1,8 @@
 //! `kill -9` under load, again and again: every acknowledged write is there afterwards, exactly once, and a write whose
 //! answer was lost can be sent again under its request id and then is there exactly once too.
 
-mod verify;
-mod writers;
+pub mod verify;
+pub mod writers;
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ async fn every_acknowledged_write_survives_kill_9() {
     println!("{ROUNDS} rounds in {:?}", started.elapsed());
 }
 
-fn between(random: &dyn Entropy, from: u64, to: u64) -> u64 {
+pub fn between(random: &dyn Entropy, from: u64, to: u64) -> u64 {
     from + u64::from_le_bytes(random_bytes(random)) % (to - from)
 }
 

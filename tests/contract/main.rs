@@ -14,4 +14,5 @@ mod erasure;
 mod sought;
 mod sql;
 mod story;
+mod strangers;
 mod swaps;

@@ -11,6 +11,7 @@ use portal_proto::auth::v1::account_service_client::AccountServiceClient;
 use portal_proto::auth::v1::session_service_client::SessionServiceClient;
 use portal_proto::consent::v1 as consent;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
+use portal_proto::consent::v1::subject_service_client::SubjectServiceClient;
 use portal_proto::valuation::v1 as valuation;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
 use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClient;
@@ -26,6 +27,8 @@ pub struct Values {
     pub display_name: String,
     pub device_name: String,
     pub reason: String,
+    pub delegate: String,
+    pub reference: String,
     pub evidence: Vec<u8>,
     pub features: [f32; 2],
     pub labels: [f32; 2],
@@ -40,6 +43,8 @@ impl Values {
             display_name: format!("Canary Name {unique}"),
             device_name: format!("canary device {unique}"),
             reason: format!("canary reason {unique}"),
+            delegate: format!("canary delegate {unique}"),
+            reference: format!("canary reference {unique}"),
             evidence: format!("canary evidence {unique}").into_bytes(),
             features: [1_234.567_8, -9_876.543],
             labels: [7.654_321, -8.765_432],
@@ -54,6 +59,8 @@ impl Values {
             Canary::text("account.display_name", &self.display_name),
             Canary::text("session.device_name", &self.device_name),
             Canary::text("consent_event.reason", &self.reason),
+            Canary::text("consent_event.delegation", &self.delegate),
+            Canary::text("subject.reference", &self.reference),
             Canary::bytes("evidence.content", &self.evidence),
             Canary::floats("batch.features", &self.features),
             Canary::floats("batch.labels", &self.labels),
@@ -144,7 +151,12 @@ pub async fn decide(
     errors.push(consents.withdraw_consent(long).await.unwrap_err());
     consents.withdraw_consent(withdraw.clone()).await.unwrap();
     consents.withdraw_consent(withdraw).await.unwrap();
-    let again = consent::GiveConsentRequest { request_id: uuid(), ..give };
+    let delegation = consent::Delegation {
+        delegate_id: values.delegate.clone(),
+        kind: consent::DelegationKind::Representative.into(),
+        ..consent::Delegation::default()
+    };
+    let again = consent::GiveConsentRequest { request_id: uuid(), delegation: Some(delegation), ..give };
     consents.give_consent(again).await.unwrap();
 }
 
@@ -156,6 +168,9 @@ pub async fn value(
     purpose: &str,
     errors: &mut Vec<Status>,
 ) -> String {
+    let subject = consent::Subject { reference: values.reference.clone(), ..consent::Subject::default() };
+    let register = consent::CreateSubjectRequest { subject: Some(subject), request_id: uuid() };
+    SubjectServiceClient::new(controller.clone()).create_subject(register).await.unwrap();
     let mut datasets = DatasetServiceClient::new(controller.clone());
     let dataset = valuation::Dataset {
         display_name: "Points".to_owned(),

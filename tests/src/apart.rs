@@ -106,5 +106,12 @@ fn storage(directory: &Path, service: &str, [data, keys]: &[String; 2]) -> Strin
         )
         .unwrap();
     }
+    if service == "consent" {
+        text.push_str(
+            "[organisation]\nparty_id = \"urn:test\"\nname = \"Test\"\naddress = \"1 Test Street\"\n\
+             email = \"test@example.org\"\njurisdiction = \"DE\"\nstorage_locations = [\"DE\"]\n\
+             retention_event = \"Until the consent ends\"\n",
+        );
+    }
     text
 }

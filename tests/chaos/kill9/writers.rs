@@ -37,7 +37,7 @@ pub enum Kind {
 pub enum Write {
     Account(CreateAccountRequest),
     Give(GiveConsentRequest),
-    Purpose(CreatePurposeRequest),
+    Purpose(Box<CreatePurposeRequest>),
     Records(AppendRecordBatchRequest),
     Withdraw(WithdrawConsentRequest),
 }
@@ -65,7 +65,7 @@ impl Write {
                 Ok(reply.consent.unwrap().etag)
             }
             Self::Purpose(request) => {
-                let purpose = PurposeServiceClient::new(channel).create_purpose(request).await?.into_inner();
+                let purpose = PurposeServiceClient::new(channel).create_purpose(*request).await?.into_inner();
                 Ok(purpose.purpose_id)
             }
             Self::Records(request) => {
@@ -139,7 +139,8 @@ impl Writer {
                 ..WithdrawConsentRequest::default()
             }),
             Kind::Purposes => {
-                Write::Purpose(CreatePurposeRequest { purpose: Some(purpose(&uuid())), request_id })
+                let purpose = Some(purpose(&uuid()));
+                Write::Purpose(Box::new(CreatePurposeRequest { purpose, request_id }))
             }
             Kind::Records => Write::Records(AppendRecordBatchRequest {
                 dataset_id: places.dataset_id.clone(),

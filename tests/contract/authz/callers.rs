@@ -8,6 +8,7 @@ use portal_mesh::{Host, Identity, MeshChannel, Metrics, Readiness};
 use portal_proto::consent::v1 as consent;
 use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
+use portal_proto::consent::v1::receipt_service_client::ReceiptServiceClient;
 use portal_proto::valuation::v1 as valuation;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
 use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClient;
@@ -80,8 +81,14 @@ pub struct World {
     notice_id: String,
     dataset_id: String,
     valuation_id: String,
-    annas_consent: String,
-    bens_consent: String,
+    annas_consent: Recorded,
+    bens_consent: Recorded,
+}
+
+/// A consent, and the receipt for it.
+struct Recorded {
+    consent_id: String,
+    receipt_id: String,
 }
 
 impl World {
@@ -105,7 +112,11 @@ impl World {
                 ..consent::GiveConsentRequest::default()
             };
             let reply = ConsentServiceClient::new(person.on(&channel)).give_consent(request).await.unwrap();
-            reply.into_inner().consent.unwrap().consent_id
+            let list =
+                consent::ListReceiptsRequest { subject_id: person.subject_id.clone(), ..Default::default() };
+            let listed = ReceiptServiceClient::new(person.on(&channel)).list_receipts(list).await.unwrap();
+            let receipt_id = listed.into_inner().receipts.remove(0).receipt_id;
+            Recorded { consent_id: reply.into_inner().consent.unwrap().consent_id, receipt_id }
         };
         let (annas_consent, bens_consent) = (give(&anna).await, give(&ben).await);
         let dataset_id = dataset(&as_controller, &purpose_id).await.dataset_id;
@@ -146,13 +157,14 @@ impl World {
             Column::Operator => Some(&self.operator),
             Column::Anonymous | Column::Service => None,
         };
-        let consent_id = if column == Column::Own { &self.annas_consent } else { &self.bens_consent };
+        let recorded = if column == Column::Own { &self.annas_consent } else { &self.bens_consent };
         let draft_id = self.draft(method).await;
         let things = Things {
             subject_id: &target.subject_id,
             account_id: &target.account_id,
             session_id: &target.session_id,
-            consent_id,
+            consent_id: &recorded.consent_id,
+            receipt_id: &recorded.receipt_id,
             purpose_id: draft_id.as_ref().unwrap_or(&self.purpose_id),
             notice_id: &self.notice_id,
             dataset_id: &self.dataset_id,
@@ -163,6 +175,38 @@ impl World {
         let request = requests::build(method, &things).encode_to_vec();
         let channel = caller.map_or_else(|| self.channel.clone(), |caller| caller.on(&self.channel));
         call(channel, &format!("/{}", super::path(method)), &request).await
+    }
+
+    /// Calls `method` as Anna, with a request for what is Ben's, or what is like it and nobody's.
+    pub async fn trespass(&self, method: &MethodDescriptor, exists: bool) -> Answer {
+        let nobodys: [String; 8] = std::array::from_fn(|_| uuid());
+        let [subject, account, session, consent, receipt, dataset, valuation, email] = &nobodys;
+        let email = &format!("{email}@example.org");
+        let ben = &self.ben;
+        let things = Things {
+            subject_id: if exists { &ben.subject_id } else { subject },
+            account_id: if exists { &ben.account_id } else { account },
+            session_id: if exists { &ben.session_id } else { session },
+            consent_id: if exists { &self.bens_consent.consent_id } else { consent },
+            receipt_id: if exists { &self.bens_consent.receipt_id } else { receipt },
+            purpose_id: &self.purpose_id,
+            notice_id: &self.notice_id,
+            dataset_id: if exists { &self.dataset_id } else { dataset },
+            valuation_id: if exists { &self.valuation_id } else { valuation },
+            refresh_token: &ben.refresh_token,
+            email: if exists { &ben.email } else { email },
+        };
+        let request = requests::build_whole(method, &things).encode_to_vec();
+        call(self.anna.on(&self.channel), &format!("/{}", super::path(method)), &request).await
+    }
+
+    /// Whether `body` names Ben or something of his.
+    pub fn is_about_ben(&self, body: &[u8]) -> bool {
+        let Recorded { consent_id, receipt_id } = &self.bens_consent;
+        let Person { subject_id, account_id, session_id, .. } = &self.ben;
+        [subject_id, account_id, session_id, consent_id, receipt_id]
+            .iter()
+            .any(|id| body.windows(id.len()).any(|found| found == id.as_bytes()))
     }
 
     /// A purpose of its own for a method that changes one: the published one must stay as it is.

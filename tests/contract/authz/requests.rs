@@ -9,6 +9,7 @@ pub struct Things<'a> {
     pub account_id: &'a str,
     pub session_id: &'a str,
     pub consent_id: &'a str,
+    pub receipt_id: &'a str,
     pub purpose_id: &'a str,
     pub notice_id: &'a str,
     pub dataset_id: &'a str,
@@ -48,6 +49,22 @@ pub fn build(method: &MethodDescriptor, things: &Things<'_>) -> DynamicMessage {
     filled(&message, things)
 }
 
+/// As [`build`], and every list of messages that may name somebody has one in it.
+pub fn build_whole(method: &MethodDescriptor, things: &Things<'_>) -> DynamicMessage {
+    let mut message = build(method, things);
+    for field in method.input().fields() {
+        if let (true, Kind::Message(item)) = (field.is_list() && !message.has_field(&field), field.kind()) {
+            // One that is there must be whole, and names nobody.
+            if item.name() == "Evidence" {
+                continue;
+            }
+            let item = Value::Message(filled(&item, things));
+            message.set_field(&field, Value::List(vec![item]));
+        }
+    }
+    message
+}
+
 fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json::Value> {
     let Things { subject_id, purpose_id, notice_id, dataset_id, .. } = things;
     let decision = json!({
@@ -82,6 +99,16 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
             "notice": { "noticeId": notice_id, "title": "Changed" }, "updateMask": "title",
         }),
         "GiveConsent" | "RefuseConsent" | "RenewConsent" => decision,
+        "RequestConsent" => json!({
+            "subjectId": subject_id, "purposeId": purpose_id, "noticeId": notice_id, "language": "en",
+        }),
+        "InvalidateConsent" => json!({ "subjectId": subject_id, "purposeId": purpose_id, "reason": "Test" }),
+        "CreateSubject" => json!({ "subject": { "reference": portal_tests::uuid() } }),
+        "LookupSubject" => json!({ "reference": "nobody" }),
+        "ExportReceipt" => json!({ "receiptId": things.receipt_id, "format": "RECEIPT_FORMAT_COSE" }),
+        "VerifyReceipt" => json!({ "cose": "AA==" }),
+        "GetInclusionProof" => json!({ "leafIndex": "0" }),
+        "GetConsistencyProof" => json!({ "firstTreeSize": "1" }),
         "ListConsentEvents" => json!({ "subjectId": subject_id }),
         "BatchCheckConsents" => json!({ "requests": [{ "subjectId": subject_id, "purposeId": purpose_id }] }),
         "CreateDataset" => json!({ "dataset": {
@@ -112,6 +139,7 @@ fn value(field: &FieldDescriptor, things: &Things<'_>) -> Option<Value> {
             "account_id" => things.account_id.to_owned(),
             "session_id" => things.session_id.to_owned(),
             "consent_id" => things.consent_id.to_owned(),
+            "receipt_id" => things.receipt_id.to_owned(),
             "purpose_id" => things.purpose_id.to_owned(),
             "notice_id" => things.notice_id.to_owned(),
             "dataset_id" => things.dataset_id.to_owned(),
@@ -119,6 +147,8 @@ fn value(field: &FieldDescriptor, things: &Things<'_>) -> Option<Value> {
             "name" => format!("operations/{}", things.valuation_id),
             _ => return None,
         })),
+        // One that is there must be whole.
+        Kind::Message(message) if message.name() == "Delegation" => None,
         Kind::Message(message) if !field.is_list() && message.package_name().starts_with("portal.") => {
             Some(Value::Message(filled(&message, things)))
         }
