@@ -13,6 +13,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-store", &["portal-core", "portal-crypto"]),
     ("portal-keys", &["portal-core", "portal-crypto", "portal-store"]),
     ("portal-ledger", &["portal-core", "portal-crypto", "portal-store"]),
+    ("portal-receipt", &["portal-core", "portal-crypto"]),
     (
         "portal-legacy-import",
         &["portal-core", "portal-crypto", "portal-keys", "portal-store", "portal-upkeep"],
@@ -20,9 +21,17 @@ const OURS: &[(&str, &[&str])] = &[
     ("portal-mesh", &["portal-core", "portal-crypto", "portal-proto"]),
     (
         "portal-upkeep",
-        &["portal-core", "portal-crypto", "portal-keys", "portal-mesh", "portal-proto", "portal-store"],
+        &[
+            "portal-core",
+            "portal-crypto",
+            "portal-keys",
+            "portal-ledger",
+            "portal-mesh",
+            "portal-proto",
+            "portal-store",
+        ],
     ),
-    ("portal-consent", SERVICE),
+    ("portal-consent", CONSENT),
     ("portal-auth", SERVICE),
     ("portal-valuation", SERVICE),
     ("portal-gateway", &["portal-core", "portal-crypto", "portal-mesh", "portal-proto"]),
@@ -45,6 +54,18 @@ const SERVICE: &[&str] = &[
     "portal-store",
     "portal-upkeep",
 ];
+/// What a service may use, and receipts.
+const CONSENT: &[&str] = &[
+    "portal-core",
+    "portal-crypto",
+    "portal-keys",
+    "portal-ledger",
+    "portal-mesh",
+    "portal-proto",
+    "portal-receipt",
+    "portal-store",
+    "portal-upkeep",
+];
 /// All but the testkit, which no product may contain.
 const ALL: &[&str] = &[
     "portal-auth",
@@ -56,6 +77,7 @@ const ALL: &[&str] = &[
     "portal-ledger",
     "portal-mesh",
     "portal-proto",
+    "portal-receipt",
     "portal-store",
     "portal-upkeep",
     "portal-valuation",
@@ -71,6 +93,7 @@ const TESTS: &[&str] = &[
     "portal-ledger",
     "portal-mesh",
     "portal-proto",
+    "portal-receipt",
     "portal-store",
     "portal-testkit",
     "portal-upkeep",
@@ -116,6 +139,7 @@ const DATABASE: &[&str] = &[
     "portal-valuation",
 ];
 const RPC: &[&str] = &[
+    "portal",
     "portal-auth",
     "portal-consent",
     "portal-gateway",
