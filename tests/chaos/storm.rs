@@ -3,6 +3,7 @@
 //! handed out.
 
 mod consumer;
+mod journal;
 mod proofs;
 mod stream;
 
@@ -29,8 +30,9 @@ async fn what_was_acknowledged_survives_the_storm_everywhere() {
     let mut portal = Portal::start().await;
     let mut world = world(&portal).await;
     let mut ledger = Ledger::of(&portal).await;
-    let journal = tempfile::tempdir().unwrap();
-    let file = journal.path().join("changes");
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("changes");
+    std::fs::File::create(&file).unwrap();
     for round in 1..=ROUNDS {
         let mut tasks = JoinSet::new();
         for writer in world.writers.drain(..) {

@@ -18,6 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use crate::handle::Given;
 use crate::identity::Identity;
 use crate::metrics::MeshMetrics;
 use crate::task;
@@ -39,10 +40,17 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
+/// What is known of a connection.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) handles: Arc<Given>,
+}
+
 /// A connection whose other end is known.
 pub(crate) struct MeshStream {
     stream: TlsStream<TcpStream>,
-    peer: Peer,
+    connection: Connection,
 }
 
 /// Accepts connections until the returned stream is dropped.
@@ -71,7 +79,7 @@ pub(crate) fn accept(
             task::spawn("mesh-handshake", async move {
                 match handshake(tcp, address, &identity).await {
                     Ok(stream) => {
-                        metrics.handshake("accepted", stream.peer.group);
+                        metrics.handshake("accepted", stream.connection.peer.group);
                         // The receiver is gone only when the server stops: the connection closes with it.
                         drop(ready.send(Ok(stream)).await);
                     }
@@ -101,14 +109,15 @@ async fn handshake(tcp: TcpStream, address: SocketAddr, identity: &Identity) -> 
         .and_then(|id| identity.trust_domain().workload(&id))
         .ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "the peer has no identity"))?;
     let group = connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
-    Ok(MeshStream { peer: Peer { workload, group, address }, stream })
+    let connection = Connection { peer: Peer { workload, group, address }, handles: Arc::default() };
+    Ok(MeshStream { stream, connection })
 }
 
 impl Connected for MeshStream {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Connection;
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn connect_info(&self) -> Connection {
+        self.connection.clone()
     }
 }
 

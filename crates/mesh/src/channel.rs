@@ -24,6 +24,7 @@ use tower::Service;
 
 use crate::context::{Context, GRPC_TIMEOUT, TRACEPARENT, Trace, parse_timeout, timeout_header};
 use crate::guard::{CALLER_HEADER, CALLER_WORKLOAD};
+use crate::handle::{Known, TOKEN_HANDLE, restore};
 use crate::status::reason;
 use crate::{Host, Identity, task};
 
@@ -46,9 +47,40 @@ struct Shared {
     to: Workload,
     address: String,
     authority: Authority,
-    connection: Mutex<Option<SendRequest<Body>>>,
+    connection: Mutex<Option<Connection>>,
     /// Held while dialling, so that a burst of calls makes one connection.
     dialling: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    requests: SendRequest<Body>,
+    handles: Arc<Known>,
+}
+
+impl Connection {
+    /// Sends a request, with the handle of its token in the place of the token if it has one.
+    async fn send(mut self, mut request: Request<Body>) -> Result<Response<Body>, Unanswered> {
+        let token = self.handles.shorten(request.headers_mut());
+        match self.requests.try_send_request(request).await {
+            Ok(mut response) => {
+                self.handles.learn(token, response.headers_mut());
+                Ok(response.map(Body::new))
+            }
+            Err(mut error) => {
+                let mut unsent = error.take_message();
+                unsent.iter_mut().for_each(|request| restore(request.headers_mut(), token.as_ref()));
+                Err(Unanswered { unsent, error: error.into_error() })
+            }
+        }
+    }
+}
+
+/// There is no answer.
+struct Unanswered {
+    /// The request as it was, if nothing of it was sent: the connection had just closed.
+    unsent: Option<Request<Body>>,
+    error: hyper::Error,
 }
 
 impl MeshChannel {
@@ -108,6 +140,7 @@ impl MeshChannel {
         if let Some(parent) = trace.header() {
             headers.insert(TRACEPARENT, parent);
         }
+        headers.remove(TOKEN_HANDLE);
         if self.on_own_behalf {
             headers.remove(header::AUTHORIZATION);
             headers.insert(CALLER_HEADER, HeaderValue::from_static(CALLER_WORKLOAD));
@@ -126,20 +159,13 @@ const GRPC_TIMEOUT_NAME: header::HeaderName = header::HeaderName::from_static(GR
 
 impl Shared {
     async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let mut connection = self.connection().await?;
-        let error = match connection.try_send_request(request).await {
-            Ok(response) => return Ok(response.map(Body::new)),
-            Err(error) => error,
-        };
-        // The request comes back only if nothing of it was sent: the connection had just closed.
-        let mut error = error;
-        let Some(request) = error.take_message() else {
-            return Err(self.unavailable(&error.into_error()));
-        };
-        let mut connection = self.connection().await?;
-        match connection.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Body::new)),
-            Err(error) => Err(self.unavailable(&error.into_error())),
+        match self.connection().await?.send(request).await {
+            Ok(response) => Ok(response),
+            Err(Unanswered { unsent: Some(request), .. }) => {
+                let again = self.connection().await?.send(request).await;
+                again.map_err(|unanswered| self.unavailable(&unanswered.error))
+            }
+            Err(unanswered) => Err(self.unavailable(&unanswered.error)),
         }
     }
 
@@ -148,12 +174,12 @@ impl Shared {
         reason::UPSTREAM_UNAVAILABLE.status()
     }
 
-    fn open(&self) -> Option<SendRequest<Body>> {
+    fn open(&self) -> Option<Connection> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.as_ref().filter(|connection| !connection.is_closed()).cloned()
+        connection.as_ref().filter(|connection| !connection.requests.is_closed()).cloned()
     }
 
-    async fn connection(&self) -> Result<SendRequest<Body>, Status> {
+    async fn connection(&self) -> Result<Connection, Status> {
         if let Some(connection) = self.open() {
             return Ok(connection);
         }
@@ -171,13 +197,13 @@ impl Shared {
         Ok(connection)
     }
 
-    async fn dial(&self) -> Result<SendRequest<Body>, DialError> {
+    async fn dial(&self) -> Result<Connection, DialError> {
         let tcp = TcpStream::connect(self.address.as_str()).await?;
         tcp.set_nodelay(true)?;
         let config = self.identity.client_config(self.to).ok_or(DialError::NoIdentity)?;
         let name = ServerName::try_from(self.to.name()).map_err(|_| DialError::NoIdentity)?;
         let tls = TlsConnector::from(config).connect(name, tcp).await?;
-        let (connection, driver) = http2::Builder::new(TokioExecutor::new())
+        let (requests, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -192,7 +218,7 @@ impl Shared {
                 tracing::debug!(upstream = %to, %error, "connection closed");
             }
         });
-        Ok(connection)
+        Ok(Connection { requests, handles: Arc::default() })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use portal_core::{Entropy, Workload};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -15,14 +15,15 @@ use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 use tracing::Instrument;
 
-use crate::acceptor::Peer;
+use crate::acceptor::Connection;
 use crate::body::{BoundedRequest, CallGuard, End, GuardedResponse};
 use crate::caller::{Behalf, Caller};
 use crate::context::{Context, Trace, parse_timeout};
+use crate::handle::TOKEN_HANDLE;
 use crate::metrics::MeshMetrics;
 use crate::policy::{self, Row};
 use crate::status::{Reason, reason};
-use crate::token::{TokenError, TokenVerifier};
+use crate::token::{TokenError, TokenVerifier, Verified};
 use crate::{Drain, status};
 
 /// Header by which a workload says that it calls on its own behalf. The gateway strips every `portal-` header that
@@ -101,9 +102,9 @@ where
     let mut call = state.account(row, slot);
     let answered = async {
         // 4. Identity: the workload from the connection, the end user from the token.
-        let peer = *request.extensions().get::<Peer>().ok_or_else(|| reason::INTERNAL.status())?;
-        let behalf = state.behalf(request.headers(), peer.workload).await?;
-        let caller = Caller::new(peer.workload, behalf, row);
+        let connection = request.extensions().get::<Connection>().ok_or_else(|| reason::INTERNAL.status())?;
+        let (behalf, handle) = state.behalf(request.headers(), connection).await?;
+        let caller = Caller::new(connection.peer.workload, behalf, row);
         // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away.
         row.reach(&caller)?;
         // 6. Deadline: the sooner of what the caller waits and what the row allows.
@@ -118,7 +119,8 @@ where
             Some(at) => tokio::time::timeout_at(at, handled).await.map_err(|_| reason::DEADLINE.status())?,
             None => handled.await,
         };
-        let Ok(response) = response;
+        let Ok(mut response) = response;
+        response.headers_mut().extend(handle.map(|handle| (TOKEN_HANDLE, handle)));
         Ok((context, response))
     };
     match answered.await {
@@ -150,23 +152,38 @@ impl GuardState {
         }
     }
 
-    async fn behalf(&self, headers: &HeaderMap, workload: Workload) -> Result<Behalf, Status> {
-        if let Some(authorization) = headers.get(header::AUTHORIZATION) {
-            // End users come through the edge; a token that another workload holds was stolen or misused.
-            if workload != Workload::Gateway {
-                return Err(reason::WORKLOAD_NOT_ALLOWED.status());
-            }
-            let token = bearer(authorization.as_bytes()).ok_or_else(|| reason::TOKEN_SCHEME.status())?;
-            return match self.tokens.verify(token).await {
-                Ok(user) => Ok(Behalf::User(user)),
-                Err(TokenError::Refused(_)) => Err(reason::TOKEN_INVALID.status()),
-                Err(TokenError::KeysUnavailable(_)) => Err(reason::TOKEN_UNVERIFIABLE.status()),
-            };
+    /// On whose behalf the call is, and the handle to give for its token.
+    async fn behalf(
+        &self,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Result<(Behalf, Option<HeaderValue>), Status> {
+        let (token, handle) = (headers.get(header::AUTHORIZATION), headers.get(TOKEN_HANDLE));
+        // End users come through the edge; a token that another workload holds was stolen or misused.
+        if (token.is_some() || handle.is_some()) && connection.peer.workload != Workload::Gateway {
+            return Err(reason::WORKLOAD_NOT_ALLOWED.status());
+        }
+        if let Some(token) = token {
+            let verified = self.verify(token).await?;
+            let handle = connection.handles.give(verified.clone(), self.tokens.now());
+            return Ok((Behalf::User(verified.user), handle));
+        }
+        if let Some(handle) = handle {
+            let user = connection.handles.user(handle, self.tokens.now());
+            return Ok((Behalf::User(user.ok_or_else(|| reason::TOKEN_INVALID.status())?), None));
         }
         if headers.get(CALLER_HEADER).is_some_and(|value| value == CALLER_WORKLOAD) {
-            return Ok(Behalf::Own);
+            return Ok((Behalf::Own, None));
         }
-        Ok(Behalf::Anonymous(why_no_token(headers)))
+        Ok((Behalf::Anonymous(why_no_token(headers)), None))
+    }
+
+    async fn verify(&self, authorization: &HeaderValue) -> Result<Verified, Status> {
+        let token = bearer(authorization.as_bytes()).ok_or_else(|| reason::TOKEN_SCHEME.status())?;
+        self.tokens.verify(token).await.map_err(|error| match error {
+            TokenError::Refused(_) => reason::TOKEN_INVALID.status(),
+            TokenError::KeysUnavailable(_) => reason::TOKEN_UNVERIFIABLE.status(),
+        })
     }
 
     fn context(&self, headers: &HeaderMap, row: &Row, started: Instant) -> Result<Context, Status> {
@@ -185,7 +202,7 @@ impl GuardState {
 }
 
 fn why_no_token(headers: &HeaderMap) -> Reason {
-    match headers.get(TOKEN_ERROR_HEADER).map(http::HeaderValue::as_bytes) {
+    match headers.get(TOKEN_ERROR_HEADER).map(HeaderValue::as_bytes) {
         Some(b"TOKEN_SCHEME") => reason::TOKEN_SCHEME,
         Some(b"TOKEN_INVALID") => reason::TOKEN_INVALID,
         _ => reason::TOKEN_MISSING,

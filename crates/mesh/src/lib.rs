@@ -40,6 +40,7 @@ pub mod token;
 
 mod acceptor;
 mod body;
+mod handle;
 mod verifier;
 
 pub use acceptor::Peer;

@@ -48,14 +48,18 @@ struct Shared {
     clock: Arc<dyn Clock>,
     keys: ArcSwap<KeySet>,
     suites: Suites,
-    remembered: Mutex<HashMap<[u8; 32], Remembered>>,
+    remembered: Mutex<HashMap<[u8; 32], Verified>>,
     auth: Option<MeshChannel>,
     last_fetch: tokio::sync::Mutex<Option<Timestamp>>,
 }
 
-struct Remembered {
-    user: EndUser,
-    expires_at: Timestamp,
+/// The end user that a token stands for, and until when it does.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The account behind the call.
+    pub user: EndUser,
+    /// From then on the token is refused.
+    pub expires_at: Timestamp,
 }
 
 /// The issuer of every token of a trust domain.
@@ -99,20 +103,25 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// [`TokenError`]; never a guess.
-    pub async fn verify(&self, token: &str) -> Result<EndUser, TokenError> {
-        let now = self.0.clock.now();
+    pub async fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        let now = self.now();
         let hash = sha256(token.as_bytes());
-        if let Some(user) = self.0.recall(&hash, now) {
-            return Ok(user);
+        if let Some(verified) = self.0.recall(&hash, now) {
+            return Ok(verified);
         }
         let claims = match self.0.check(token, now) {
             Err(Refused::UnknownKey) if self.0.fetch_keys(now).await? => self.0.check(token, now)?,
             checked => checked?,
         };
         let expires_at = claims.expires_at;
-        let user = end_user(claims);
-        self.0.remember(hash, Remembered { user: user.clone(), expires_at }, now);
-        Ok(user)
+        let verified = Verified { user: end_user(claims), expires_at };
+        self.0.remember(hash, verified.clone(), now);
+        Ok(verified)
+    }
+
+    /// The time by which tokens are judged.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 }
 
@@ -132,12 +141,12 @@ impl Shared {
         verify(token, &self.keys.load(), &expect)
     }
 
-    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<EndUser> {
+    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<Verified> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(hash).filter(|entry| entry.expires_at > now).map(|entry| entry.user.clone())
+        remembered.get(hash).filter(|entry| entry.expires_at > now).cloned()
     }
 
-    fn remember(&self, hash: [u8; 32], entry: Remembered, now: Timestamp) {
+    fn remember(&self, hash: [u8; 32], entry: Verified, now: Timestamp) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= MAX_REMEMBERED {
             remembered.retain(|_, entry| entry.expires_at > now);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use portal_proto::consent::v1::ConsentEvent;
 
+use super::journal;
+
 /// A change as it was seen.
 struct Change {
     event: String,
@@ -16,9 +18,9 @@ struct Change {
 pub struct Seen(Vec<Change>);
 
 impl Seen {
-    /// What is in `file`: a line for each change, the last one perhaps cut off.
+    /// What is in `file`.
     pub fn read(file: &Path) -> Self {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let text = std::fs::read_to_string(file).unwrap();
         let change = |line: &str| {
             let [_, event, subject, position, _] = line.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("not a change: {line}")
@@ -29,15 +31,7 @@ impl Seen {
                 position: position.parse().unwrap(),
             }
         };
-        Self(whole(&text).lines().map(change).collect())
-    }
-
-    /// Takes a line that was cut off from `file`, and returns the token of the last change that is whole.
-    pub fn mend(file: &Path) -> String {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let whole = whole(&text);
-        std::fs::write(file, whole).unwrap();
-        whole.lines().last().and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned()
+        Self(journal::whole(&text).lines().map(change).collect())
     }
 
     pub fn len(&self) -> usize {
@@ -67,9 +61,4 @@ impl Seen {
         }
         assert_eq!(first.len(), events.len(), "not every change came");
     }
-}
-
-/// The lines that are whole.
-fn whole(text: &str) -> &str {
-    text.rfind('\n').map_or("", |end| &text[..=end])
 }
