@@ -52,7 +52,11 @@ impl Given {
     pub(crate) fn user(&self, handle: &HeaderValue, now: Timestamp) -> Option<EndUser> {
         let handle = handle.to_str().ok()?.parse().ok()?;
         let users = lock(&self.0);
-        users.known.get(&handle).filter(|verified| verified.expires_at > now).map(|verified| verified.user.clone())
+        users
+            .known
+            .get(&handle)
+            .filter(|verified| verified.expires_at > now)
+            .map(|verified| verified.user.clone())
     }
 }
 
@@ -109,7 +113,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use portal_core::id::Id;
+    use portal_core::id::{AccountId, Id, SessionId, SubjectId};
     use portal_core::{Entropy, SeededEntropy};
 
     use super::*;
@@ -119,9 +123,9 @@ mod tests {
     fn verified(seed: u64, expires_at: i64) -> Verified {
         let entropy: &dyn Entropy = &SeededEntropy::new(seed);
         let user = EndUser {
-            account: Id::new(NOW, entropy),
-            subject: Id::new(NOW, entropy),
-            session: Id::new(NOW, entropy),
+            account: AccountId::generate(NOW, entropy),
+            subject: SubjectId::generate(NOW, entropy),
+            session: SessionId::generate(NOW, entropy),
             roles: BTreeSet::new(),
         };
         Verified { user, expires_at: Timestamp::from_micros(expires_at) }
@@ -157,7 +161,10 @@ mod tests {
         assert_eq!(given.give(some.clone(), NOW), None);
         let later = Timestamp::from_micros(2_000);
         let next = given.give(verified(2, 3_000), later).unwrap();
-        assert!(!handles.contains(next.to_str().unwrap()), "the expired ones are gone, their numbers are not");
+        assert!(
+            !handles.contains(next.to_str().unwrap()),
+            "the expired ones are gone, their numbers are not"
+        );
     }
 
     #[test]

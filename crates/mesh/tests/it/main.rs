@@ -3,5 +3,6 @@
 
 mod calls;
 mod fixture;
+mod handles;
 mod identity;
 mod refusals;

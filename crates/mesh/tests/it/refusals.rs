@@ -61,7 +61,7 @@ mod trust_anyone {
     }
 }
 
-fn client(groups: Vec<&'static dyn SupportedKxGroup>, issued: Option<&Issued>) -> ClientConfig {
+pub fn client(groups: Vec<&'static dyn SupportedKxGroup>, issued: Option<&Issued>) -> ClientConfig {
     let provider = Arc::new(CryptoProvider { kx_groups: groups, ..default_provider() });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -100,8 +100,8 @@ fn issue(domain: &str, clock: &dyn Clock) -> (CertificateAuthority, Issued) {
     (authority, issued)
 }
 
-fn mesh_identity(served: &Served) -> Issued {
-    let files = served.mesh.identity(Workload::Gateway);
+pub fn mesh_identity(served: &Served, workload: Workload) -> Issued {
+    let files = served.mesh.identity(workload);
     Issued {
         certificate_pem: std::fs::read_to_string(files.certificate_file).unwrap(),
         private_key_pem: std::fs::read_to_string(files.private_key_file).unwrap().into(),
@@ -112,7 +112,8 @@ fn mesh_identity(served: &Served) -> Issued {
 async fn the_right_client_gets_in_with_x25519mlkem768() {
     let served = Served::start().await;
     let groups = vec![kx_group::X25519, kx_group::X25519MLKEM768, kx_group::SECP256R1];
-    let group = connect(&served, client(groups, Some(&mesh_identity(&served)))).await.unwrap();
+    let group =
+        connect(&served, client(groups, Some(&mesh_identity(&served, Workload::Gateway)))).await.unwrap();
     assert_eq!(group, NamedGroup::X25519MLKEM768);
 }
 
@@ -125,7 +126,7 @@ async fn no_certificate_is_refused() {
 #[tokio::test]
 async fn classical_key_exchange_is_refused() {
     let served = Served::start().await;
-    let issued = mesh_identity(&served);
+    let issued = mesh_identity(&served, Workload::Gateway);
     for group in [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1] {
         let error = connect(&served, client(vec![group], Some(&issued))).await.unwrap_err();
         assert!(error.to_string().contains("HandshakeFailure"), "{error}");
@@ -151,14 +152,14 @@ async fn another_trust_domain_is_refused_even_under_a_trusted_root() {
     let error = connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
     assert!(!error.to_string().contains("UnknownCA"), "it must fail for its name: {error}");
     // Under the same bundle our own certificates still work.
-    let own = mesh_identity(&served);
+    let own = mesh_identity(&served, Workload::Gateway);
     connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&own))).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let served = Served::start().await;
-    let issued = mesh_identity(&served);
+    let issued = mesh_identity(&served, Workload::Gateway);
     connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap();
     served.mesh.clock.advance(portal_mesh::ca::MAX_LEAF_LIFE + Duration::from_secs(1));
     let error = connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();

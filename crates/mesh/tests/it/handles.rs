@@ -1,0 +1,121 @@
+//! Handles of tokens, with a client of our own: what is sent is seen, and may be anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use portal_core::{Role, Workload};
+use portal_mesh::task;
+use portal_proto::consent::v1::CreatePurposeRequest;
+use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
+use portal_testkit::TestUser;
+use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::{Code, Status};
+
+use crate::fixture::Served;
+use crate::refusals::{client, mesh_identity};
+
+const HANDLE: &str = "portal-token-handle";
+
+/// A connection of a workload.
+struct Raw(SendRequest<Full<Bytes>>);
+
+impl Raw {
+    async fn connect(served: &Served, workload: Workload) -> Self {
+        let config = client(vec![kx_group::X25519MLKEM768], Some(&mesh_identity(served, workload)));
+        let tcp = TcpStream::connect(served.running.local_addr()).await.unwrap();
+        let name = ServerName::try_from("consent").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let (requests, driver) = handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        task::spawn("test-connection", async move { drop(driver.await) });
+        Self(requests)
+    }
+
+    /// Calls CreatePurpose with these headers: how it ended, and the handle that was given.
+    async fn call(&mut self, headers: &[(&str, &str)]) -> (Code, Option<String>) {
+        let mut request = Request::post("https://consent/portal.consent.v1.PurposeService/CreatePurpose")
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(Bytes::from_static(&[0; 5]))).unwrap();
+        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
+        let trailers = body.collect().await.unwrap().trailers().cloned();
+        let of = |headers: &HeaderMap| Status::from_header_map(headers).map(|status| status.code());
+        let code = of(&parts.headers).or_else(|| of(&trailers?)).unwrap();
+        let handle = parts.headers.get(HANDLE).map(|handle| handle.to_str().unwrap().to_owned());
+        (code, handle)
+    }
+}
+
+fn bearer(served: &Served, user: &TestUser) -> String {
+    format!("Bearer {}", served.mesh.token(user, Workload::Consent, Duration::from_secs(240)))
+}
+
+#[tokio::test]
+async fn a_handle_is_as_good_as_its_token_and_no_better() {
+    let served = Served::start().await;
+    let controller = bearer(&served, &TestUser::with_roles(&[Role::Controller]));
+    let officer = bearer(&served, &TestUser::with_roles(&[Role::Controller, Role::Officer]));
+    let mut gateway = Raw::connect(&served, Workload::Gateway).await;
+    let (code, first) = gateway.call(&[("authorization", &controller)]).await;
+    assert_eq!(code, Code::Ok);
+    let first = first.expect("a handle is given");
+    let (_, second) = gateway.call(&[("authorization", &officer)]).await;
+    assert_ne!(second.expect("another one"), first);
+    assert_eq!(gateway.call(&[(HANDLE, &first)]).await, (Code::Ok, None));
+    for unknown in ["0", "77", "-1", "x", ""] {
+        assert_eq!(gateway.call(&[(HANDLE, unknown)]).await, (Code::Unauthenticated, None), "{unknown}");
+    }
+    // A token that is not good is not saved by a handle that is.
+    let both = [("authorization", "Bearer forged"), (HANDLE, first.as_str())];
+    assert_eq!(gateway.call(&both).await, (Code::Unauthenticated, None));
+
+    let mut another = Raw::connect(&served, Workload::Gateway).await;
+    assert_eq!(another.call(&[(HANDLE, &first)]).await, (Code::Unauthenticated, None), "another connection");
+    let mut valuation = Raw::connect(&served, Workload::Valuation).await;
+    assert_eq!(valuation.call(&[(HANDLE, &first)]).await, (Code::PermissionDenied, None));
+
+    served.mesh.clock.advance(Duration::from_secs(300));
+    assert_eq!(gateway.call(&[(HANDLE, &first)]).await, (Code::Unauthenticated, None), "expired");
+    assert_eq!(served.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_given_no_handle() {
+    let served = Served::start().await;
+    let mut gateway = Raw::connect(&served, Workload::Gateway).await;
+    let elsewhere = served.mesh.token(&TestUser::subject(), Workload::Auth, Duration::from_secs(240));
+    let elsewhere = format!("Bearer {elsewhere}");
+    assert_eq!(gateway.call(&[("authorization", &elsewhere)]).await, (Code::Unauthenticated, None));
+}
+
+#[tokio::test]
+async fn calls_of_many_on_one_connection_are_not_mixed_up() {
+    let served = Served::start().await;
+    let gateway = served.channel(Workload::Gateway);
+    let users = [&[Role::Controller][..], &[Role::Subject], &[Role::Operator]].map(TestUser::with_roles);
+    let clients = users
+        .each_ref()
+        .map(|user| PurposeServiceClient::new(served.mesh.call_as(user, Workload::Consent, &gateway)));
+    for round in 0..20 {
+        let calls = clients.clone().map(|mut client| async move {
+            client.create_purpose(CreatePurposeRequest::default()).await.map_err(|status| status.code())
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        let [controller, others @ ..] = &answers[..] else { panic!("three") };
+        assert!(controller.is_ok(), "{round}: {controller:?}");
+        for other in others {
+            assert_eq!(other.as_ref().err(), Some(&Code::PermissionDenied), "{round}");
+        }
+    }
+    assert_eq!(served.calls(), 20);
+}
