@@ -35,9 +35,10 @@ mod report;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use portal_testkit::TestDatabase;
+use portal_testkit::{EphemeralPostgres, TestDatabase};
 
 use report::Report;
 use world::World;
@@ -83,9 +84,8 @@ fn main() -> ExitCode {
         let database = match arguments.database {
             Kind::Sqlite => TestDatabase::sqlite(),
             Kind::Postgres => {
-                let Some(database) = TestDatabase::postgres().await else { return };
-                world::as_installed(&database).await;
-                database
+                let Some(server) = EphemeralPostgres::as_installed() else { return };
+                TestDatabase::on(Arc::new(server)).await
             }
         };
         let world = World::start(&database, &service).await;

@@ -17,7 +17,6 @@ use portal_store::DatabaseConfig;
 use portal_testkit::TestDatabase;
 use portal_testkit::mesh::{TestMesh, TestUser, UserChannel};
 use portal_upkeep::MigrationConfig;
-use sea_orm::ConnectionTrait as _;
 use tokio::runtime::Runtime;
 
 /// How often the clock of the mesh, which stands still in tests, is moved.
@@ -143,16 +142,6 @@ fn organisation() -> portal_consent::OrganisationConfig {
         "rights": ["eu-gdpr:A17"],
     });
     serde_json::from_value(config).unwrap()
-}
-
-/// Gives the server the settings that PostgreSQL is installed with: that of the tests keeps a small log, and would write
-/// whole pages again and again.
-pub async fn as_installed(database: &TestDatabase) {
-    let admin = sea_orm::Database::connect(database.url()).await.unwrap();
-    for statement in ["ALTER SYSTEM SET max_wal_size = '1GB'", "SELECT pg_reload_conf()"] {
-        admin.execute_unprepared(statement).await.unwrap();
-    }
-    admin.close().await.unwrap();
 }
 
 /// Lets the clock go until it is told to stop.

@@ -119,6 +119,12 @@ impl Epochs {
 }
 
 impl Hierarchy {
+    /// The epoch that wraps new keys, if it is known and its key is open.
+    pub(crate) fn epoch_at_hand(&self) -> Option<Arc<Opened>> {
+        let active = self.epochs.active()?;
+        self.epochs.slot(active.id).usable(self.clock.now())
+    }
+
     /// The epoch key `id`, asking the provider if it is not open.
     pub(crate) async fn epoch(&self, id: EpochId) -> Result<Arc<Opened>, KeysError> {
         let slot = self.epochs.slot(id);

@@ -17,7 +17,7 @@ use crate::epochs::Opened;
 use crate::error::{KeysError, Stored};
 use crate::hierarchy::Hierarchy;
 use crate::store::state::KeyState;
-use crate::store::subjects::{self as rows, SubjectRow};
+use crate::store::subjects::{self as rows, NewRecord, SubjectRow};
 use crate::store::{epochs as epoch_rows, head};
 
 /// Subjects that one query is about.
@@ -157,10 +157,10 @@ impl Hierarchy {
         for read in 1.. {
             // Both before the rows are read: what happens to them later is seen by these.
             let (loaded, purges) = (self.clock.now(), self.cache.purges());
-            let mut found = self.find(&wanted).await?;
-            if absent == Absent::New {
-                self.make_missing(&mut found).await?;
-            }
+            let found = match absent {
+                Absent::Missing => self.find(&wanted).await?,
+                Absent::New => self.find_or_make(&wanted).await?,
+            };
             wanted = Vec::new();
             let (mut opened, mut evicted) = (0, Vec::new());
             for (subject, outcome) in self.open_all(found).await? {
@@ -202,61 +202,73 @@ impl Hierarchy {
         Ok(found)
     }
 
-    /// Makes keys for those that have none, and the next generation for those whose key has sealed often enough.
-    async fn make_missing(&self, found: &mut Found) -> Result<(), KeysError> {
+    /// As [`Self::find`]; those that have none get one, and those whose key has sealed often enough the next generation.
+    async fn find_or_make(&self, subjects: &[SubjectId]) -> Result<Found, KeysError> {
+        if let Some(epoch) = self.epoch_at_hand()
+            && let Some(found) = self.find_or_make_under(&epoch, subjects).await?
+        {
+            return Ok(found);
+        }
+        // Nobody waits for the provider if there is nothing to be made.
+        let found = self.find(subjects).await?;
+        if self.wanted(&found).is_empty() {
+            return Ok(found);
+        }
         for _ in 0..MAX_READS {
-            let wanted =
-                found.wanted(|row| row.seals + self.seals.of(row.subject, row.generation) >= ROLL_AT);
-            if wanted.is_empty() {
-                return Ok(());
-            }
             let active = self.active_epoch().await?;
             let epoch = self.epoch(active.id).await?;
-            match self.make(&wanted, &epoch).await? {
-                Some(made) => {
-                    found.0.extend(made.0);
-                    return Ok(());
-                }
-                // Another process has begun a new epoch.
-                None => drop(self.reload_active_epoch().await?),
+            if let Some(found) = self.find_or_make_under(&epoch, subjects).await? {
+                return Ok(found);
             }
+            // Another process has begun a new epoch.
+            self.reload_active_epoch().await?;
         }
         Err(StoreError::Conflict { attempts: MAX_READS }.into())
     }
 
-    /// Makes and stores keys of `wanted` subjects and generations, and returns what is stored then. `None` if `epoch`
-    /// does not wrap new keys any more.
-    async fn make(&self, wanted: &[(SubjectId, u32)], epoch: &Opened) -> Result<Option<Found>, KeysError> {
-        let now = self.clock.now();
-        let make = |&(subject, generation): &(SubjectId, u32)| {
-            let (_, record) = epoch.key.new_subject_key(subject, generation, now, &*self.entropy)?;
-            Ok((subject, record))
-        };
-        let records: Vec<_> = wanted.iter().map(make).collect::<Result<_, KeysError>>()?;
-        let (subjects, records) = (wanted.iter().map(|(subject, _)| *subject).collect::<Vec<_>>(), &records);
-        let (subjects, tenant, id) = (&subjects, self.scope.tenant, epoch.key.id());
+    /// The subjects and generations that are to be made.
+    fn wanted(&self, found: &Found) -> Vec<(SubjectId, u32)> {
+        found.wanted(|row| row.seals + self.seals.of(row.subject, row.generation) >= ROLL_AT)
+    }
+
+    /// As [`Self::find_or_make`], with what is new under `epoch`. `None` if that does not wrap new keys any more.
+    async fn find_or_make_under(
+        &self,
+        epoch: &Opened,
+        subjects: &[SubjectId],
+    ) -> Result<Option<Found>, KeysError> {
+        let (now, tenant, id) = (self.clock.now(), self.scope.tenant, epoch.key.id());
         let store = |tx: Tx| async move {
-            // Read in this transaction, so that neither an erasure nor a new epoch can come in between.
+            // All of it in one transaction, so that neither an erasure nor a new epoch can come in between.
+            let found = Found::new(subjects, rows::of(&tx, tenant, subjects).await?);
+            let mut found = self.mark_erased(&tx, found).await?;
+            let wanted = self.wanted(&found);
+            if wanted.is_empty() {
+                return Ok(Some((found, 0)));
+            }
             let row = epoch_rows::find(&tx, tenant, id).await?;
             if row.is_none_or(|row| row.state != KeyState::Active) {
                 return Ok(None);
             }
-            let erased = self.erased_among(&tx, subjects).await?;
-            let new: Vec<_> =
-                records.iter().filter(|(subject, _)| !erased.contains(subject)).cloned().collect();
+            let made = wanted.len();
+            let make = |(subject, generation)| {
+                let (_, record) = epoch.key.new_subject_key(subject, generation, now, &*self.entropy)?;
+                Ok((subject, record))
+            };
+            let new = wanted.into_iter().map(make).collect::<Result<Vec<_>, KeysError>>()?;
             rows::insert(&tx, tenant, &new).await?;
             if new.iter().any(|(_, record)| record.generation() > 1) {
                 // Other replicas have the generation before in their caches, and are about to meet the new one's seals.
                 head::announce(&tx, tenant).await?;
             }
-            let found = Found::new(subjects, rows::of(&tx, tenant, subjects).await?);
-            self.mark_erased(&tx, found).await.map(Some)
+            found.add(new);
+            Ok::<_, KeysError>(Some((found, made)))
         };
-        let made: Option<Found> = self.database.run_tx("make_subject_keys", store).await?;
-        if made.is_some() {
-            self.metrics.created(u64::try_from(wanted.len()).unwrap_or(u64::MAX));
-        }
-        Ok(made)
+        let found = self.database.run_tx("make_subject_keys", store).await?;
+        Ok(found.map(|(found, made)| {
+            self.metrics.created(u64::try_from(made).unwrap_or(u64::MAX));
+            found
+        }))
     }
 
     /// Opens rows of keys under their epochs.
@@ -343,12 +355,21 @@ impl Found {
         Self(found)
     }
 
+    /// Adds keys that have just been stored.
+    fn add(&mut self, new: Vec<NewRecord>) {
+        for (subject, record) in new {
+            if let Some(Rows::Found(rows)) = self.0.get_mut(&subject) {
+                rows.push(SubjectRow::new(subject, &record));
+            }
+        }
+    }
+
     fn missing(&self) -> Vec<SubjectId> {
         let empty = |rows: &Rows| matches!(rows, Rows::Found(rows) if rows.is_empty());
         self.0.iter().filter(|(_, rows)| empty(rows)).map(|(subject, _)| *subject).collect()
     }
 
-    /// The subjects and generations that are to be made.
+    /// The subjects and generations that are missing.
     fn wanted(&self, is_full: impl Fn(&SubjectRow) -> bool) -> Vec<(SubjectId, u32)> {
         let next = |(subject, rows): (&SubjectId, &Rows)| match rows {
             Rows::Erased => None,
@@ -362,6 +383,16 @@ impl Found {
 }
 
 impl SubjectRow {
+    fn new(subject: SubjectId, record: &SubjectKeyRecord) -> Self {
+        Self {
+            subject,
+            generation: record.generation(),
+            epoch: record.epoch(),
+            record: record.to_bytes().to_vec(),
+            seals: 0,
+        }
+    }
+
     /// The record, if it is one of this row.
     pub(crate) fn record(&self) -> Option<SubjectKeyRecord> {
         let record = SubjectKeyRecord::from_bytes(&self.record).ok()?;

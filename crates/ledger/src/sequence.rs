@@ -11,9 +11,9 @@ use portal_crypto::checkpoint::Checkpoint;
 use portal_crypto::merkle::TreeHead;
 use portal_crypto::merkle::tiles;
 use portal_crypto::suite::Algorithm;
-use portal_store::{Lease, StoreError, Tx, leases};
+use portal_store::{Lease, StoreError, Tx, bulk, leases};
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
+use sea_orm::{QueryOrder, QuerySelect};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::entity::{entry, head, pending};
@@ -36,8 +36,15 @@ const REST: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Entries of a batch.
 const BATCH: u64 = 4_000;
-/// Rows per statement.
-const ROWS: usize = 4_000;
+/// The columns of an entry.
+const ENTRY: [entry::Column; 6] = [
+    entry::Column::Position,
+    entry::Column::Kind,
+    entry::Column::Reference,
+    entry::Column::Commitment,
+    entry::Column::Lookup,
+    entry::Column::RecordedAt,
+];
 
 /// What a transaction of the sequencer came to.
 enum Done {
@@ -249,21 +256,19 @@ async fn sequence(tx: &Tx) -> Result<Done, StoreError> {
     for (at, row) in (size..).zip(waiting) {
         let leaf = commitment("ledger_pending", row.sequence, &row.commitment)?.leaf_hash();
         leaves.push(leaf);
-        entries.push(entry::ActiveModel {
-            position: Set(signed(at)?),
-            kind: Set(row.kind),
-            reference: Set(row.reference),
-            commitment: Set(row.commitment),
-            lookup: Set(lookup(&leaf)),
-            recorded_at: Set(row.recorded_at),
-        });
+        entries.push(vec![
+            signed(at)?.into(),
+            row.kind.into(),
+            row.reference.into(),
+            row.commitment.into(),
+            lookup(&leaf).into(),
+            row.recorded_at.into(),
+        ]);
     }
     let count = entries.len() as u64;
     let edge = tree::read(tx, tiles::edge(size)).await?;
     tree::write(tx, tiles::grow(size, edge, leaves).map_err(tree::missing)?).await?;
-    for rows in entries.chunks(ROWS) {
-        entry::Entity::insert_many(rows.to_vec()).exec_without_returning(tx.conn()).await?;
-    }
+    bulk::insert::<entry::Entity>(tx, &ENTRY, entries).await?;
     grow_head(tx, size, size + count).await?;
     // This transaction sees no others than it has read: what was appended meanwhile stays, whatever its number.
     let done =

@@ -124,6 +124,28 @@ pub async fn find<E: EntityTrait>(
     key: &[E::Column],
     keys: Vec<Vec<Value>>,
 ) -> Result<Vec<E::Model>, StoreError> {
+    look_up::<E>(tx, key, keys, "LIMIT 1").await
+}
+
+/// As [`find`], where `key` is the first part of a unique one: all rows for each of `keys`, in no order.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn find_all<E: EntityTrait>(
+    tx: &ReadTx,
+    key: &[E::Column],
+    keys: Vec<Vec<Value>>,
+) -> Result<Vec<E::Model>, StoreError> {
+    look_up::<E>(tx, key, keys, "OFFSET 0").await
+}
+
+/// `fence` keeps PostgreSQL from making it a join again, for which it would trust its statistics.
+async fn look_up<E: EntityTrait>(
+    tx: &ReadTx,
+    key: &[E::Column],
+    keys: Vec<Vec<Value>>,
+    fence: &str,
+) -> Result<Vec<E::Model>, StoreError> {
     let table = quoted(E::default().table_name());
     let backend = tx.conn().get_database_backend();
     let mut found = Vec::with_capacity(keys.len());
@@ -134,9 +156,8 @@ pub async fn find<E: EntityTrait>(
         let these: Vec<String> = key.iter().enumerate().map(this).collect();
         let (from, these) = (source.from(), these.join(" AND "));
         let sql = match backend {
-            // The limit keeps it from being made a join again.
             DbBackend::Postgres => format!(
-                "SELECT f.* FROM {from} CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {these} LIMIT 1) f"
+                "SELECT f.* FROM {from} CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {these} {fence}) f"
             ),
             _ => format!("SELECT t.* FROM {from} CROSS JOIN {table} t WHERE {these}"),
         };

@@ -40,9 +40,16 @@ impl TestDatabase {
     /// # Panics
     /// If PostgreSQL is not installed and the environment variable `PORTAL_REQUIRE_ALL` is `1`.
     pub async fn postgres() -> Option<Self> {
-        let server = EphemeralPostgres::shared()?;
+        Some(Self::on(EphemeralPostgres::shared()?).await)
+    }
+
+    /// A database of `server`.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    pub async fn on(server: Arc<EphemeralPostgres>) -> Self {
         let url = server.fresh_url().await;
-        Some(Self::new(url, Keeper::Server(server)))
+        Self::new(url, Keeper::Server(server))
     }
 
     fn new(url: String, keeper: Keeper) -> Self {

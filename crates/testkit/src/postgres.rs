@@ -20,12 +20,12 @@ use portal_store::DatabaseConfig;
 use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
 
-/// $1 binaries, $2 template, $3 directory of this server. Closing its copy of standard error makes the end of the
+/// $1 binaries, $2 template, $3 directory of this server, $4 its memory. Closing its copy of standard error makes the end of the
 /// server the end of that pipe.
 const KEEPER: &str = r#"
 cp -R "$2" "$3/data"
 "$1/postgres" -D "$3/data" -k "$3" -c listen_addresses= -c dynamic_shared_memory_type=mmap -c lc_messages=C \
-    -c shared_buffers=16MB -c max_connections=200 -c unix_socket_permissions=0700 &
+    -c shared_buffers=$4 -c max_connections=200 -c unix_socket_permissions=0700 &
 server=$!
 exec 2>/dev/null
 read -r _
@@ -33,6 +33,32 @@ kill -QUIT "$server"
 wait "$server"
 rm -rf "$3"
 "#;
+
+/// What a server takes of the machine.
+#[derive(Clone, Copy)]
+enum Size {
+    /// Little, since each test process has one.
+    Small,
+    /// What it takes where it is installed and nobody has set anything.
+    AsInstalled,
+}
+
+impl Size {
+    const fn memory(self) -> &'static str {
+        match self {
+            Self::Small => "16MB",
+            Self::AsInstalled => "128MB",
+        }
+    }
+
+    /// Megabytes of a file of the write-ahead log.
+    const fn wal_segment(self) -> &'static str {
+        match self {
+            Self::Small => "1",
+            Self::AsInstalled => "16",
+        }
+    }
+}
 
 /// A PostgreSQL server that stops, with all its data, when this is dropped or its process ends.
 pub struct EphemeralPostgres {
@@ -65,6 +91,19 @@ impl EphemeralPostgres {
     /// As [`EphemeralPostgres::shared`].
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::of(Size::Small)
+    }
+
+    /// A server for measurements: with the memory and the log that PostgreSQL has where nobody has set anything.
+    ///
+    /// # Panics
+    /// As [`EphemeralPostgres::shared`].
+    #[must_use]
+    pub fn as_installed() -> Option<Self> {
+        Self::of(Size::AsInstalled)
+    }
+
+    fn of(size: Size) -> Option<Self> {
         let Some(installation) = Installation::find() else {
             #[expect(clippy::disallowed_methods, reason = "tests have no configuration file")]
             let required = std::env::var("PORTAL_REQUIRE_ALL").is_ok_and(|value| value == "1");
@@ -72,12 +111,13 @@ impl EphemeralPostgres {
             eprintln!("skipped: PostgreSQL 15 or newer is not installed");
             return None;
         };
-        let template = installation.template();
+        let template = installation.template(size);
         let directory = installation.directory("portal-postgres-").keep();
         let mut keeper = installation
             .command("sh")
             .args(["-c", KEEPER, "sh"])
             .args([&installation.binaries, &template, &directory])
+            .arg(size.memory())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -195,11 +235,13 @@ impl Installation {
     }
 
     /// A data directory as `initdb` makes it. Two processes may make it at once: the first to rename wins.
-    fn template(&self) -> PathBuf {
+    fn template(&self, size: Size) -> PathBuf {
         let program = fs::metadata(self.binaries.join("initdb")).expect("initdb");
         let parent = self.directory("portal-postgres-template-");
         let owner = fs::metadata(parent.path()).expect("the directory just made").uid();
-        let name = format!("portal-postgres-template-{owner}-{}-{}", program.mtime(), program.ino());
+        let segment = size.wal_segment();
+        let name =
+            format!("portal-postgres-template-{owner}-{}-{}-{segment}", program.mtime(), program.ino());
         let template = std::env::temp_dir().join(name);
         match fs::symlink_metadata(&template) {
             Ok(found) => {
@@ -213,7 +255,7 @@ impl Installation {
         let output = self
             .command(self.binaries.join("initdb"))
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
-            .args(["--wal-segsize=1", "--pgdata"])
+            .args(["--wal-segsize", segment, "--pgdata"])
             .arg(&data)
             .output()
             .expect("initdb runs");

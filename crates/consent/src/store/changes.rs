@@ -40,10 +40,8 @@ pub(crate) async fn events(
     tx: &Reading<'_>,
     events: &[EventId],
 ) -> Result<HashMap<EventId, Event>, StoreError> {
-    let models = consent_event::Entity::find()
-        .filter(consent_event::Column::EventId.is_in(events.iter().map(|event| event.uuid())))
-        .all(tx.conn())
-        .await?;
+    let ids = events.iter().map(|event| event.uuid());
+    let models = tx.find_ids::<consent_event::Entity>(consent_event::Column::EventId, ids.collect()).await?;
     let mut found = HashMap::with_capacity(models.len());
     for model in models {
         if let Some(event) = sound(tx.checked(model).and_then(rows::event))? {

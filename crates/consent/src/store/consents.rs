@@ -46,23 +46,21 @@ pub(crate) async fn of(
     model.map(|model| read(tx, &model)).transpose()
 }
 
-/// Of every subject and purpose asked for, the consent if there is one. One query per purpose.
+/// Of every subject and purpose asked for, the consent if there is one.
 pub(crate) async fn of_all(
     tx: &Reading<'_>,
     wanted: &BTreeMap<PurposeId, BTreeSet<SubjectId>>,
 ) -> Result<BTreeMap<(SubjectId, PurposeId), Read<Consent>>, StoreError> {
-    let mut consents = BTreeMap::new();
-    for (purpose, subjects) in wanted {
-        let models = consent::Entity::find()
-            .filter(consent::Column::PurposeId.eq(purpose.uuid()))
-            .filter(consent::Column::SubjectId.is_in(subjects.iter().map(|subject| subject.uuid())))
-            .all(tx.conn())
-            .await?;
-        for model in &models {
-            consents.insert((SubjectId::from_uuid(model.subject_id), *purpose), separate(read(tx, model))?);
-        }
-    }
-    Ok(consents)
+    let pairs = wanted.iter().flat_map(|(purpose, subjects)| {
+        subjects.iter().map(|subject| vec![subject.uuid().into(), purpose.uuid().into()])
+    });
+    let key = [consent::Column::SubjectId, consent::Column::PurposeId];
+    let models = tx.find::<consent::Entity>(&key, pairs.collect()).await?;
+    let read = |model: &consent::Model| {
+        let whose = (SubjectId::from_uuid(model.subject_id), PurposeId::from_uuid(model.purpose_id));
+        Ok((whose, separate(read(tx, model))?))
+    };
+    models.iter().map(read).collect()
 }
 
 /// A page of the consents that have ended by themselves at `now` and are not recorded as ended, the first to end first:

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, Id, NoticeId, PurposeId, SubjectId};
 use portal_store::StoreError;
+use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Consent, Event};
 use crate::domain::decision::{Coverage, KnownPurpose, Question, Record, Standing};
-use crate::store::entity::{consent, consent_event, notice_revision, purpose, purpose_revision};
+use crate::store::entity::{consent_event, notice_revision, purpose, purpose_revision};
 use crate::store::rows::{self, RowName};
 use crate::store::{Reading, consents};
 
@@ -108,18 +108,12 @@ pub(crate) async fn event_ids(
     if events.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let numbers: BTreeSet<i64> = events.iter().map(|(_, number)| rows::integer(*number)).collect();
-    let found: Vec<(Uuid, Uuid, i64)> = consent_event::Entity::find()
-        .select_only()
-        .columns([Column::EventId, Column::ConsentId, Column::Sequence])
-        .filter(Column::ConsentId.is_in(events.iter().map(|(consent, _)| consent.uuid())))
-        .filter(Column::Sequence.is_in(numbers))
-        .into_tuple()
-        .all(tx.conn())
-        .await?;
-    let named = found
-        .into_iter()
-        .map(|(event, consent, number)| ((ConsentId::from_uuid(consent), number.unsigned_abs()), event));
+    let keys = events.iter().map(|(id, number)| vec![id.uuid().into(), rows::integer(*number).into()]);
+    let found =
+        tx.find::<consent_event::Entity>(&[Column::ConsentId, Column::Sequence], keys.collect()).await?;
+    let named = found.into_iter().map(|event| {
+        ((ConsentId::from_uuid(event.consent_id), event.sequence.unsigned_abs()), event.event_id)
+    });
     Ok(named.collect())
 }
 
@@ -153,19 +147,7 @@ async fn consents(
     for question in questions {
         by_purpose.entry(question.purpose).or_default().insert(question.subject);
     }
-    let mut consents = BTreeMap::new();
-    for (purpose, subjects) in by_purpose {
-        let models = consent::Entity::find()
-            .filter(consent::Column::PurposeId.eq(purpose.uuid()))
-            .filter(consent::Column::SubjectId.is_in(subjects.iter().map(|subject| subject.uuid())))
-            .all(tx.conn())
-            .await?;
-        for model in &models {
-            let subject = SubjectId::from_uuid(model.subject_id);
-            consents.insert((subject, purpose), separate(consents::read(tx, model))?);
-        }
-    }
-    Ok(consents)
+    consents::of_all(tx, &by_purpose).await
 }
 
 /// Adds the revisions of their notices that were published later and changed the terms.

@@ -73,10 +73,8 @@ pub(crate) async fn page(
 pub(crate) async fn changed(tx: &Reading<'_>, events: &[Uuid]) -> Result<Read, StoreError> {
     let mut all = Read::default();
     for events in events.chunks(EVENTS) {
-        let models = consent_event::Entity::find()
-            .filter(consent_event::Column::EventId.is_in(events.iter().copied()))
-            .all(tx.conn())
-            .await?;
+        let key = consent_event::Column::EventId;
+        let models = tx.find_ids::<consent_event::Entity>(key, events.to_vec()).await?;
         if models.len() < events.len() {
             let there = |id: &&Uuid| models.iter().any(|model| model.event_id == **id);
             let missing = events.iter().find(|id| !there(id)).copied().unwrap_or_default();
@@ -91,10 +89,8 @@ pub(crate) async fn changed(tx: &Reading<'_>, events: &[Uuid]) -> Result<Read, S
             all.events.push((model.event_id, Step { subject, purpose, version }));
             whose.insert(model.consent_id, (subject, purpose));
         }
-        let models = consent::Entity::find()
-            .filter(consent::Column::ConsentId.is_in(whose.keys().copied()))
-            .all(tx.conn())
-            .await?;
+        let key = consent::Column::ConsentId;
+        let models = tx.find_ids::<consent::Entity>(key, whose.keys().copied().collect()).await?;
         let (facts, corrupt) = read(tx, &models)?;
         for facts in &facts {
             whose.remove(&facts.id.uuid());

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use portal_keys::ServiceCells;
 use portal_store::sealed::{DigestedRow, RowDigests, Sealing};
-use portal_store::{Conn, ReadTx, StoreError, Tx};
+use portal_store::{Conn, ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::migration::{Finality, Mode, ModeOf};
-use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait};
+use sea_orm::prelude::Uuid;
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait, Value};
 
 use crate::store::moving;
 
@@ -76,6 +77,24 @@ impl Seals {
 impl<'a> Reading<'a> {
     pub(in crate::store) fn conn(&self) -> &'a Conn {
         self.tx.conn()
+    }
+
+    /// The row for each of `keys`, which has the values of `key`, a unique one, if there is such a row.
+    pub(in crate::store) async fn find<E: EntityTrait>(
+        &self,
+        key: &[E::Column],
+        keys: Vec<Vec<Value>>,
+    ) -> Result<Vec<E::Model>, StoreError> {
+        bulk::find::<E>(self.tx, key, keys).await
+    }
+
+    /// The row for each of `ids`, if there is one.
+    pub(in crate::store) async fn find_ids<E: EntityTrait>(
+        &self,
+        key: E::Column,
+        ids: Vec<Uuid>,
+    ) -> Result<Vec<E::Model>, StoreError> {
+        self.find::<E>(&[key], ids.into_iter().map(|id| vec![id.into()]).collect()).await
     }
 
     pub(in crate::store) const fn seals(&self) -> &'a Seals {

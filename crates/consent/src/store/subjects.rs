@@ -113,7 +113,7 @@ pub(crate) async fn find_all(
     ids: &BTreeSet<SubjectId>,
 ) -> Result<BTreeMap<SubjectId, Read<StoredSubject>>, StoreError> {
     let ids = ids.iter().map(|id| id.uuid());
-    let models = subject::Entity::find().filter(subject::Column::SubjectId.is_in(ids)).all(tx.conn()).await?;
+    let models = tx.find_ids::<subject::Entity>(subject::Column::SubjectId, ids.collect()).await?;
     let read =
         |model: subject::Model| Ok((SubjectId::from_uuid(model.subject_id), separate(read(tx, model))?));
     models.into_iter().map(read).collect()

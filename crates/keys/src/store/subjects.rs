@@ -2,13 +2,22 @@
 
 use portal_core::id::{EpochId, Id, SubjectId, TenantId};
 use portal_crypto::epoch::SubjectKeyRecord;
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::{ReadTx, StoreError, Tx, bulk};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, Condition, DbBackend, QueryOrder, QuerySelect, Statement, Value};
+use sea_orm::{Condition, DbBackend, QueryOrder, QuerySelect, Statement, Value};
 
-use super::entity::subject::{ActiveModel, Column, Entity, Model};
+use super::entity::subject::{Column, Entity, Model};
 use super::{corrupt, signed, unsigned};
+
+const COLUMNS: [Column; 7] = [
+    Column::TenantId,
+    Column::SubjectId,
+    Column::Generation,
+    Column::EpochId,
+    Column::Record,
+    Column::Seals,
+    Column::CreatedAt,
+];
 
 /// A subject key as it is stored. Its record may be anything: it is parsed by who opens it.
 #[derive(Clone, Debug)]
@@ -43,32 +52,29 @@ pub(crate) async fn of(
     tenant: TenantId,
     subjects: &[SubjectId],
 ) -> Result<Vec<SubjectRow>, StoreError> {
-    let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.uuid()).collect();
-    let rows = Entity::find()
-        .filter(Column::TenantId.eq(tenant.uuid()))
-        .filter(super::any(tx, Column::SubjectId, ids))
-        .order_by_asc(Column::SubjectId)
-        .order_by_asc(Column::Generation)
-        .all(tx.conn())
-        .await?;
+    let keys = subjects.iter().map(|subject| vec![tenant.uuid().into(), subject.uuid().into()]).collect();
+    let mut rows = bulk::find_all::<Entity>(tx, &[Column::TenantId, Column::SubjectId], keys).await?;
+    rows.sort_unstable_by_key(|row| (row.subject_id, row.generation));
     rows.into_iter().map(SubjectRow::try_from).collect()
 }
 
-/// Adds keys; those that another transaction has added meanwhile are left as they are.
+/// Adds keys that this transaction has not found.
+///
+/// # Errors
+/// [`StoreError::Contended`] if another transaction has added one of them meanwhile; [`StoreError`].
 pub(crate) async fn insert(tx: &Tx, tenant: TenantId, records: &[NewRecord]) -> Result<(), StoreError> {
-    let models = records.iter().map(|(subject, record)| ActiveModel {
-        tenant_id: Set(tenant.uuid()),
-        subject_id: Set(subject.uuid()),
-        generation: Set(record.generation().into()),
-        epoch_id: Set(record.epoch().uuid()),
-        record: Set(record.to_bytes().to_vec()),
-        seals: Set(0),
-        created_at: Set(record.created().as_micros()),
-    });
-    let key = [Column::TenantId, Column::SubjectId, Column::Generation];
-    let first = OnConflict::columns(key).do_nothing().to_owned();
-    Entity::insert_many(models).on_conflict(first).exec_without_returning(tx.conn()).await?;
-    Ok(())
+    let values = |(subject, record): &NewRecord| {
+        vec![
+            tenant.uuid().into(),
+            subject.uuid().into(),
+            i64::from(record.generation()).into(),
+            record.epoch().uuid().into(),
+            record.to_bytes().to_vec().into(),
+            0_i64.into(),
+            record.created().as_micros().into(),
+        ]
+    };
+    bulk::insert_new::<Entity>(tx, &COLUMNS, records.iter().map(values).collect()).await
 }
 
 /// Deletes all keys of `subject`, and says how many there were.

@@ -85,6 +85,27 @@ each_database! {
         assert_eq!(all(&database).await.len(), 50);
     }
 
+    /// The rows that are there, and no others; by a key that is not unique all of them.
+    async fn finds(database) {
+        let database = inserted(database).await;
+        let found = database.read("find", |tx| async move {
+            let ids = (590..ROWS + 10).chain([3]).map(|id| vec![Uuid::from_u128(id).into(), 1_i64.into()]);
+            let key = [Column::Id, Column::Version];
+            let by_id = bulk::find::<person::Entity>(&tx, &key, ids.collect()).await?;
+            let other = vec![vec![Uuid::from_u128(1).into(), 2_i64.into()]];
+            let none = bulk::find::<person::Entity>(&tx, &key, other).await?;
+            let all = bulk::find_all::<person::Entity>(&tx, &[Column::Version], vec![vec![1_i64.into()]]).await?;
+            Ok::<_, StoreError>((by_id, none, all))
+        });
+        let (by_id, none, mut all) = found.await.unwrap();
+        let mut ids: Vec<u128> = by_id.iter().map(|row| row.id.as_u128()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [3].into_iter().chain(590..ROWS).collect::<Vec<_>>());
+        assert_eq!(none, []);
+        all.sort_unstable_by_key(|row| row.id);
+        assert_eq!(all, self::all(&database).await);
+    }
+
     /// Nothing is nothing; a value of another type, a NULL where none may be and a short row are refused.
     async fn refuses_what_does_not_fit(database) {
         let database = prepared_persons(database).await;

@@ -81,6 +81,36 @@ fn sealed(subject: Option<SubjectId>, plain: &[u8]) -> KeptReply {
 }
 
 each_database! {
+    /// A reply takes the place of one that has expired, and of no other: who kept that was faster.
+    async fn a_reply_is_kept_over_an_expired_one_only(database) {
+        let database = prepared(database).await;
+        migrate::up::<WithSealedReplies>(&database).await.unwrap();
+        let key = &key("anna", "again");
+        let put = |hash: u8, now: Timestamp| {
+            let database = database.clone();
+            async move {
+                let (hash, reply) = (&[hash; 32], &sealed(None, &[hash]));
+                database.run_tx("keep", |tx| async move { keep(&tx, key, hash, reply, now).await }).await
+            }
+        };
+        let found = |hash: u8, now: Timestamp| {
+            let database = database.clone();
+            async move {
+                let hash = &[hash; 32];
+                let found = |tx| async move { recall(&tx, key, hash, Forms::Both, now).await };
+                database.read("recall", found).await.map(|reply| reply.map(|reply| reply.plain))
+            }
+        };
+        put(1, NOW).await.unwrap();
+        let refused = put(2, NOW.plus(LIFETIME - Duration::from_micros(1))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+        assert_eq!(found(1, NOW).await.unwrap(), Some(vec![1]));
+        let later = NOW.plus(LIFETIME);
+        put(2, later).await.unwrap();
+        assert_eq!(found(2, later).await.unwrap(), Some(vec![2]));
+        assert!(matches!(found(1, later).await, Err(IdempotencyError::Mismatch)));
+    }
+
     /// Replies of before the migration and of processes that do not know it are found beside sealed ones.
     async fn sealed_and_plain_replies_stand_side_by_side(database) {
         let database = prepared(database).await;
