@@ -1,9 +1,8 @@
 //! Appending, in the caller's transaction.
 
 use portal_core::Timestamp;
-use portal_store::{StoreError, Tx};
+use portal_store::{StoreError, Tx, bulk};
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue, ActiveValue::Set};
 
 use crate::entity::pending;
 use crate::leaf::Commitment;
@@ -23,8 +22,13 @@ pub struct Append {
     pub commitment: Commitment,
 }
 
-/// Rows per statement: PostgreSQL takes 65,535 values, SQLite 32,766.
-const ROWS: usize = 4_000;
+/// All but the number, which the database gives.
+const COLUMNS: [pending::Column; 4] = [
+    pending::Column::Kind,
+    pending::Column::Reference,
+    pending::Column::Commitment,
+    pending::Column::RecordedAt,
+];
 
 /// Appends an entry: it is in the ledger if and only if the transaction is committed, and gets its position soon after.
 /// Transactions that append do not wait for each other.
@@ -40,15 +44,13 @@ pub async fn append(tx: &Tx, entry: Append, now: Timestamp) -> Result<(), StoreE
 /// # Errors
 /// As [`append`].
 pub async fn append_many(tx: &Tx, entries: &[Append], now: Timestamp) -> Result<(), StoreError> {
-    for entries in entries.chunks(ROWS) {
-        let rows = entries.iter().map(|entry| pending::ActiveModel {
-            sequence: ActiveValue::NotSet,
-            kind: Set(entry.kind.0.into()),
-            reference: Set(entry.reference),
-            commitment: Set(entry.commitment.as_bytes().to_vec()),
-            recorded_at: Set(now.as_micros()),
-        });
-        pending::Entity::insert_many(rows).exec_without_returning(tx.conn()).await?;
-    }
-    Ok(())
+    let values = |entry: &Append| {
+        vec![
+            i64::from(entry.kind.0).into(),
+            entry.reference.into(),
+            entry.commitment.as_bytes().to_vec().into(),
+            now.as_micros().into(),
+        ]
+    };
+    bulk::insert::<pending::Entity>(tx, &COLUMNS, entries.iter().map(values).collect()).await
 }

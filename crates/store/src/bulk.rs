@@ -15,7 +15,7 @@ use crate::{DatabaseFailure, ReadTx, StoreError, Tx};
 /// Rows per statement on SQLite, which takes some 32,000 values.
 const SQLITE_ROWS: usize = 250;
 
-/// Inserts `rows`, each with the values of `columns` in their order.
+/// Inserts `rows`, one after the other, each with the values of `columns` in their order.
 ///
 /// # Errors
 /// [`StoreError::Duplicate`] if one of them is there already, and none is inserted then; [`StoreError`].
@@ -29,7 +29,7 @@ pub async fn insert<E: EntityTrait>(
     let expected = rows.len() as u64;
     let inserted = run::<E>(tx, columns, rows, |source| {
         let values = list(columns.iter().enumerate().map(|(at, column)| source.value(at, nullable(column))));
-        format!("INSERT INTO {} ({names}) SELECT {values} FROM {}", quoted(table), source.from())
+        format!("INSERT INTO {} ({names}) SELECT {values} FROM {}", quoted(table), source.in_order())
     });
     StoreError::check_rows(expected, inserted.await?)
 }
@@ -203,23 +203,38 @@ impl Source {
     fn from(&self) -> String {
         match self {
             Self::Arrays(arrays) => {
-                let mut parameters = Vec::new();
-                let mut names = Vec::new();
-                for (at, (kind, nullable)) in arrays.iter().enumerate() {
-                    parameters.push(format!("${}::{kind}[]", parameters.len() + 1));
-                    names.push(format!("c{at}"));
-                    if *nullable {
-                        parameters.push(format!("${}::bool[]", parameters.len() + 1));
-                        names.push(format!("n{at}"));
-                    }
-                }
-                format!("unnest({}) AS v({})", parameters.join(", "), names.join(", "))
+                let (parameters, names) = Self::unnested(arrays);
+                format!("unnest({parameters}) AS v({names})")
             }
             Self::Values(columns, rows) => {
                 let row = format!("({})", vec!["?"; *columns].join(", "));
                 format!("(VALUES {}) AS v", vec![row.as_str(); *rows].join(", "))
             }
         }
+    }
+
+    /// As [`Self::from`], for rows that are numbered as they come.
+    fn in_order(&self) -> String {
+        match self {
+            Self::Arrays(arrays) => {
+                let (parameters, names) = Self::unnested(arrays);
+                format!("unnest({parameters}) WITH ORDINALITY AS v({names}, place) ORDER BY v.place")
+            }
+            Self::Values(..) => self.from(),
+        }
+    }
+
+    fn unnested(arrays: &[(&'static str, bool)]) -> (String, String) {
+        let (mut parameters, mut names) = (Vec::new(), Vec::new());
+        for (at, (kind, nullable)) in arrays.iter().enumerate() {
+            parameters.push(format!("${}::{kind}[]", parameters.len() + 1));
+            names.push(format!("c{at}"));
+            if *nullable {
+                parameters.push(format!("${}::bool[]", parameters.len() + 1));
+                names.push(format!("n{at}"));
+            }
+        }
+        (parameters.join(", "), names.join(", "))
     }
 
     fn value(&self, at: usize, nullable: bool) -> String {

@@ -7,7 +7,7 @@ use portal_core::{PageSize, Timestamp};
 use portal_store::StoreError;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{ExprTrait, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{ExprTrait, IntoActiveModel, JoinType, QueryOrder, QuerySelect};
 
 use crate::domain::language::Language;
 use crate::domain::life::{Draft, Life};
@@ -44,15 +44,22 @@ pub(crate) async fn offered(
     tx: &Reading<'_>,
     ids: &BTreeSet<NoticeId>,
 ) -> Result<BTreeMap<NoticeId, Read<Notice>>, StoreError> {
-    let uuids = ids.iter().map(|id| id.uuid());
-    let models = notice::Entity::find().filter(notice::Column::NoticeId.is_in(uuids)).all(tx.conn()).await?;
-    let shown = |model: &notice::Model| model.published_revision.unwrap_or(model.newest_revision);
-    let wanted = models.iter().map(|model| (model.notice_id, Some(shown(model))));
-    let mut revisions = revisions(tx, wanted).await?;
+    let shown = notice::Entity::belongs_to(notice_revision::Entity)
+        .from(notice::Column::NoticeId)
+        .to(notice_revision::Column::NoticeId)
+        .on_condition(rows::is_offered(
+            (notice::Column::PublishedRevision, notice::Column::NewestRevision),
+            notice_revision::Column::Revision,
+        ));
+    let found = notice::Entity::find()
+        .filter(notice::Column::NoticeId.is_in(ids.iter().map(|id| id.uuid())))
+        .join(JoinType::LeftJoin, shown.into())
+        .select_also(notice_revision::Entity)
+        .all(tx.conn())
+        .await?;
     let mut offered = BTreeMap::new();
-    for model in models {
+    for (model, row) in found {
         let id = NoticeId::from_uuid(model.notice_id);
-        let row = revisions.remove(&(model.notice_id, shown(&model)));
         offered.insert(id, separate(whole(tx, &model, row))?);
     }
     Ok(offered)

@@ -6,7 +6,7 @@ use portal_core::id::{Id, PurposeId};
 use portal_core::{PageSize, Timestamp};
 use portal_store::StoreError;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ExprTrait, QueryOrder, QuerySelect};
+use sea_orm::{ExprTrait, JoinType, QueryOrder, QuerySelect};
 
 use crate::domain::life::{Draft, Life};
 use crate::domain::purpose::Purpose;
@@ -42,16 +42,22 @@ pub(crate) async fn offered(
     tx: &Reading<'_>,
     ids: &BTreeSet<PurposeId>,
 ) -> Result<BTreeMap<PurposeId, Read<Purpose>>, StoreError> {
-    let uuids = ids.iter().map(|id| id.uuid());
-    let models =
-        purpose::Entity::find().filter(purpose::Column::PurposeId.is_in(uuids)).all(tx.conn()).await?;
-    let shown = |model: &purpose::Model| model.published_revision.unwrap_or(model.newest_revision);
-    let wanted = models.iter().map(|model| (model.purpose_id, Some(shown(model))));
-    let mut revisions = revisions(tx, wanted).await?;
+    let shown = purpose::Entity::belongs_to(purpose_revision::Entity)
+        .from(purpose::Column::PurposeId)
+        .to(purpose_revision::Column::PurposeId)
+        .on_condition(rows::is_offered(
+            (purpose::Column::PublishedRevision, purpose::Column::NewestRevision),
+            purpose_revision::Column::Revision,
+        ));
+    let found = purpose::Entity::find()
+        .filter(purpose::Column::PurposeId.is_in(ids.iter().map(|id| id.uuid())))
+        .join(JoinType::LeftJoin, shown.into())
+        .select_also(purpose_revision::Entity)
+        .all(tx.conn())
+        .await?;
     let mut offered = BTreeMap::new();
-    for model in models {
+    for (model, row) in found {
         let id = PurposeId::from_uuid(model.purpose_id);
-        let row = revisions.remove(&(model.purpose_id, shown(&model)));
         offered.insert(id, separate(whole(tx, &model, row))?);
     }
     Ok(offered)

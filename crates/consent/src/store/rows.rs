@@ -6,7 +6,9 @@ use portal_core::Sensitive;
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, EventId, Id, NoticeId, PurposeId, SubjectId};
 use portal_store::{Corruption, StoreError};
-use sea_orm::prelude::Uuid;
+use sea_orm::prelude::{Expr, Uuid};
+use sea_orm::sea_query::Func;
+use sea_orm::{ColumnTrait, Condition, DynIden, ExprTrait};
 
 use crate::domain::consent::{Basis, Consent, Event, Evidence, EvidenceKind, Facts, Indication};
 use crate::domain::language::Language;
@@ -44,6 +46,17 @@ impl RowName {
 
     fn duration(self, column: &'static str, micros: Option<i64>) -> Result<Option<Duration>, StoreError> {
         micros.map(|micros| self.number(column, micros).map(Duration::from_micros)).transpose()
+    }
+}
+
+/// What joins a purpose or notice to the revision that is offered: the published one, or the newest if none ever was.
+pub(super) fn is_offered<L: ColumnTrait, R: ColumnTrait>(
+    (published, newest): (L, L),
+    revision: R,
+) -> impl Fn(DynIden, DynIden) -> Condition + Send + Sync + 'static {
+    move |life, revisions| {
+        let offered = Func::coalesce([Expr::col((life.clone(), published)), Expr::col((life, newest))]);
+        Condition::all().add(Expr::col((revisions, revision)).eq(offered))
     }
 }
 
