@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use crate::handle::Given;
+use crate::alias::Given;
 use crate::identity::Identity;
 use crate::metrics::MeshMetrics;
 use crate::task;
@@ -44,7 +44,7 @@ pub struct Peer {
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) peer: Peer,
-    pub(crate) handles: Arc<Given>,
+    pub(crate) aliases: Arc<Given>,
 }
 
 /// A connection whose other end is known.
@@ -109,7 +109,7 @@ async fn handshake(tcp: TcpStream, address: SocketAddr, identity: &Identity) -> 
         .and_then(|id| identity.trust_domain().workload(&id))
         .ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "the peer has no identity"))?;
     let group = connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
-    let connection = Connection { peer: Peer { workload, group, address }, handles: Arc::default() };
+    let connection = Connection { peer: Peer { workload, group, address }, aliases: Arc::default() };
     Ok(MeshStream { stream, connection })
 }
 

@@ -22,9 +22,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use crate::alias::{Known, TOKEN_ALIAS, restore};
 use crate::context::{Context, GRPC_TIMEOUT, TRACEPARENT, Trace, parse_timeout, timeout_header};
 use crate::guard::{CALLER_HEADER, CALLER_WORKLOAD};
-use crate::handle::{Known, TOKEN_HANDLE, restore};
 use crate::status::reason;
 use crate::{Host, Identity, task};
 
@@ -55,16 +55,16 @@ struct Shared {
 #[derive(Clone)]
 struct Connection {
     requests: SendRequest<Body>,
-    handles: Arc<Known>,
+    aliases: Arc<Known>,
 }
 
 impl Connection {
-    /// Sends a request, with the handle of its token in the place of the token if it has one.
+    /// Sends a request, with the alias of its token in the place of the token if it has one.
     async fn send(mut self, mut request: Request<Body>) -> Result<Response<Body>, Unanswered> {
-        let token = self.handles.shorten(request.headers_mut());
+        let token = self.aliases.shorten(request.headers_mut());
         match self.requests.try_send_request(request).await {
             Ok(mut response) => {
-                self.handles.learn(token, response.headers_mut());
+                self.aliases.learn(token, response.headers_mut());
                 Ok(response.map(Body::new))
             }
             Err(mut error) => {
@@ -140,7 +140,7 @@ impl MeshChannel {
         if let Some(parent) = trace.header() {
             headers.insert(TRACEPARENT, parent);
         }
-        headers.remove(TOKEN_HANDLE);
+        headers.remove(TOKEN_ALIAS);
         if self.on_own_behalf {
             headers.remove(header::AUTHORIZATION);
             headers.insert(CALLER_HEADER, HeaderValue::from_static(CALLER_WORKLOAD));
@@ -218,7 +218,7 @@ impl Shared {
                 tracing::debug!(upstream = %to, %error, "connection closed");
             }
         });
-        Ok(Connection { requests, handles: Arc::default() })
+        Ok(Connection { requests, aliases: Arc::default() })
     }
 }
 

@@ -16,10 +16,10 @@ use tower::{Layer, Service, ServiceExt};
 use tracing::Instrument;
 
 use crate::acceptor::Connection;
+use crate::alias::TOKEN_ALIAS;
 use crate::body::{BoundedRequest, CallGuard, End, GuardedResponse};
 use crate::caller::{Behalf, Caller};
 use crate::context::{Context, Trace, parse_timeout};
-use crate::handle::TOKEN_HANDLE;
 use crate::metrics::MeshMetrics;
 use crate::policy::{self, Row};
 use crate::status::{Reason, reason};
@@ -103,7 +103,7 @@ where
     let answered = async {
         // 4. Identity: the workload from the connection, the end user from the token.
         let connection = request.extensions().get::<Connection>().ok_or_else(|| reason::INTERNAL.status())?;
-        let (behalf, handle) = state.behalf(request.headers(), connection).await?;
+        let (behalf, alias) = state.behalf(request.headers(), connection).await?;
         let caller = Caller::new(connection.peer.workload, behalf, row);
         // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away.
         row.reach(&caller)?;
@@ -120,7 +120,7 @@ where
             None => handled.await,
         };
         let Ok(mut response) = response;
-        response.headers_mut().extend(handle.map(|handle| (TOKEN_HANDLE, handle)));
+        response.headers_mut().extend(alias.map(|alias| (TOKEN_ALIAS, alias)));
         Ok((context, response))
     };
     match answered.await {
@@ -152,24 +152,24 @@ impl GuardState {
         }
     }
 
-    /// On whose behalf the call is, and the handle to give for its token.
+    /// On whose behalf the call is, and the alias to give for its token.
     async fn behalf(
         &self,
         headers: &HeaderMap,
         connection: &Connection,
     ) -> Result<(Behalf, Option<HeaderValue>), Status> {
-        let (token, handle) = (headers.get(header::AUTHORIZATION), headers.get(TOKEN_HANDLE));
+        let (token, alias) = (headers.get(header::AUTHORIZATION), headers.get(TOKEN_ALIAS));
         // End users come through the edge; a token that another workload holds was stolen or misused.
-        if (token.is_some() || handle.is_some()) && connection.peer.workload != Workload::Gateway {
+        if (token.is_some() || alias.is_some()) && connection.peer.workload != Workload::Gateway {
             return Err(reason::WORKLOAD_NOT_ALLOWED.status());
         }
         if let Some(token) = token {
             let verified = self.verify(token).await?;
-            let handle = connection.handles.give(verified.clone(), self.tokens.now());
-            return Ok((Behalf::User(verified.user), handle));
+            let alias = connection.aliases.give(verified.clone(), self.tokens.now());
+            return Ok((Behalf::User(verified.user), alias));
         }
-        if let Some(handle) = handle {
-            let user = connection.handles.user(handle, self.tokens.now());
+        if let Some(alias) = alias {
+            let user = connection.aliases.user(alias, self.tokens.now());
             return Ok((Behalf::User(user.ok_or_else(|| reason::TOKEN_INVALID.status())?), None));
         }
         if headers.get(CALLER_HEADER).is_some_and(|value| value == CALLER_WORKLOAD) {

@@ -39,8 +39,8 @@ pub mod telemetry;
 pub mod token;
 
 mod acceptor;
+mod alias;
 mod body;
-mod handle;
 mod verifier;
 
 pub use acceptor::Peer;

@@ -1,4 +1,4 @@
-//! Handles of tokens, with a client of our own: what is sent is seen, and may be anything.
+//! Aliases of tokens, with a client of our own: what is sent is seen, and may be anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use crate::fixture::Served;
 use crate::refusals::{client, mesh_identity};
 
-const HANDLE: &str = "portal-token-handle";
+const ALIAS: &str = "portal-token-alias";
 
 /// A connection of a workload.
 struct Raw(SendRequest<Full<Bytes>>);
@@ -38,7 +38,7 @@ impl Raw {
         Self(requests)
     }
 
-    /// Calls CreatePurpose with these headers: how it ended, and the handle that was given.
+    /// Calls CreatePurpose with these headers: how it ended, and the alias that was given.
     async fn call(&mut self, headers: &[(&str, &str)]) -> (Code, Option<String>) {
         let mut request = Request::post("https://consent/portal.consent.v1.PurposeService/CreatePurpose")
             .header(header::CONTENT_TYPE, "application/grpc")
@@ -51,8 +51,8 @@ impl Raw {
         let trailers = body.collect().await.unwrap().trailers().cloned();
         let of = |headers: &HeaderMap| Status::from_header_map(headers).map(|status| status.code());
         let code = of(&parts.headers).or_else(|| of(&trailers?)).unwrap();
-        let handle = parts.headers.get(HANDLE).map(|handle| handle.to_str().unwrap().to_owned());
-        (code, handle)
+        let alias = parts.headers.get(ALIAS).map(|alias| alias.to_str().unwrap().to_owned());
+        (code, alias)
     }
 }
 
@@ -61,36 +61,36 @@ fn bearer(served: &Served, user: &TestUser) -> String {
 }
 
 #[tokio::test]
-async fn a_handle_is_as_good_as_its_token_and_no_better() {
+async fn a_alias_is_as_good_as_its_token_and_no_better() {
     let served = Served::start().await;
     let controller = bearer(&served, &TestUser::with_roles(&[Role::Controller]));
     let officer = bearer(&served, &TestUser::with_roles(&[Role::Controller, Role::Officer]));
     let mut gateway = Raw::connect(&served, Workload::Gateway).await;
     let (code, first) = gateway.call(&[("authorization", &controller)]).await;
     assert_eq!(code, Code::Ok);
-    let first = first.expect("a handle is given");
+    let first = first.expect("an alias is given");
     let (_, second) = gateway.call(&[("authorization", &officer)]).await;
     assert_ne!(second.expect("another one"), first);
-    assert_eq!(gateway.call(&[(HANDLE, &first)]).await, (Code::Ok, None));
+    assert_eq!(gateway.call(&[(ALIAS, &first)]).await, (Code::Ok, None));
     for unknown in ["0", "77", "-1", "x", ""] {
-        assert_eq!(gateway.call(&[(HANDLE, unknown)]).await, (Code::Unauthenticated, None), "{unknown}");
+        assert_eq!(gateway.call(&[(ALIAS, unknown)]).await, (Code::Unauthenticated, None), "{unknown}");
     }
-    // A token that is not good is not saved by a handle that is.
-    let both = [("authorization", "Bearer forged"), (HANDLE, first.as_str())];
+    // A token that is not good is not saved by an alias that is.
+    let both = [("authorization", "Bearer forged"), (ALIAS, first.as_str())];
     assert_eq!(gateway.call(&both).await, (Code::Unauthenticated, None));
 
     let mut another = Raw::connect(&served, Workload::Gateway).await;
-    assert_eq!(another.call(&[(HANDLE, &first)]).await, (Code::Unauthenticated, None), "another connection");
+    assert_eq!(another.call(&[(ALIAS, &first)]).await, (Code::Unauthenticated, None), "another connection");
     let mut valuation = Raw::connect(&served, Workload::Valuation).await;
-    assert_eq!(valuation.call(&[(HANDLE, &first)]).await, (Code::PermissionDenied, None));
+    assert_eq!(valuation.call(&[(ALIAS, &first)]).await, (Code::PermissionDenied, None));
 
     served.mesh.clock.advance(Duration::from_secs(300));
-    assert_eq!(gateway.call(&[(HANDLE, &first)]).await, (Code::Unauthenticated, None), "expired");
+    assert_eq!(gateway.call(&[(ALIAS, &first)]).await, (Code::Unauthenticated, None), "expired");
     assert_eq!(served.calls(), 3);
 }
 
 #[tokio::test]
-async fn a_refused_token_is_given_no_handle() {
+async fn a_refused_token_is_given_no_alias() {
     let served = Served::start().await;
     let mut gateway = Raw::connect(&served, Workload::Gateway).await;
     let elsewhere = served.mesh.token(&TestUser::subject(), Workload::Auth, Duration::from_secs(240));

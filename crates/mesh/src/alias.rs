@@ -15,13 +15,13 @@ use portal_core::Timestamp;
 use crate::EndUser;
 use crate::token::Verified;
 
-/// In an answer: the handle of the token that came with the call. In a call: the handle, in the place of the token.
-pub(crate) const TOKEN_HANDLE: HeaderName = HeaderName::from_static("portal-token-handle");
+/// In an answer: the alias of the token that came with the call. In a call: the alias, in the place of the token.
+pub(crate) const TOKEN_ALIAS: HeaderName = HeaderName::from_static("portal-token-alias");
 
-/// Handles of one connection; who comes later sends the token each time, until the connection is as old as it may be.
-const MAX_HANDLES: usize = 1_024;
+/// Aliases of one connection; who comes later sends the token each time, until the connection is as old as it may be.
+const MAX_ALIASES: usize = 1_024;
 
-/// What a server knows of a connection: whom its handles stand for.
+/// What a server knows of a connection: whom its aliases stand for.
 #[derive(Default)]
 pub(crate) struct Given(Mutex<Users>);
 
@@ -32,35 +32,35 @@ struct Users {
 }
 
 impl Given {
-    /// A handle for a token that was verified on this connection; none if there are enough.
+    /// An alias for a token that was verified on this connection; none if there are enough.
     pub(crate) fn give(&self, verified: Verified, now: Timestamp) -> Option<HeaderValue> {
         let mut users = lock(&self.0);
-        if users.known.len() >= MAX_HANDLES {
+        if users.known.len() >= MAX_ALIASES {
             users.known.retain(|_, verified| verified.expires_at > now);
         }
-        if users.known.len() >= MAX_HANDLES {
+        if users.known.len() >= MAX_ALIASES {
             return None;
         }
         // Never a number again: a call that is under way may still carry it.
         users.last = users.last.checked_add(1)?;
-        let handle = users.last;
-        users.known.insert(handle, verified);
-        Some(HeaderValue::from(handle))
+        let alias = users.last;
+        users.known.insert(alias, verified);
+        Some(HeaderValue::from(alias))
     }
 
-    /// Whom a handle of this connection stands for; nobody once the token has expired.
-    pub(crate) fn user(&self, handle: &HeaderValue, now: Timestamp) -> Option<EndUser> {
-        let handle = handle.to_str().ok()?.parse().ok()?;
+    /// Whom an alias of this connection stands for; nobody once the token has expired.
+    pub(crate) fn user(&self, alias: &HeaderValue, now: Timestamp) -> Option<EndUser> {
+        let alias = alias.to_str().ok()?.parse().ok()?;
         let users = lock(&self.0);
         users
             .known
-            .get(&handle)
+            .get(&alias)
             .filter(|verified| verified.expires_at > now)
             .map(|verified| verified.user.clone())
     }
 }
 
-/// What a client knows of a connection: the handles it was given.
+/// What a client knows of a connection: the aliases it was given.
 #[derive(Default)]
 pub(crate) struct Known(Mutex<HashMap<Token, HeaderValue>>);
 
@@ -76,31 +76,31 @@ impl Hash for Token {
 }
 
 impl Known {
-    /// Puts the handle in the place of the token, if there is one. Returns the token.
+    /// Puts the alias in the place of the token, if there is one. Returns the token.
     pub(crate) fn shorten(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         let token = Token(headers.get(header::AUTHORIZATION)?.clone());
-        if let Some(handle) = lock(&self.0).get(&token) {
-            headers.insert(TOKEN_HANDLE, handle.clone());
+        if let Some(alias) = lock(&self.0).get(&token) {
+            headers.insert(TOKEN_ALIAS, alias.clone());
             headers.remove(header::AUTHORIZATION);
         }
         Some(token.0)
     }
 
-    /// Takes the handle out of an answer and keeps it for the token that came with the call.
+    /// Takes the alias out of an answer and keeps it for the token that came with the call.
     pub(crate) fn learn(&self, token: Option<HeaderValue>, answer: &mut HeaderMap) {
-        let (Some(handle), Some(token)) = (answer.remove(TOKEN_HANDLE), token) else { return };
+        let (Some(alias), Some(token)) = (answer.remove(TOKEN_ALIAS), token) else { return };
         let mut known = lock(&self.0);
-        if known.len() >= MAX_HANDLES {
+        if known.len() >= MAX_ALIASES {
             // Most have expired; whoever has not is given another one.
             known.clear();
         }
-        known.insert(Token(token), handle);
+        known.insert(Token(token), alias);
     }
 }
 
 /// Puts the token back into a call that is sent on another connection.
 pub(crate) fn restore(headers: &mut HeaderMap, token: Option<&HeaderValue>) {
-    headers.remove(TOKEN_HANDLE);
+    headers.remove(TOKEN_ALIAS);
     headers.extend(token.map(|token| (header::AUTHORIZATION, token.clone())));
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_stands_for_its_token_until_that_expires() {
+    fn a_alias_stands_for_its_token_until_that_expires() {
         let given = Given::default();
         let (ada, ben) = (verified(1, 2_000), verified(2, 3_000));
         let (a, b) = (given.give(ada.clone(), NOW).unwrap(), given.give(ben.clone(), NOW).unwrap());
@@ -154,32 +154,32 @@ mod tests {
     fn a_server_gives_so_many_and_no_number_twice() {
         let given = Given::default();
         let some = verified(1, 2_000);
-        let handles: BTreeSet<_> = (0..MAX_HANDLES)
+        let aliases: BTreeSet<_> = (0..MAX_ALIASES)
             .map(|_| given.give(some.clone(), NOW).unwrap().to_str().unwrap().to_owned())
             .collect();
-        assert_eq!(handles.len(), MAX_HANDLES);
+        assert_eq!(aliases.len(), MAX_ALIASES);
         assert_eq!(given.give(some.clone(), NOW), None);
         let later = Timestamp::from_micros(2_000);
         let next = given.give(verified(2, 3_000), later).unwrap();
         assert!(
-            !handles.contains(next.to_str().unwrap()),
+            !aliases.contains(next.to_str().unwrap()),
             "the expired ones are gone, their numbers are not"
         );
     }
 
     #[test]
-    fn a_client_puts_in_the_handle_of_the_very_token() {
+    fn a_client_puts_in_the_alias_of_the_very_token() {
         let known = Known::default();
         let mut first = call("Bearer one");
         let token = known.shorten(&mut first);
         assert_eq!(first, call("Bearer one"), "nothing is known yet");
-        let mut answer = HeaderMap::from_iter([(TOKEN_HANDLE, HeaderValue::from(7))]);
+        let mut answer = HeaderMap::from_iter([(TOKEN_ALIAS, HeaderValue::from(7))]);
         known.learn(token.clone(), &mut answer);
-        assert!(answer.is_empty(), "the handle stays within the mesh");
+        assert!(answer.is_empty(), "the alias stays within the mesh");
 
         let mut second = call("Bearer one");
         assert_eq!(known.shorten(&mut second), token);
-        assert_eq!(second, HeaderMap::from_iter([(TOKEN_HANDLE, HeaderValue::from(7))]));
+        assert_eq!(second, HeaderMap::from_iter([(TOKEN_ALIAS, HeaderValue::from(7))]));
         restore(&mut second, token.as_ref());
         assert_eq!(second, call("Bearer one"));
         let mut other = call("Bearer two");
