@@ -3,16 +3,18 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use portal_mesh::Metrics;
+use portal_proto::consent::v1::consent_service_client::ConsentServiceClient;
 use portal_store::{Database, StoreError};
-use portal_testkit::each_database;
 use portal_testkit::mesh::TestUser;
+use portal_testkit::{TestDatabase, each_database};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use crate::sql;
-use crate::world::{World, pb, refused};
+use crate::world::{World, pb, refused, until};
 
 const REQUEST_ID: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
 
@@ -77,18 +79,53 @@ impl Hold {
 
 /// Transactions of decisions so far.
 fn committed(world: &World) -> u64 {
-    counted(world, "portal_store_transactions_total", "decide_together").unwrap_or(0)
+    sum(&world.metrics, "portal_store_transactions_total", &["decide_together"])
 }
 
 /// Calls that are being served.
 fn under_way(world: &World) -> u64 {
-    counted(world, "portal_rpc_server_under_way", "").unwrap()
+    sum(&world.metrics, "portal_rpc_server_under_way", &[])
 }
 
-fn counted(world: &World, metric: &str, label: &str) -> Option<u64> {
-    let text = world.metrics.encode().unwrap();
-    let line = text.lines().find(|line| line.starts_with(metric) && line.contains(label))?;
-    Some(line.rsplit(' ').next()?.parse().unwrap())
+/// Of a metric with all of these labels.
+fn sum(metrics: &Metrics, metric: &str, labels: &[&str]) -> u64 {
+    let text = metrics.encode().unwrap();
+    let lines = text.lines().filter(|line| line.starts_with(metric));
+    let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// A database that is gone is met by the transactions that were begun and those next in turn, not once by each who waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_met_by_few() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let (world, proxy) = (World::start(&database).await, database.proxy().unwrap());
+    let offer = world.offer().await;
+    let (replica, there, metrics) = world.replica(proxy.config()).await;
+    let hold = Hold::begin(&world).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..20 {
+        let user = TestUser::subject();
+        let request = offer.give(user.subject);
+        let mut client = ConsentServiceClient::new(world.through(&user, &there));
+        calls.spawn(async move { client.give_consent(request).await });
+    }
+    while sum(&metrics, "portal_rpc_server_under_way", &[]) < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    proxy.cut();
+    for reply in calls.join_all().await {
+        let status = reply.unwrap_err();
+        assert!([Code::Unavailable, Code::DeadlineExceeded].contains(&status.code()), "{status:?}");
+    }
+    let failed =
+        sum(&metrics, "portal_store_transactions_total", &["transaction=\"decide_together\"", "failed"]);
+    assert!((1..=6).contains(&failed), "{failed} transactions failed");
+    hold.end().await;
+    proxy.heal();
+    let client = ConsentServiceClient::new(world.through(&world.anna, &there));
+    until(async || client.clone().give_consent(offer.give(world.anna.subject)).await.ok()).await;
+    replica.stop().await;
 }
 
 each_database! {
