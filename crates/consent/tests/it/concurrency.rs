@@ -27,7 +27,7 @@ async fn twenty(world: &World, request: pb::GiveConsentRequest) -> Vec<Result<pb
 }
 
 /// One row of everything that a change writes.
-async fn once_everywhere(database: &portal_testkit::TestDatabase) {
+async fn once_everywhere(database: &TestDatabase) {
     let store = database.connect().await;
     let count = async |table: &str| sql::one::<i64>(&store, &format!("SELECT COUNT(*) FROM {table}")).await;
     for table in ["consent", "consent_event", "receipt"] {
