@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `check` | CheckConsent 1,000 times a second at fixed times, then as often as 32 callers can |
 //! | `give` | GiveConsent with a request id: one caller after the other, then as often as 32 callers can |
-//! | `batch` | BatchRecordConsents, 1,000 records a call |
+//! | `batch` | BatchRecordConsents, 1,000 records a call, two callers |
 //! | `memory` | the resident memory of a service that starts on `--subjects` (1,000,000) people with 3 consents each |
 //!
 //! Without a measure all but `memory` are taken. The service and its caller have a runtime each in one process, so that the
