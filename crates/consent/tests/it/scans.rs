@@ -15,7 +15,12 @@ use crate::world::{World, common, pb, refused, until};
 /// Lets a scan run to its end.
 pub async fn scan(world: &World) -> common::IntegrityReport {
     let mut integrity = world.integrity(&world.operator);
-    let begun = integrity.run_scan(common::RunScanRequest::default()).await.unwrap().into_inner();
+    // One that the schedule has begun may be under way.
+    let begin = async || match integrity.run_scan(common::RunScanRequest::default()).await {
+        Err(status) if status.code() == Code::Aborted => None,
+        begun => Some(begun.unwrap().into_inner()),
+    };
+    let begun = until(begin).await;
     ended(world, begun.report_id).await
 }
 

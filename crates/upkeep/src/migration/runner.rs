@@ -121,9 +121,12 @@ impl Inner {
         let Some(lease) = acquire.await? else { return Ok(false) };
         let stopped = self.work(&lease, stop).await;
         let lease = &lease;
-        self.database
-            .run_tx("release_migration", |tx| async move { leases::release(&tx, lease).await })
-            .await?;
+        let release =
+            self.database.run_tx("release_migration", |tx| async move { leases::release(&tx, lease).await });
+        if let Err(error) = release.await {
+            // It runs out by itself; but who was told to stop must not wait to be told again.
+            tracing::warn!(%error, "the lease of data migrations could not be given back");
+        }
         Ok(stopped)
     }
 

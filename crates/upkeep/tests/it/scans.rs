@@ -61,6 +61,15 @@ each_database! {
         assert!(report.ended_at.is_some());
     }
 
+    /// Told to stop, a process ends, though its database is gone and it can't give back its lease.
+    async fn stops_without_its_database(database) {
+        let process = committed(database).await;
+        process.scans.start(&[], None).await.unwrap();
+        let database = process.database().clone();
+        let stop = async move { database.close().await };
+        tokio::time::timeout(Duration::from_secs(60), process.scans.run(stop)).await.unwrap();
+    }
+
     /// One row for each way in which somebody with the database can damage it.
     async fn finds_each_cause(database) {
         let process = committed(database).await;
