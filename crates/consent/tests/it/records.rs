@@ -223,7 +223,7 @@ each_database! {
         for table in ["consent", "consent_event", "receipt"] {
             assert_eq!(count(table).await, 2_299, "{table}");
         }
-        assert_eq!(count("ledger_pending WHERE kind = 1").await + count("ledger_entry WHERE kind = 1").await, 2_299);
+        assert_eq!(count(&format!("{} WHERE kind = 1", sql::ENTRIES)).await, 2_299);
         assert_eq!(call(request.clone()).await.unwrap(), reply);
         assert_eq!(count("consent_event").await, 2_299);
         let mut other = request.clone();

@@ -22,6 +22,10 @@ pub async fn query(database: &Database, sql: &str) -> Vec<QueryResult> {
     database.read("sql", run).await.unwrap()
 }
 
+/// All entries of the ledger: in one statement, since they move from one table to the other.
+pub const ENTRIES: &str =
+    "(SELECT kind FROM ledger_pending UNION ALL SELECT kind FROM ledger_entry) AS entries";
+
 /// The first column of the first row.
 pub async fn one<T: TryGetable>(database: &Database, sql: &str) -> T {
     query(database, sql).await[0].try_get_by_index(0).unwrap()
