@@ -7,7 +7,7 @@
 //! What is personal is sealed under the key of its subject. Functions are given the key: nothing here waits for one.
 
 use portal_core::Timestamp;
-use portal_store::{StoreError, bulk};
+use portal_store::{Inserts, StoreError};
 use sea_orm::{EntityTrait, Iterable, ModelTrait};
 
 pub(crate) mod changes;
@@ -146,12 +146,9 @@ fn sound<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     }
 }
 
-/// Inserts rows that were not there, with all their columns.
-async fn insert_all<M: ModelTrait>(tx: &Writing<'_>, rows: Vec<M>) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// Adds rows that are not there.
+fn add_all<M: ModelTrait>(inserts: &mut Inserts, rows: Vec<M>) -> Result<(), StoreError> {
     let columns: Vec<_> = <M::Entity as EntityTrait>::Column::iter().collect();
     let values = |row: M| columns.iter().map(|column| row.get(*column)).collect();
-    bulk::insert_new::<M::Entity>(tx.tx(), &columns, rows.into_iter().map(values).collect()).await
+    inserts.add::<M::Entity>(&columns, rows.into_iter().map(values).collect())
 }

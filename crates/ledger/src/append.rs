@@ -1,7 +1,7 @@
 //! Appending, in the caller's transaction.
 
 use portal_core::Timestamp;
-use portal_store::{StoreError, Tx, bulk};
+use portal_store::{Inserts, StoreError, Tx};
 use sea_orm::entity::prelude::*;
 
 use crate::entity::pending;
@@ -36,14 +36,16 @@ const COLUMNS: [pending::Column; 4] = [
 /// # Errors
 /// [`StoreError`]; return it, so that the transaction is rolled back.
 pub async fn append(tx: &Tx, entry: Append, now: Timestamp) -> Result<(), StoreError> {
-    append_many(tx, &[entry], now).await
+    let mut inserts = Inserts::of(tx);
+    append_many(&mut inserts, &[entry], now)?;
+    inserts.run(tx).await
 }
 
-/// Appends several entries, in their order.
+/// Appends several entries, in their order, with what else is inserted.
 ///
 /// # Errors
 /// As [`append`].
-pub async fn append_many(tx: &Tx, entries: &[Append], now: Timestamp) -> Result<(), StoreError> {
+pub fn append_many(inserts: &mut Inserts, entries: &[Append], now: Timestamp) -> Result<(), StoreError> {
     let values = |entry: &Append| {
         vec![
             i64::from(entry.kind.0).into(),
@@ -52,5 +54,5 @@ pub async fn append_many(tx: &Tx, entries: &[Append], now: Timestamp) -> Result<
             now.as_micros().into(),
         ]
     };
-    bulk::insert::<pending::Entity>(tx, &COLUMNS, entries.iter().map(values).collect()).await
+    inserts.add::<pending::Entity>(&COLUMNS, entries.iter().map(values).collect())
 }

@@ -24,67 +24,9 @@ pub async fn insert<E: EntityTrait>(
     columns: &[E::Column],
     rows: Vec<Vec<Value>>,
 ) -> Result<(), StoreError> {
-    let table = E::default().table_name();
-    let names = list(columns.iter().map(|column| quoted(column.as_str())));
     let expected = rows.len() as u64;
-    let inserted = run::<E>(tx, columns, rows, |source| {
-        let values = list(columns.iter().enumerate().map(|(at, column)| source.value(at, nullable(column))));
-        format!("INSERT INTO {} ({names}) SELECT {values} FROM {}", quoted(table), source.in_order())
-    });
+    let inserted = run::<E>(tx, columns, rows, |source| insertion::<E>(columns, source, 0));
     StoreError::check_rows(expected, inserted.await?)
-}
-
-/// As [`insert`], for rows that this transaction has not found: one that is there by now was written by a concurrent
-/// transaction, and this one is run again.
-///
-/// # Errors
-/// [`StoreError::Contended`] in that case; [`StoreError`].
-pub async fn insert_new<E: EntityTrait>(
-    tx: &Tx,
-    columns: &[E::Column],
-    rows: Vec<Vec<Value>>,
-) -> Result<(), StoreError> {
-    match insert::<E>(tx, columns, rows).await {
-        Err(StoreError::Duplicate { .. }) => {
-            tx.lost_race();
-            Err(StoreError::Contended(DatabaseFailure::plain("a concurrent transaction wrote the row")))
-        }
-        inserted => inserted,
-    }
-}
-
-/// Inserts `rows`, each in the place of a row with the same `key` whose `until` is at most `now`, if there is one. One whose
-/// `until` is later was written by a concurrent transaction, and this one is run again.
-///
-/// # Errors
-/// [`StoreError::Contended`] in that case; [`StoreError`].
-pub async fn insert_over<E: EntityTrait>(
-    tx: &Tx,
-    columns: &[E::Column],
-    key: &[E::Column],
-    (until, now): (E::Column, i64),
-    rows: Vec<Vec<Value>>,
-) -> Result<(), StoreError> {
-    let table = quoted(E::default().table_name());
-    let names = list(columns.iter().map(|column| quoted(column.as_str())));
-    let keys = list(key.iter().map(|column| quoted(column.as_str())));
-    let set = list(columns.iter().map(|column| format!("{0} = excluded.{0}", quoted(column.as_str()))));
-    let until = quoted(until.as_str());
-    let expected = rows.len() as u64;
-    let inserted = run::<E>(tx, columns, rows, |source| {
-        let values = list(columns.iter().enumerate().map(|(at, column)| source.value(at, nullable(column))));
-        // Without the WHERE, SQLite reads ON CONFLICT as part of a join.
-        format!(
-            "INSERT INTO {table} ({names}) SELECT {values} FROM {} WHERE TRUE \
-             ON CONFLICT ({keys}) DO UPDATE SET {set} WHERE {table}.{until} <= {now}",
-            source.from()
-        )
-    });
-    if inserted.await? == expected {
-        return Ok(());
-    }
-    tx.lost_race();
-    Err(StoreError::Contended(DatabaseFailure::plain("a concurrent transaction wrote the row")))
 }
 
 /// Updates a row for each of `rows`, which has the values of `key`, by which the row is found, and then those of `set`.
@@ -148,25 +90,52 @@ async fn look_up<E: EntityTrait>(
 ) -> Result<Vec<E::Model>, StoreError> {
     let table = quoted(E::default().table_name());
     let backend = tx.conn().get_database_backend();
-    let mut found = Vec::with_capacity(keys.len());
-    for (source, values) in pieces(backend, key, keys)? {
-        let this = |(at, column): (usize, &E::Column)| {
-            format!("t.{} = {}", quoted(column.as_str()), source.value(at, false))
+    let statements = if keys.len() == 1 {
+        vec![look_up_one(backend, &table, key, keys.into_iter().flatten().collect())?]
+    } else {
+        let this = |source: &Source| -> String {
+            let column = |(at, column): (usize, &E::Column)| {
+                format!("t.{} = {}", quoted(column.as_str()), source.value(at, false))
+            };
+            key.iter().enumerate().map(column).collect::<Vec<_>>().join(" AND ")
         };
-        let these: Vec<String> = key.iter().enumerate().map(this).collect();
-        let (from, these) = (source.from(), these.join(" AND "));
-        let sql = match backend {
-            DbBackend::Postgres => format!(
-                "SELECT f.* FROM {from} CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {these} {fence}) f"
-            ),
-            _ => format!("SELECT t.* FROM {from} CROSS JOIN {table} t WHERE {these}"),
+        let statement = |(source, values): (Source, Vec<Value>)| {
+            let (from, this) = (source.from(), this(&source));
+            let sql = match backend {
+                DbBackend::Postgres => format!(
+                    "SELECT f.* FROM {from} CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {this} {fence}) f"
+                ),
+                _ => format!("SELECT t.* FROM {from} CROSS JOIN {table} t WHERE {this}"),
+            };
+            Statement::from_sql_and_values(backend, sql, values)
         };
-        let statement = Statement::from_sql_and_values(backend, sql, values);
+        pieces(backend, key, keys)?.into_iter().map(statement).collect()
+    };
+    let mut found = Vec::new();
+    for statement in statements {
         for row in tx.conn().query_all_raw(statement).await? {
             found.push(E::Model::from_query_result(&row, "")?);
         }
     }
     Ok(found)
+}
+
+/// One alone is not looked up by arrays: PostgreSQL takes them for longer than they are, and would plan anew each time.
+fn look_up_one<C: ColumnTrait>(
+    backend: DbBackend,
+    table: &str,
+    key: &[C],
+    values: Vec<Value>,
+) -> Result<Statement, StoreError> {
+    if values.len() != key.len() {
+        return Err(unfit());
+    }
+    let parameter =
+        |at: usize| if backend == DbBackend::Postgres { format!("${}", at + 1) } else { "?".into() };
+    let equal = |(at, column): (usize, &C)| format!("t.{} = {}", quoted(column.as_str()), parameter(at));
+    let these: Vec<String> = key.iter().enumerate().map(equal).collect();
+    let sql = format!("SELECT t.* FROM {table} t WHERE {}", these.join(" AND "));
+    Ok(Statement::from_sql_and_values(backend, sql, values))
 }
 
 /// Deletes the row for each of `keys`, which has the values of `key`. Says how many rows there were.
@@ -191,8 +160,31 @@ pub async fn delete<E: EntityTrait>(
     .await
 }
 
+/// The statement that inserts the rows of `source`, whose parameters come after `first` others.
+pub(crate) fn insertion<E: EntityTrait>(columns: &[E::Column], source: &Source, first: usize) -> String {
+    let table = quoted(E::default().table_name());
+    let names = list(columns.iter().map(|column| quoted(column.as_str())));
+    let values = list(columns.iter().enumerate().map(|(at, column)| source.value(at, nullable(column))));
+    format!("INSERT INTO {table} ({names}) SELECT {values} FROM {}", source.in_order(first))
+}
+
+/// What an insertion does with a row that has the same `key`: it takes its place, if its `until` is at most the parameter
+/// `now`.
+pub(crate) fn replacement<E: EntityTrait>(
+    columns: &[E::Column],
+    key: &[E::Column],
+    until: E::Column,
+    now: &str,
+) -> String {
+    let table = quoted(E::default().table_name());
+    let keys = list(key.iter().map(|column| quoted(column.as_str())));
+    let set = list(columns.iter().map(|column| format!("{0} = excluded.{0}", quoted(column.as_str()))));
+    let until = quoted(until.as_str());
+    format!("ON CONFLICT ({keys}) DO UPDATE SET {set} WHERE {table}.{until} <= {now}")
+}
+
 /// Where a statement finds the rows that it is given, as `v`.
-enum Source {
+pub(crate) enum Source {
     /// The types of the arrays, and which of them have a second one that says where NULL is meant.
     Arrays(Vec<(&'static str, bool)>),
     /// How many columns and rows.
@@ -203,7 +195,7 @@ impl Source {
     fn from(&self) -> String {
         match self {
             Self::Arrays(arrays) => {
-                let (parameters, names) = Self::unnested(arrays);
+                let (parameters, names) = Self::unnested(arrays, 0);
                 format!("unnest({parameters}) AS v({names})")
             }
             Self::Values(columns, rows) => {
@@ -213,28 +205,45 @@ impl Source {
         }
     }
 
-    /// As [`Self::from`], for rows that are numbered as they come.
-    fn in_order(&self) -> String {
+    /// As [`Self::from`], for rows that are numbered as they come, and parameters that come after `first` others.
+    fn in_order(&self, first: usize) -> String {
         match self {
             Self::Arrays(arrays) => {
-                let (parameters, names) = Self::unnested(arrays);
+                let (parameters, names) = Self::unnested(arrays, first);
                 format!("unnest({parameters}) WITH ORDINALITY AS v({names}, place) ORDER BY v.place")
             }
             Self::Values(..) => self.from(),
         }
     }
 
-    fn unnested(arrays: &[(&'static str, bool)]) -> (String, String) {
+    fn unnested(arrays: &[(&'static str, bool)], first: usize) -> (String, String) {
         let (mut parameters, mut names) = (Vec::new(), Vec::new());
         for (at, (kind, nullable)) in arrays.iter().enumerate() {
-            parameters.push(format!("${}::{kind}[]", parameters.len() + 1));
+            parameters.push(format!("${}::{kind}[]", first + parameters.len() + 1));
             names.push(format!("c{at}"));
             if *nullable {
-                parameters.push(format!("${}::bool[]", parameters.len() + 1));
+                parameters.push(format!("${}::bool[]", first + parameters.len() + 1));
                 names.push(format!("n{at}"));
             }
         }
         (parameters.join(", "), names.join(", "))
+    }
+
+    /// How many parameters it takes.
+    pub(crate) fn parameters(&self) -> usize {
+        match self {
+            Self::Arrays(arrays) => arrays.iter().map(|(_, nullable)| if *nullable { 2 } else { 1 }).sum(),
+            Self::Values(columns, rows) => columns * rows,
+        }
+    }
+
+    /// How many rows there are.
+    pub(crate) fn rows(&self, values: &[Value]) -> u64 {
+        match (self, values.first()) {
+            (Self::Arrays(_), Some(Value::Array(_, Some(first)))) => first.len() as u64,
+            (Self::Arrays(_), _) => 0,
+            (Self::Values(_, rows), _) => *rows as u64,
+        }
     }
 
     fn value(&self, at: usize, nullable: bool) -> String {
@@ -262,7 +271,7 @@ async fn run<E: EntityTrait>(
 }
 
 /// The values of one statement each.
-fn pieces<C: ColumnTrait>(
+pub(crate) fn pieces<C: ColumnTrait>(
     backend: DbBackend,
     columns: &[C],
     rows: Vec<Vec<Value>>,

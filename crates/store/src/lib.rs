@@ -19,6 +19,7 @@
 //! | [`database`] | [`Database`]: `run_tx`, `read` |
 //! | [`error`] | [`StoreError`], and what is retried |
 //! | [`idempotency`] | request ids: the same request answers with the first reply |
+//! | [`inserts`] | [`Inserts`]: rows of several tables in one statement |
 //! | [`leases`] | named leases: one process at a time does a thing, and a late one can't |
 //! | [`metrics`] | [`Metrics`]: every metric name of this crate |
 //! | [`migrate`] | schema migrations up, down, status |
@@ -33,6 +34,7 @@ pub mod connect;
 pub mod database;
 pub mod error;
 pub mod idempotency;
+pub mod inserts;
 pub mod leases;
 pub mod metrics;
 pub mod migrate;
@@ -43,6 +45,7 @@ pub use config::DatabaseConfig;
 pub use connect::ConnectError;
 pub use database::Database;
 pub use error::{Corruption, DatabaseFailure, StoreError};
+pub use inserts::Inserts;
 pub use leases::Lease;
 pub use metrics::Metrics;
 pub use sealed::Sealed;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use portal_core::Timestamp;
 use portal_core::id::{ConsentId, EventId, Id, OperationId};
 use portal_keys::SubjectKeys;
-use portal_store::{Lease, leases};
+use portal_store::{Inserts, Lease, leases};
 
 use super::App;
 use crate::domain::consent::{Act, Outcome};
@@ -98,7 +98,9 @@ impl App {
                 }
                 let of = changed.iter().map(|changed| changed.consent.facts().subject).collect();
                 let read = subjects::find_all(&tx, &of).await?;
-                self.record_many(&tx, (&changed, &events), read, now).await?;
+                let mut inserts = Inserts::of(tx.tx());
+                self.record_many((&tx, &mut inserts), (&changed, &events), read, now).await?;
+                inserts.run(tx.tx()).await?;
                 Ok(Some((changed.len() as u64, next)))
             })
             .await

@@ -11,6 +11,7 @@ use portal_core::id::{Id, NoticeId, PurposeId, SubjectId};
 use portal_crypto::envelope::SubjectKey;
 use portal_ledger::{Append, Commitment, Kind, Leaf, Salt};
 use portal_receipt::payload;
+use portal_store::Inserts;
 use uuid::Uuid;
 
 use super::App;
@@ -34,30 +35,28 @@ impl App {
         evidence: &[Evidence],
         key: Option<&Arc<SubjectKey>>,
     ) -> Result<(), Error> {
-        consents::append(tx, consent, event, evidence, key).await?;
-        let known = match key {
-            Some(key) => {
-                let read = subjects::find_all(tx, &BTreeSet::from([event.subject])).await?;
-                self.details_of(read, std::iter::once((event.subject, &**key)))?.remove(&event.subject)
-            }
-            None => None,
+        let changed =
+            Changed { consent: consent.clone(), version: consent.facts().version.saturating_sub(1) };
+        let appended = Appended { event: event.clone(), evidence, key };
+        let subjects = match key {
+            Some(_) => subjects::find_all(tx, &BTreeSet::from([event.subject])).await?,
+            None => BTreeMap::new(),
         };
-        let (entry, payload) = self.entry(tx, event, (evidence, known.as_ref())).await?;
-        receipts::append(tx, event, payload, key).await?;
-        portal_ledger::append(tx.tx(), entry, event.recorded_at).await?;
-        Ok(())
+        let mut inserts = Inserts::of(tx.tx());
+        self.record_many((tx, &mut inserts), (&[changed], &[appended]), subjects, event.recorded_at).await?;
+        Ok(inserts.run(tx.tx()).await?)
     }
 
     /// As [`Self::record`], for many changes at once, in the order of the events. `subjects` are those that the events are
-    /// about, as far as they are registered.
+    /// about, as far as they are registered. All is done when `inserts` are run.
     pub(super) async fn record_many(
         &self,
-        tx: &Writing<'_>,
+        (tx, inserts): (&Writing<'_>, &mut Inserts),
         (changed, events): (&[Changed], &[Appended<'_>]),
         subjects: BTreeMap<SubjectId, Read<StoredSubject>>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        consents::append_many(tx, changed, events).await?;
+        consents::append_many(tx, inserts, (changed, events)).await?;
         let of = events.iter().filter_map(|appended| Some((appended.event.subject, &**appended.key?)));
         let known = self.details_of(subjects, of)?;
         let (mut entries, mut payloads) =
@@ -68,9 +67,8 @@ impl App {
             entries.push(entry);
             payloads.push(payload);
         }
-        receipts::append_many(tx, events, payloads).await?;
-        portal_ledger::append_many(tx.tx(), &entries, now).await?;
-        Ok(())
+        receipts::append_many(tx, inserts, events, payloads)?;
+        Ok(portal_ledger::append_many(inserts, &entries, now)?)
     }
 
     /// The entry of an event, and what its receipt says.

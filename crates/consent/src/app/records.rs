@@ -14,7 +14,7 @@ use portal_core::{Invalid, Sensitive, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::{KeysError, SubjectKeys};
 use portal_mesh::Permit;
-use portal_store::StoreError;
+use portal_store::{Inserts, StoreError};
 
 use super::consents::{Seen, actor};
 use super::{Answer, App, Done, Once};
@@ -78,6 +78,8 @@ pub(crate) type Item = Result<Recorded, Error>;
 pub(super) struct Taken {
     /// In the order of the records.
     pub(super) items: Vec<Item>,
+    /// What is still to be inserted.
+    pub(super) inserts: Inserts,
     /// Every consent that was read or made, as it stands after.
     pub(super) stand: Vec<Consent>,
 }
@@ -177,7 +179,9 @@ impl App {
         now: Timestamp,
     ) -> Result<Vec<Item>, Error> {
         let records: Vec<_> = chunk.iter().flatten().map(|record| (record, actor)).collect();
-        let mut items = self.record_chunk(tx, &records, keys, now).await?.items.into_iter();
+        let taken = self.record_chunk(tx, &records, keys, now).await?;
+        taken.inserts.run(tx.tx()).await?;
+        let mut items = taken.items.into_iter();
         let item = |asked: &Asked| match asked {
             Err(invalid) => Some(Err(Error::Invalid(invalid.clone()))),
             Ok(_) => items.next(),
@@ -185,7 +189,7 @@ impl App {
         Ok(chunk.iter().filter_map(item).collect())
     }
 
-    /// Records a chunk: each record by an actor.
+    /// Records a chunk: each record by an actor. All is done when its inserts are run.
     pub(super) async fn record_chunk(
         &self,
         tx: &Writing<'_>,
@@ -203,22 +207,27 @@ impl App {
             items.push(chunk.take(record, (keys, new), act));
         }
         let changed: Vec<_> = chunk.changed.into_values().collect();
-        self.record_many(tx, (&changed, &chunk.events), chunk.subjects, now).await?;
-        name_receipts(tx, &mut items).await?;
-        Ok(Taken { items, stand: chunk.consents.into_values().flatten().collect() })
+        let mut inserts = Inserts::of(tx.tx());
+        self.record_many((tx, &mut inserts), (&changed, &chunk.events), chunk.subjects, now).await?;
+        let mut unchanged: Vec<_> = items.iter_mut().flatten().map(|item| &mut item.seen).collect();
+        unchanged.retain(|seen| seen.event.is_none());
+        if !unchanged.is_empty() {
+            // The state that they found may be one of this chunk.
+            std::mem::replace(&mut inserts, Inserts::of(tx.tx())).run(tx.tx()).await?;
+            name_receipts(tx, unchanged).await?;
+        }
+        Ok(Taken { items, inserts, stand: chunk.consents.into_values().flatten().collect() })
     }
 }
 
 /// Names, of each record that changed nothing, the receipt of the state that it found.
-async fn name_receipts(tx: &Writing<'_>, items: &mut [Item]) -> Result<(), StoreError> {
-    let mut unchanged: Vec<&mut Seen> =
-        items.iter_mut().flatten().map(|item| &mut item.seen).filter(|seen| seen.event.is_none()).collect();
+async fn name_receipts(tx: &Writing<'_>, unchanged: Vec<&mut Seen>) -> Result<(), StoreError> {
     let state = |seen: &Seen| (seen.consent.facts().id, seen.consent.facts().version);
     let states: Vec<_> = unchanged.iter().map(|seen| state(seen)).collect();
     let events = decisions::event_ids(tx, &states).await?;
     let ids: Vec<_> = events.values().copied().collect();
     let receipts = receipts::existing(tx, &ids).await?;
-    for seen in &mut unchanged {
+    for seen in unchanged {
         let event = events.get(&state(seen)).filter(|event| receipts.contains(event));
         seen.event = event.copied().map(EventId::from_uuid);
     }

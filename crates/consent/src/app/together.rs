@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use portal_core::Timestamp;
 use portal_keys::RequestHash;
 use portal_mesh::task;
-use portal_store::StoreError;
 use portal_store::idempotency::{self, Key};
+use portal_store::{Inserts, StoreError};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::consents::Seen;
@@ -233,6 +233,7 @@ impl App {
         let open = group.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(single, _)| single);
         let records: Vec<_> = open.map(|single| (&single.record, single.actor.as_str())).collect();
         let taken = self.record_chunk(tx, &records, keys, now).await?;
+        let mut inserts = taken.inserts;
         let events = taken.items.iter().flatten().filter_map(|item| item.changed).collect();
         let mut items = taken.items.into_iter();
         let mut done = Vec::with_capacity(group.len());
@@ -240,14 +241,15 @@ impl App {
             let fresh = || items.next().map(|item| item.map(|recorded| Done::Fresh(recorded.seen)));
             done.extend(kept.or_else(fresh));
         }
-        self.keep_replies(tx, (group, hashes), (&done, keys), now).await?;
+        self.keep_replies((tx, &mut inserts), (group, hashes), (&done, keys), now)?;
+        inserts.run(tx.tx()).await?;
         Ok(Committed { done, events, stand: taken.stand })
     }
 
     /// Keeps the replies to those requests that have an id and were not answered before.
-    async fn keep_replies(
+    fn keep_replies(
         &self,
-        tx: &Writing<'_>,
+        (tx, inserts): (&Writing<'_>, &mut Inserts),
         (group, hashes): Group<'_>,
         (done, keys): (&[Result<Done<Seen>, Error>], &KeysOfChunk),
         now: Timestamp,
@@ -263,9 +265,6 @@ impl App {
             let reply = self.replies.seal((&once.key, hash), key, &reply, forms)?;
             replies.push((&once.key, hash, reply));
         }
-        if !replies.is_empty() {
-            idempotency::keep_all(tx.tx(), replies, now).await?;
-        }
-        Ok(())
+        Ok(idempotency::keep_all(inserts, replies, now)?)
     }
 }

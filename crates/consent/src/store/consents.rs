@@ -1,22 +1,20 @@
 //! Consents: one row per subject and purpose, written with the event that changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use portal_core::id::{ConsentId, Id, PurposeId, SubjectId};
 use portal_core::{PageSize, Timestamp};
-use portal_crypto::envelope::SubjectKey;
-use portal_store::{StoreError, bulk};
+use portal_store::{Inserts, StoreError, bulk};
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, ExprTrait, Iterable, ModelTrait, QueryOrder, QuerySelect};
 
-use crate::domain::consent::{Consent, Event, Evidence};
+use crate::domain::consent::Consent;
 use crate::domain::status::Status;
 use crate::store::decisions::{Read, separate};
 use crate::store::entity::consent;
 use crate::store::events::Appended;
 use crate::store::rows::{self, integer};
-use crate::store::{ConsentPosition, Page, Reading, Writing, events, insert_all, sound};
+use crate::store::{ConsentPosition, Page, Reading, Writing, add_all, events, sound};
 
 /// Which consents a list shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,47 +176,12 @@ fn has_status(status: Status, now: Timestamp) -> Condition {
     recorded.add(not_past(now))
 }
 
-/// Writes a change: the event, its evidence, and the state after it over the state before. `key` is the subject's: needed
-/// if there is a reason or evidence.
-pub(crate) async fn append(
-    tx: &Writing<'_>,
-    consent: &Consent,
-    event: &Event,
-    evidence: &[Evidence],
-    key: Option<&Arc<SubjectKey>>,
-) -> Result<(), StoreError> {
-    let facts = consent.facts();
-    let row: consent::ActiveModel = tx.stamped(rows::consent_model(facts))?;
-    let affected = if facts.version == 1 {
-        // A concurrent first decision makes this a conflict on PostgreSQL, which runs the transaction again; SQLite has
-        // one writer.
-        consent::Entity::insert(row)
-            .on_conflict_do_nothing_on([consent::Column::SubjectId, consent::Column::PurposeId])
-            .exec_without_returning(tx.conn())
-            .await
-            .map(|inserted| match inserted {
-                sea_orm::TryInsertResult::Inserted(rows) => rows,
-                sea_orm::TryInsertResult::Conflicted | sea_orm::TryInsertResult::Empty => 0,
-            })?
-    } else {
-        consent::Entity::update_many()
-            .set(row)
-            .filter(consent::Column::ConsentId.eq(facts.id.uuid()))
-            .filter(consent::Column::Version.eq(integer(facts.version) - 1))
-            .exec(tx.conn())
-            .await?
-            .rows_affected
-    };
-    StoreError::check_rows(1, affected)?;
-    events::append(tx, event, evidence, key).await
-}
-
 /// Writes many changes, in a number of statements that does not grow with theirs: the events in their order, and of every
-/// consent the state after the last of its own over the state that was read.
+/// consent the state after the last of its own over the state that was read. What is new is added to `inserts`.
 pub(crate) async fn append_many(
     tx: &Writing<'_>,
-    changed: &[Changed],
-    events: &[Appended<'_>],
+    inserts: &mut Inserts,
+    (changed, events): (&[Changed], &[Appended<'_>]),
 ) -> Result<(), StoreError> {
     use consent::Column::{ConsentId as Key, Version};
     let (mut new, mut rows) = (Vec::new(), Vec::new());
@@ -233,13 +196,13 @@ pub(crate) async fn append_many(
             rows.push(row);
         }
     }
-    insert_all(tx, new).await?;
+    add_all(inserts, new)?;
     if !rows.is_empty() {
         let expected = rows.len() as u64;
         let updated = bulk::update::<consent::Entity>(tx.tx(), &[Key, Version], &columns, rows).await?;
         StoreError::check_rows(expected, updated)?;
     }
-    events::append_many(tx, events).await
+    events::append_many(tx, inserts, events)
 }
 
 /// A consent that was changed, perhaps several times.

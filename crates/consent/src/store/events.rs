@@ -6,7 +6,7 @@ use portal_core::id::{ConsentId, EventId, Id, SubjectId};
 use portal_core::{PageSize, Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_store::sealed::{DigestedRow, SealedColumn};
-use portal_store::{Corruption, Sealed, StoreError};
+use portal_store::{Corruption, Inserts, Sealed, StoreError};
 use portal_upkeep::migration::Mode;
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
@@ -15,7 +15,7 @@ use crate::domain::consent::{Event, Evidence};
 use crate::domain::delegation::Delegation;
 use crate::store::entity::{consent_event, evidence};
 use crate::store::rows::{self, RowName, integer};
-use crate::store::{EventPosition, Page, Reading, Seals, Writing, documents, insert_all};
+use crate::store::{EventPosition, Page, Reading, Seals, Writing, add_all, documents};
 
 /// How long a reason is, is telling: it is padded to the next 64 bytes.
 pub(in crate::store) const REASON: SealedColumn<Sensitive<String>> =
@@ -142,31 +142,6 @@ pub(in crate::store) fn open_delegation(
     })
 }
 
-/// Appends an event and its evidence. `key` is its subject's: needed if there is a reason or evidence.
-pub(in crate::store) async fn append(
-    tx: &Writing<'_>,
-    event: &Event,
-    evidence: &[Evidence],
-    key: Option<&Arc<SubjectKey>>,
-) -> Result<(), StoreError> {
-    let mut model = rows::event_model(event);
-    write_reason(tx, &mut model, key)?;
-    write_delegation(tx, &mut model, event, key)?;
-    let row: consent_event::ActiveModel = tx.stamped(model)?;
-    consent_event::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-    if evidence.is_empty() {
-        return Ok(());
-    }
-    let rows = (0..).zip(evidence).map(|(position, evidence)| {
-        let mut model = rows::evidence_model(event.id, position, evidence);
-        write_content(tx, &mut model, key)?;
-        tx.stamped::<_, evidence::ActiveModel>(model)
-    });
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    evidence::Entity::insert_many(rows).exec_without_returning(tx.conn()).await?;
-    Ok(())
-}
-
 /// An event that is to be appended with others.
 pub(crate) struct Appended<'a> {
     pub(crate) event: Event,
@@ -175,9 +150,10 @@ pub(crate) struct Appended<'a> {
     pub(crate) key: Option<&'a Arc<SubjectKey>>,
 }
 
-/// Appends events and their evidence, in a number of statements that does not grow with theirs.
-pub(in crate::store) async fn append_many(
+/// Adds events and their evidence.
+pub(in crate::store) fn append_many(
     tx: &Writing<'_>,
+    inserts: &mut Inserts,
     events: &[Appended<'_>],
 ) -> Result<(), StoreError> {
     let (mut rows, mut documents) = (Vec::with_capacity(events.len()), Vec::new());
@@ -192,8 +168,8 @@ pub(in crate::store) async fn append_many(
             documents.push(tx.with_digest(model)?);
         }
     }
-    insert_all(tx, rows).await?;
-    insert_all(tx, documents).await
+    add_all(inserts, rows)?;
+    add_all(inserts, documents)
 }
 
 /// Brings a reason in the clear into the form that is written now.

@@ -2,7 +2,7 @@
 
 use portal_core::Timestamp;
 use portal_core::id::{Id, OperationId};
-use portal_store::StoreError;
+use portal_store::{Inserts, StoreError};
 use prost::Message;
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
@@ -10,7 +10,7 @@ use sea_orm::entity::prelude::*;
 use crate::domain::import::{Import, Refusal};
 use crate::store::entity::consent_import;
 use crate::store::rows::{RowName, integer};
-use crate::store::{Reading, Writing, insert_all};
+use crate::store::{Reading, Writing, add_all};
 
 /// The refusals as their column holds them.
 #[derive(Clone, PartialEq, Message)]
@@ -77,7 +77,9 @@ fn model(tx: &Writing<'_>, import: &Import) -> Result<consent_import::Model, Sto
 
 /// Adds a new import.
 pub(crate) async fn insert(tx: &Writing<'_>, import: &Import) -> Result<(), StoreError> {
-    insert_all(tx, vec![model(tx, import)?]).await
+    let mut inserts = Inserts::of(tx.tx());
+    add_all(&mut inserts, vec![model(tx, import)?])?;
+    inserts.run(tx.tx()).await
 }
 
 /// Writes how far the import is, over the version before. The refusals are written only if there are `new_refusals`: they

@@ -9,15 +9,15 @@ use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::kdf::Label;
 use portal_keys::ServiceColumn;
 use portal_store::sealed::{DigestedRow, Row, SealedColumn};
-use portal_store::{Corruption, Sealed, StoreError};
+use portal_store::{Corruption, Inserts, Sealed, StoreError};
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Consent, Event};
 use crate::store::entity::{consent_event, receipt};
 use crate::store::events::Appended;
 use crate::store::rows::integer;
-use crate::store::{Page, Reading, Seals, Writing, insert_all};
+use crate::store::{Page, Reading, Seals, Writing, add_all};
 
 /// The texts of notices and purposes that are in it are public: its length tells nothing more.
 pub(in crate::store) const PAYLOAD: SealedColumn<Sensitive<Vec<u8>>> =
@@ -30,27 +30,16 @@ pub(crate) const OF_SERVICE: ServiceColumn = ServiceColumn {
     column: "service_payload",
 };
 
-/// Keeps what the receipt of `event` says. Sealed under `key`, its subject's, or under the service's own.
-pub(crate) async fn append(
+/// Adds what the receipts of `events` say. Each is sealed under the key of its subject, or under the service's own.
+pub(crate) fn append_many(
     tx: &Writing<'_>,
-    event: &Event,
-    payload: Vec<u8>,
-    key: Option<&Arc<SubjectKey>>,
-) -> Result<(), StoreError> {
-    let row: receipt::ActiveModel = model(tx, event, payload, key)?.into_active_model().reset_all();
-    receipt::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-    Ok(())
-}
-
-/// As [`append`], for many events at once.
-pub(crate) async fn append_many(
-    tx: &Writing<'_>,
+    inserts: &mut Inserts,
     events: &[Appended<'_>],
     payloads: Vec<Vec<u8>>,
 ) -> Result<(), StoreError> {
     let rows = events.iter().zip(payloads);
     let rows = rows.map(|(appended, payload)| model(tx, &appended.event, payload, appended.key));
-    insert_all(tx, rows.collect::<Result<_, _>>()?).await
+    add_all(inserts, rows.collect::<Result<_, _>>()?)
 }
 
 fn model(

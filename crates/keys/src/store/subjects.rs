@@ -2,7 +2,7 @@
 
 use portal_core::id::{EpochId, Id, SubjectId, TenantId};
 use portal_crypto::epoch::SubjectKeyRecord;
-use portal_store::{ReadTx, StoreError, Tx, bulk};
+use portal_store::{Inserts, ReadTx, StoreError, Tx, bulk};
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, DbBackend, QueryOrder, QuerySelect, Statement, Value};
 
@@ -74,7 +74,9 @@ pub(crate) async fn insert(tx: &Tx, tenant: TenantId, records: &[NewRecord]) -> 
             record.created().as_micros().into(),
         ]
     };
-    bulk::insert_new::<Entity>(tx, &COLUMNS, records.iter().map(values).collect()).await
+    let mut inserts = Inserts::of(tx);
+    inserts.add::<Entity>(&COLUMNS, records.iter().map(values).collect())?;
+    inserts.run(tx).await
 }
 
 /// Deletes all keys of `subject`, and says how many there were.

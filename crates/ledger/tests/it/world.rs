@@ -10,7 +10,7 @@ use portal_crypto::merkle::TreeHead;
 use portal_crypto::pair::PairSigningKey;
 use portal_crypto::suite::Suites;
 use portal_ledger::{Append, Commitment, Host, Kind, Leaf, Log, Metrics, Salt, SignedHeads, append, schema};
-use portal_store::{Database, StoreError, Tx, leases, migrate};
+use portal_store::{Database, Inserts, StoreError, Tx, leases, migrate};
 use portal_testkit::TestDatabase;
 use sea_orm::entity::prelude::Uuid;
 use sea_orm::{ConnectionTrait, Statement};
@@ -113,7 +113,11 @@ impl World {
         let references: Vec<_> = (0..count).map(|_| reference()).collect();
         let entries: Vec<_> = references.iter().map(|reference| entry(*reference)).collect();
         let entries = &entries;
-        let all = |tx: Tx| async move { portal_ledger::append_many(&tx, entries, SystemClock.now()).await };
+        let all = |tx: Tx| async move {
+            let mut inserts = Inserts::of(&tx);
+            portal_ledger::append_many(&mut inserts, entries, SystemClock.now())?;
+            inserts.run(&tx).await
+        };
         self.database.run_tx::<_, StoreError, _, _>("append", all).await.unwrap();
         self.log.settle().await.unwrap();
         references

@@ -14,7 +14,7 @@ use sea_orm_migration::SchemaManager;
 use sea_orm_migration::sea_query::Table;
 
 use super::{IdempotencyError, Key, LIFETIME};
-use crate::{Corruption, ReadTx, StoreError, Tx, bulk, columns};
+use crate::{Corruption, Inserts, ReadTx, StoreError, Tx, bulk, columns};
 
 /// In which forms replies are kept. Both, as long as an earlier version may be asked for them that knows no sealed ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -173,14 +173,16 @@ pub async fn keep(
     reply: &KeptReply,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    keep_all(tx, vec![(key, request_hash, reply.clone())], now).await
+    let mut inserts = Inserts::of(tx);
+    keep_all(&mut inserts, vec![(key, request_hash, reply.clone())], now)?;
+    inserts.run(tx).await
 }
 
-/// As [`keep`], for many replies to different requests. One statement.
+/// As [`keep`], for many replies to different requests, with what else is inserted.
 ///
 /// # Errors
-/// As [`keep`].
-pub async fn keep_all(tx: &Tx, replies: Vec<Kept<'_>>, now: Timestamp) -> Result<(), StoreError> {
+/// [`StoreError`]; as [`keep`] when they are inserted.
+pub fn keep_all(inserts: &mut Inserts, replies: Vec<Kept<'_>>, now: Timestamp) -> Result<(), StoreError> {
     use Column::{Caller, ExpiresAt, Method, Reply, RequestHash, RequestId, SealedReply, SubjectId};
     let expires_at = now.plus(LIFETIME).as_micros();
     let row = |(key, request_hash, reply): Kept<'_>| -> Vec<Value> {
@@ -200,7 +202,7 @@ pub async fn keep_all(tx: &Tx, replies: Vec<Kept<'_>>, now: Timestamp) -> Result
     let columns = [Caller, Method, RequestId, RequestHash, Reply, ExpiresAt, SubjectId, SealedReply];
     let rows = replies.into_iter().map(row).collect();
     let stale = (ExpiresAt, now.as_micros());
-    bulk::insert_over::<entity::Entity>(tx, &columns, &[Caller, Method, RequestId], stale, rows).await
+    inserts.add_over::<entity::Entity>(&columns, &[Caller, Method, RequestId], stale, rows)
 }
 
 /// Adds the columns of sealed replies to the table that [`super::create_table`] made: part of a later migration of every

@@ -1,6 +1,6 @@
 //! Many rows at once do what as many statements would.
 
-use portal_store::{Database, Sealed, StoreError, bulk};
+use portal_store::{Database, Inserts, Sealed, StoreError, bulk};
 use portal_testkit::each_database;
 use sea_orm::prelude::Uuid;
 use sea_orm::{EntityTrait, QueryOrder, Value};
@@ -60,6 +60,33 @@ each_database! {
         assert!(matches!(again.await, Err(StoreError::Duplicate { .. })));
     }
 
+    /// All or none: one that is there by now makes the transaction run again, until it gives up.
+    async fn inserts_together(database) {
+        let database = prepared_persons(database).await;
+        let insert = async |parts: [std::ops::Range<u128>; 3]| {
+            let parts = &parts;
+            let insert = database.run_tx("insert", |tx| async move {
+                let mut inserts = Inserts::of(&tx);
+                for part in parts.clone() {
+                    inserts.add::<person::Entity>(&COLUMNS, part.map(row).collect())?;
+                }
+                inserts.run(&tx).await
+            });
+            insert.await
+        };
+        insert([0..ROWS, 0..0, ROWS..ROWS + 1]).await.unwrap();
+        let before = all(&database).await;
+        assert_eq!(before.len() as u128, ROWS + 1);
+        for (id, row) in (0_u128..).zip(&before) {
+            assert_eq!((row.id.as_u128(), &row.kind), (id, &format!("kind '{id}\"")));
+            assert_eq!(row.note.is_some(), id.is_multiple_of(3));
+        }
+        let again = insert([700..710, 710..720, 5..6]).await;
+        assert!(matches!(again, Err(StoreError::Conflict { .. })), "{again:?}");
+        assert_eq!(all(&database).await, before);
+        insert([0..0, 0..0, 0..0]).await.unwrap();
+    }
+
     /// Only the rows that are named and only the columns that are set; a row that is not there is not counted.
     async fn updates_and_deletes(database) {
         let database = inserted(database).await;
@@ -92,12 +119,19 @@ each_database! {
             let ids = (590..ROWS + 10).chain([3]).map(|id| vec![Uuid::from_u128(id).into(), 1_i64.into()]);
             let key = [Column::Id, Column::Version];
             let by_id = bulk::find::<person::Entity>(&tx, &key, ids.collect()).await?;
-            let other = vec![vec![Uuid::from_u128(1).into(), 2_i64.into()]];
-            let none = bulk::find::<person::Entity>(&tx, &key, other).await?;
-            let all = bulk::find_all::<person::Entity>(&tx, &[Column::Version], vec![vec![1_i64.into()]]).await?;
-            Ok::<_, StoreError>((by_id, none, all))
+            let one = |version: i64| vec![vec![Uuid::from_u128(1).into(), version.into()]];
+            let single = bulk::find::<person::Entity>(&tx, &key, one(1)).await?;
+            let none = bulk::find::<person::Entity>(&tx, &key, one(2)).await?;
+            let short = bulk::find::<person::Entity>(&tx, &key, vec![vec![1_i64.into()]]).await;
+            assert!(matches!(short, Err(StoreError::Database(_))), "{short:?}");
+            let versions = |versions: &[i64]| versions.iter().map(|version| vec![(*version).into()]).collect();
+            let all = bulk::find_all::<person::Entity>(&tx, &[Column::Version], versions(&[1])).await?;
+            let of_both = bulk::find_all::<person::Entity>(&tx, &[Column::Version], versions(&[1, 2])).await?;
+            assert_eq!(of_both, all);
+            Ok::<_, StoreError>((by_id, single, none, all))
         });
-        let (by_id, none, mut all) = found.await.unwrap();
+        let (by_id, single, none, mut all) = found.await.unwrap();
+        assert_eq!(single.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [1]);
         let mut ids: Vec<u128> = by_id.iter().map(|row| row.id.as_u128()).collect();
         ids.sort_unstable();
         assert_eq!(ids, [3].into_iter().chain(590..ROWS).collect::<Vec<_>>());

@@ -10,8 +10,8 @@ use portal_store::idempotency::{
     keep, purge, recall, remember, replay,
 };
 use portal_store::{Corruption, Database, StoreError, migrate};
-use portal_testkit::each_database;
-use sea_orm::ConnectionTrait as _;
+use portal_testkit::{TestDatabase, each_database};
+use sea_orm::{ConnectionTrait as _, Statement};
 use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 use tokio::task::JoinSet;
 
@@ -254,5 +254,24 @@ each_database! {
         let purged = |now| database.run_tx("purge", move |tx| async move { purge(&tx, now).await });
         assert_eq!(purged(NOW.plus(LIFETIME)).await.unwrap(), 0);
         assert_eq!(purged(NOW.plus(LIFETIME * 2)).await.unwrap(), 1);
+    }
+}
+
+/// PostgreSQL parses and plans a statement once for each connection if its text does not change, with the time for example.
+#[tokio::test]
+async fn keeping_a_reply_is_prepared_once() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let database = prepared(&database).await;
+    migrate::up::<WithSealedReplies>(&database).await.unwrap();
+    for (day, of_days) in (0..8_u32).map(|day| (day, Duration::from_secs(86_400) * day)) {
+        let key = &key("anna", &day.to_string());
+        let keep = |tx: portal_store::Tx| async move {
+            keep(&tx, key, &[1; 32], &sealed(None, b""), NOW.plus(of_days)).await?;
+            let sql = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH % INTO \"idempotency%'";
+            let statement = Statement::from_string(tx.conn().get_database_backend(), sql);
+            let row = tx.conn().query_one_raw(statement).await?;
+            Ok::<i64, StoreError>(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
+        };
+        assert_eq!(database.run_tx("keep", keep).await.unwrap(), 1, "day {day}");
     }
 }
