@@ -42,7 +42,7 @@ async fn call(database: &Database, key: &Key, body: u8, now: Timestamp) -> Resul
         .await
 }
 
-async fn prepared(database: &portal_testkit::TestDatabase) -> Database {
+async fn prepared(database: &TestDatabase) -> Database {
     let database = migrated(database).await;
     database.run_tx("insert", |tx| async move { insert(&tx, row(1, "a")).await }).await.unwrap();
     database
