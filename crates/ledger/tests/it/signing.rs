@@ -66,7 +66,10 @@ each_database! {
     async fn a_forged_checkpoint_is_not_handed_out(database) {
         let world = World::new(database).await;
         world.fill(3).await;
+        let signed = world.log.checkpoint().await.unwrap();
         world.sql("UPDATE ledger_head SET checkpoint = replace(checkpoint, 'test.local/consent', 'test.local/consen')").await;
         assert!(matches!(world.log.checkpoint().await, Err(LedgerError::Checkpoint(_))));
+        world.sql("UPDATE ledger_head SET checkpoint = replace(checkpoint, 'test.local/consen', 'test.local/consent')").await;
+        assert_eq!(world.log.checkpoint().await.unwrap(), signed);
     }
 }
