@@ -52,7 +52,7 @@ impl Inserts {
         rows: Vec<Vec<Value>>,
     ) -> Result<(), StoreError> {
         // A parameter too: a text that changes with the time would be parsed anew each time.
-        self.push(columns, rows, Some(now.into()), |source, first| {
+        self.push(columns, rows, Some(&now.into()), |source, first| {
             let insertion = bulk::insertion::<E>(columns, source, first);
             match source {
                 Source::Arrays(_) => {
@@ -71,14 +71,14 @@ impl Inserts {
         &mut self,
         columns: &[C],
         rows: Vec<Vec<Value>>,
-        last: Option<Value>,
+        last: Option<&Value>,
         sql: impl Fn(&Source, usize) -> String,
     ) -> Result<(), StoreError> {
         for (source, mut values) in bulk::pieces(self.backend, columns, rows)? {
             let before = || self.parts.iter().map(|part| part.values.len()).sum();
             let first = if self.backend == DbBackend::Postgres { before() } else { 0 };
             let (sql, rows) = (sql(&source, first), source.rows(&values));
-            values.extend(last.clone());
+            values.extend(last.cloned());
             self.parts.push(Part { sql, rows, values });
         }
         Ok(())
