@@ -7,6 +7,7 @@
 //! | [`purpose`], [`notice`], [`language`] | what is consented to, and what the subject was told |
 //! | [`status`] | the state machine of a consent (DPV) |
 //! | [`consent`] | a subject's standing towards one purpose, its events, and the rules for changing it |
+//! | [`past`] | what stood at an earlier time |
 //! | [`subject`], [`delegation`] | what is known of people, and who decides for them |
 //! | [`record`], [`terms`] | what a complete record says, in the terms of DPV |
 //! | [`decision`] | whether data may be used |
@@ -22,6 +23,7 @@ pub(crate) mod import;
 pub(crate) mod language;
 pub(crate) mod life;
 pub(crate) mod notice;
+pub(crate) mod past;
 pub(crate) mod purpose;
 pub(crate) mod receipt;
 pub(crate) mod record;

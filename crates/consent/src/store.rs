@@ -19,6 +19,7 @@ pub(crate) mod imports;
 pub(crate) mod leaves;
 pub(crate) mod moving;
 pub(crate) mod notices;
+pub(crate) mod past;
 pub(crate) mod purposes;
 pub(crate) mod receipts;
 pub(crate) mod scanned;

@@ -73,7 +73,7 @@ impl Ledger {
             assert_eq!(event.status(), status, "{event:?}");
         }
         let (last, event) = (writer.journal.last().unwrap(), events.last().unwrap());
-        let request = GetConsentRequest { consent_id: event.consent_id.clone() };
+        let request = GetConsentRequest { consent_id: event.consent_id.clone(), ..Default::default() };
         let consent = consents.get_consent(request).await.unwrap().into_inner();
         assert_eq!((Some(&consent.etag), consent.status()), (last.1.as_ref(), event.status()));
         for event in events {

@@ -24,6 +24,7 @@ use crate::domain::consent::{Act, Consent, Event, Evidence, Indication, Offer, O
 use crate::domain::delegation::Delegation;
 use crate::domain::language::Language;
 use crate::domain::notice::Notice;
+use crate::domain::past::When;
 use crate::domain::purpose::Purpose;
 use crate::domain::status::Status;
 use crate::error::Error;
@@ -35,7 +36,7 @@ use crate::store::consents::Filter;
 use crate::store::events::{EventsOf, StoredEvent};
 use crate::store::leaves::EVENT;
 use crate::store::{
-    ConsentPosition, EventPosition, Page, Reading, Which, Writing, consents, events, notices, purposes,
+    ConsentPosition, EventPosition, Page, Reading, Which, Writing, consents, events, notices, past, purposes,
     receipts,
 };
 
@@ -229,6 +230,19 @@ impl App {
         Ok(Seen { consent, at, event: None })
     }
 
+    /// What stood of a consent at an earlier time. The permit must have been checked against its subject.
+    pub(crate) async fn past_consent(
+        &self,
+        _: &Permit<GetConsent>,
+        seen: &Seen,
+        when: When,
+    ) -> Result<Seen, Error> {
+        let id = seen.consent.facts().id;
+        let find = |tx: ReadTx| async move { past::find(&self.seals.reading(&tx).await?, id, when).await };
+        let then = self.database.read("get_past_consent", find).await?.ok_or(Error::ConsentNotFound)?;
+        Ok(Seen { consent: then, at: when.decided, event: None })
+    }
+
     /// Whose consent `id` is: to check the permit with before its history is read.
     pub(crate) async fn subject_of(
         &self,
@@ -264,6 +278,26 @@ impl App {
             .await?;
         let items = page.items.into_iter().map(|consent| Seen { consent, at, event: None }).collect();
         Ok(Page { items, withheld: page.withheld, next: page.next })
+    }
+
+    /// One page of the consents of a subject as they stood at an earlier time.
+    pub(crate) async fn past_consents(
+        &self,
+        _: &Permit<ListConsents>,
+        (subject, filter, when): (SubjectId, Filter, When),
+        after: Option<ConsentPosition>,
+        size: PageSize,
+    ) -> Result<Page<Seen, ConsentPosition>, Error> {
+        let read = |tx: ReadTx| async move {
+            past::page(&self.seals.reading(&tx).await?, (subject, filter), when, after, size).await
+        };
+        let page = self.database.read("list_past_consents", read).await?;
+        let then = |consent| Seen { consent, at: when.decided, event: None };
+        Ok(Page {
+            items: page.items.into_iter().map(then).collect(),
+            withheld: page.withheld,
+            next: page.next,
+        })
     }
 
     /// One page of history. A reason that was sealed under a key that is destroyed is lost to everybody: its event is

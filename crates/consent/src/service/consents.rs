@@ -192,9 +192,12 @@ impl ConsentService for Edge {
     ) -> Result<Response<pb::Consent>, Status> {
         let caller = Caller::of(&request)?;
         let permit = caller.permit::<GetConsent>()?;
-        let id = convert::consent_id(&request.get_ref().consent_id).map_err(refused)?;
-        let seen = self.app.consent(&permit, id).await?;
+        let (id, when) = convert::asked(request.get_ref(), self.app.clock.now()).map_err(refused)?;
+        let mut seen = self.app.consent(&permit, id).await?;
         permit.covers(seen.consent.facts().subject)?;
+        if let Some(when) = when {
+            seen = self.app.past_consent(&permit, &seen, when).await?;
+        }
         Ok(Response::new(convert::message(&seen)))
     }
 
@@ -205,19 +208,31 @@ impl ConsentService for Edge {
         let caller = Caller::of(&request)?;
         let permit = caller.permit::<ListConsents>()?;
         let request = request.into_inner();
-        let mut filter = convert::filter(&request).map_err(refused)?;
+        let (mut filter, when) = convert::filter(&request, self.app.clock.now()).map_err(refused)?;
         filter.subject = whose(&permit, filter.subject)?;
         let text = |id: Option<String>| id.unwrap_or_default();
         let filters = [
             text(filter.subject.map(|id| id.to_string())),
             text(filter.purpose.map(|id| id.to_string())),
             request.status.to_string(),
+            text(request.at.map(|at| at.to_string())),
+            text(request.as_of.map(|as_of| as_of.to_string())),
         ];
         let pages =
             Pages::new::<ListConsents>(&self.page_tokens, &caller, &filters.each_ref().map(String::as_str));
         let page = both(PageSize::parse(request.page_size), pages.open(&request.page_token));
         let (size, after) = page.map_err(refused)?;
-        let page = self.app.consents(&permit, filter, after.and_then(convert::parse_position), size).await?;
+        let after = after.and_then(convert::parse_position);
+        let page = match (filter.subject, when) {
+            (_, None) => self.app.consents(&permit, filter, after, size).await?,
+            (Some(subject), Some(when)) => {
+                self.app.past_consents(&permit, (subject, filter, when), after, size).await?
+            }
+            (None, Some(_)) => {
+                let unnamed = Invalid::field("subject_id", "must be set if at or as_of is");
+                return Err(refused(unnamed));
+            }
+        };
         let response = pb::ListConsentsResponse {
             consents: page.items.iter().map(convert::message).collect(),
             next_page_token: pages.seal(page.next.map(convert::position)),

@@ -214,13 +214,15 @@ pub(in crate::store) fn material(
     Ok(published.map(|at| (revision, Timestamp::from_micros(at))))
 }
 
-/// The last event up to `at`. All events are read: which one was the last, the others say as well, and a forged time must
-/// not hide a withdrawal.
+/// The last event that was recorded of those up to `at`: a withdrawal that was told late counts against what was given
+/// after it. All events are read: which one was the last, the others say as well, and a forged time must not hide a
+/// withdrawal.
 async fn past(tx: &Reading<'_>, consent: ConsentId, at: Timestamp) -> Result<Option<Event>, StoreError> {
     Ok(history(tx, consent, at).await?.pop())
 }
 
-/// The events up to `at`, oldest first, without the reasons that are sealed. All are read and checked.
+/// The events up to `at` in the order in which they were recorded, without the reasons that are sealed. All are read and
+/// checked.
 pub(crate) async fn history(
     tx: &Reading<'_>,
     consent: ConsentId,
@@ -228,7 +230,6 @@ pub(crate) async fn history(
 ) -> Result<Vec<Event>, StoreError> {
     let models = consent_event::Entity::find()
         .filter(consent_event::Column::ConsentId.eq(consent.uuid()))
-        .order_by_asc(consent_event::Column::EventAt)
         .order_by_asc(consent_event::Column::Sequence)
         .all(tx.conn())
         .await?;

@@ -27,7 +27,7 @@ each_database! {
         let subject_id = anna.subject.to_string();
         let all = pb::WithdrawAllConsentsRequest { subject_id: subject_id.clone(), ..Default::default() };
         refused(client.withdraw_all_consents(all).await, code, name);
-        refused(client.get_consent(pb::GetConsentRequest { consent_id: given.consent_id.clone() }).await, code, name);
+        refused(client.get_consent(pb::GetConsentRequest { consent_id: given.consent_id.clone(), ..Default::default() }).await, code, name);
         let list = pb::ListConsentsRequest { subject_id: subject_id.clone(), ..Default::default() };
         refused(client.list_consents(list).await, code, name);
         let events = pb::ListConsentEventsRequest { subject_id, ..Default::default() };

@@ -129,7 +129,7 @@ each_database! {
         };
         assert_eq!(fields(client.list_consent_events(both).await), ["consent_id"]);
         assert_eq!(fields(client.list_consent_events(pb::ListConsentEventsRequest::default()).await), ["consent_id"]);
-        let unknown = pb::GetConsentRequest { consent_id: UUID.to_owned() };
+        let unknown = pb::GetConsentRequest { consent_id: UUID.to_owned(), ..Default::default() };
         refused(client.get_consent(unknown).await, Code::NotFound, "CONSENT_NOT_FOUND");
         assert!(world.events(anna).await.is_empty());
 

@@ -123,7 +123,7 @@ each_database! {
         let given = world.consents(anna).give_consent(request).await.unwrap().into_inner().consent.unwrap();
         world.mesh.clock.advance(HOUR);
         assert_eq!(world.check(anna, &offer.purpose).await.reason(), pb::Reason::ConsentExpired);
-        let request = pb::GetConsentRequest { consent_id: given.consent_id.clone() };
+        let request = pb::GetConsentRequest { consent_id: given.consent_id.clone(), ..Default::default() };
         let read = world.consents(anna).get_consent(request).await.unwrap().into_inner();
         assert_eq!(status(&read), pb::ConsentStatus::Expired);
         let request = pb::ListConsentsRequest { status: pb::ConsentStatus::Expired.into(), ..Default::default() };
@@ -205,7 +205,7 @@ each_database! {
         let token = world.consents(&world.officer).list_consents(first).await.unwrap().into_inner().next_page_token;
         world.restart().await;
         assert_eq!(world.check(&world.anna, &offer.purpose).await.decision(), pb::Decision::Permit);
-        let request = pb::GetConsentRequest { consent_id: given.consent_id.clone() };
+        let request = pb::GetConsentRequest { consent_id: given.consent_id.clone(), ..Default::default() };
         assert_eq!(world.consents(&world.anna).get_consent(request).await.unwrap().into_inner(), given);
         assert_eq!(world.events(&world.anna).await.len(), 1);
         let rest = pb::ListConsentsRequest { page_size: 1, page_token: token, ..Default::default() };

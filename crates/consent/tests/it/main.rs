@@ -11,6 +11,7 @@ mod input;
 mod journey;
 mod moving;
 mod operators;
+mod past;
 mod receipts;
 mod record;
 mod records;

@@ -87,7 +87,7 @@ each_database! {
             assert_eq!(answers, [(pb::Decision::Deny, expected), (pb::Decision::Permit, pb::Reason::ConsentGiven)], "{change}");
 
             let mut officer = world.consents(&world.officer);
-            let get = officer.get_consent(pb::GetConsentRequest { consent_id: given.consent_id.clone() }).await;
+            let get = officer.get_consent(pb::GetConsentRequest { consent_id: given.consent_id.clone(), ..Default::default() }).await;
             let status = get.as_ref().unwrap_err();
             assert!(status.message().contains(&format!("the row {} of consent", given.consent_id)), "{status:?}");
             refused(get, CORRUPT.0, CORRUPT.1);

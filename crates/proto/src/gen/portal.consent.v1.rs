@@ -1304,6 +1304,12 @@ pub struct GetConsentRequest {
     /// Which consent.
     #[prost(string, tag = "1")]
     pub consent_id: ::prost::alloc::string::String,
+    /// As it stood at this time, by event time; unset means as_of. Not in the future.
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of what had been recorded here by this time; unset means now. Not in the future.
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Asks for consents.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1320,9 +1326,15 @@ pub struct ListConsentsRequest {
     /// Only to this purpose; empty means all.
     #[prost(string, tag = "4")]
     pub purpose_id: ::prost::alloc::string::String,
-    /// Only in this status; unspecified means all.
+    /// Only in this status, at the time that is asked for; unspecified means all.
     #[prost(enumeration = "ConsentStatus", tag = "5")]
     pub status: i32,
+    /// As they stood at this time, by event time; unset means as_of. Not in the future. Either time needs a subject_id.
+    #[prost(message, optional, tag = "6")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of what had been recorded here by this time; unset means now. Not in the future.
+    #[prost(message, optional, tag = "7")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A page of consents.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1814,8 +1826,8 @@ pub mod consent_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns one consent.
-        /// Errors: NOT_FOUND.
+        /// Returns one consent, as it stands now or stood at an earlier time.
+        /// Errors: NOT_FOUND, also if nothing had been decided by the time that is asked for.
         pub async fn get_consent(
             &mut self,
             request: impl tonic::IntoRequest<super::GetConsentRequest>,
@@ -1839,7 +1851,7 @@ pub mod consent_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists consents, the latest change first. Without a subject_id only officers may ask.
+        /// Lists consents, the latest change first, as they stand now or stood at an earlier time. Without a subject_id only officers may ask.
         /// Corrupt rows are left out of this and every other list; the header portal-rows-withheld of the reply counts them.
         pub async fn list_consents(
             &mut self,
@@ -2050,15 +2062,15 @@ pub mod consent_service_server {
         ) -> std::result::Result<tonic::Response<super::ConsentReply>, tonic::Status> {
             Err(crate::edge::not_implemented())
         }
-        /// Returns one consent.
-        /// Errors: NOT_FOUND.
+        /// Returns one consent, as it stands now or stood at an earlier time.
+        /// Errors: NOT_FOUND, also if nothing had been decided by the time that is asked for.
         async fn get_consent(
             &self,
             request: tonic::Request<super::GetConsentRequest>,
         ) -> std::result::Result<tonic::Response<super::Consent>, tonic::Status> {
             Err(crate::edge::not_implemented())
         }
-        /// Lists consents, the latest change first. Without a subject_id only officers may ask.
+        /// Lists consents, the latest change first, as they stand now or stood at an earlier time. Without a subject_id only officers may ask.
         /// Corrupt rows are left out of this and every other list; the header portal-rows-withheld of the reply counts them.
         async fn list_consents(
             &self,

@@ -8,6 +8,7 @@ use portal_core::{Entropy, SeededEntropy};
 
 use super::tests::{DAY, NOW, World, act};
 use super::*;
+use crate::domain::past::When;
 
 /// What can be done to a consent from outside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -169,6 +170,8 @@ impl History {
 
     /// What each step must keep.
     fn check(&self, after: &Consent, event: &Event) {
+        let when = When { decided: event.event_at, recorded: event.recorded_at };
+        assert_eq!(Consent::past(std::slice::from_ref(event), when).as_ref(), Some(after));
         let (before, facts) = (self.consent.facts(), after.facts());
         assert_eq!(event.sequence, self.events.len() as u64 + 1);
         assert_eq!((facts.version, facts.status), (event.sequence, event.status));

@@ -3,7 +3,7 @@
 use portal_core::id::{ConsentId, EventId, Id, SubjectId};
 use portal_core::{Invalid, Sensitive, Timestamp};
 use portal_crypto::hash::sha384;
-use portal_mesh::convert::timestamp;
+use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::consent::v1 as pb;
 use prost::Message;
 
@@ -14,6 +14,7 @@ use crate::app::consents::{Decide, Listed, Seen, Withdraw, Withdrawn, Words};
 use crate::domain::consent::{Evidence, EvidenceKind, Indication};
 use crate::domain::delegation::{Delegation, StatedBy};
 use crate::domain::language::Language;
+use crate::domain::past::When;
 use crate::domain::status::Status;
 use crate::store::consents::Filter;
 use crate::store::events::EventsOf;
@@ -103,22 +104,56 @@ pub(in crate::service) fn withdraw_all(
     invalid.finish(subject.map(|subject| (subject, (reason, delegation))))
 }
 
-pub(in crate::service) fn consent_id(text: &str) -> Result<ConsentId, Invalid> {
-    ConsentId::parse(text).map_err(|error| Invalid::field("consent_id", error))
+/// The consent that is asked for, and the time if it is not now.
+pub(in crate::service) fn asked(
+    request: &pb::GetConsentRequest,
+    now: Timestamp,
+) -> Result<(ConsentId, Option<When>), Invalid> {
+    let mut invalid = Invalid::new();
+    let id = id(&mut invalid, "consent_id", &request.consent_id);
+    let when = when(&mut invalid, (request.at, request.as_of), now);
+    invalid.finish(id.zip(when))
 }
 
-pub(in crate::service) fn filter(request: &pb::ListConsentsRequest) -> Result<Filter, Invalid> {
+/// The time that is asked for, if it is not now.
+fn when(
+    invalid: &mut Invalid,
+    (at, as_of): (Option<prost_types::Timestamp>, Option<prost_types::Timestamp>),
+    now: Timestamp,
+) -> Option<Option<When>> {
+    let mut parse = |field: &str, time: Option<prost_types::Timestamp>| {
+        let Some(time) = time else { return Some(None) };
+        let time = invalid.check(field, parse_timestamp(time))?;
+        if time > now {
+            invalid.add(field, "must not be in the future");
+        }
+        Some(Some(time))
+    };
+    Some(match parse("at", at).zip(parse("as_of", as_of))? {
+        (None, None) => None,
+        (at, as_of) => {
+            let recorded = as_of.unwrap_or(now);
+            Some(When { decided: at.unwrap_or(recorded), recorded })
+        }
+    })
+}
+
+pub(in crate::service) fn filter(
+    request: &pb::ListConsentsRequest,
+    now: Timestamp,
+) -> Result<(Filter, Option<When>), Invalid> {
     let mut invalid = Invalid::new();
     let subject = optional_id(&mut invalid, "subject_id", &request.subject_id);
     let purpose = optional_id(&mut invalid, "purpose_id", &request.purpose_id);
     let status = pb::ConsentStatus::try_from(request.status).map_err(|_| "must be a known status");
     let status = invalid.check("status", status);
+    let when = when(&mut invalid, (request.at, request.as_of), now);
     let filter = subject.zip(purpose).zip(status).map(|((subject, purpose), status)| Filter {
         subject,
         purpose,
         status: status_of(status),
     });
-    invalid.finish(filter)
+    invalid.finish(filter.zip(when))
 }
 
 pub(in crate::service) fn events_of(request: &pb::ListConsentEventsRequest) -> Result<EventsOf, Invalid> {
