@@ -43,6 +43,10 @@ use portal_testkit::{EphemeralPostgres, TestDatabase};
 use report::Report;
 use world::World;
 
+/// As in `portal`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What the command line asks for.
 struct Arguments {
     database: Kind,
