@@ -48,6 +48,7 @@ TOGGLES: dict[str, dict[str, Any]] = {
         **EXAMPLES["dev"],
         "keys": {"provider": "vault", "vault": {"address": "https://[fd00::7]:443"}, "importServiceSecret": True},
     },
+    "decisions-from-database": {"consent": {"decisions": "database"}},
     "address-range": {"networkPolicy": {"databaseTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
 }
 ALL = EXAMPLES | TOGGLES

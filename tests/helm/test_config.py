@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,14 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
         sections["upstreams"] = UPSTREAMS[service]
     if service == "auth":
         sections["operator"] = {"email", "password_file"}
+    if service == "consent":
+        sections["decisions"] = {"source"}
+        if values["consent"]["requestDays"]:
+            sections["renewal"] = {"request_days"}
+        organisation = values["consent"]["organisation"]
+        if organisation["partyId"]:
+            told = (key for key, value in organisation.items() if value)
+            sections["organisation"] = {re.sub("[A-Z]", lambda big: f"_{big[0].lower()}", key) for key in told}
     if service == "gateway":
         sections["edge"] = {"cors_origins"}
     return sections

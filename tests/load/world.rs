@@ -128,6 +128,7 @@ pub fn config(mesh: &TestMesh, database: DatabaseConfig, keys: KeysConfig) -> Co
         migrations: MigrationConfig::default(),
         decisions: Default::default(),
         integrity: Default::default(),
+        renewal: Default::default(),
         upstreams: mesh.upstreams(&[]),
         organisation: Some(organisation()),
         telemetry: Default::default(),

@@ -4,6 +4,7 @@
 //! transaction that seals and after the one that reads, so that none waits for keys while it holds the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portal_core::id::SubjectId;
 use portal_core::{Clock, Entropy, Timestamp};
@@ -32,6 +33,7 @@ pub(crate) mod notices;
 pub(crate) mod purposes;
 pub(crate) mod receipts;
 pub(crate) mod records;
+pub(crate) mod renewal;
 pub(crate) mod subjects;
 pub(crate) mod together;
 
@@ -49,6 +51,8 @@ pub(crate) struct App {
     pub(crate) revisions: receipts::Revisions,
     pub(crate) live: Live,
     pub(crate) organisation: Organisation,
+    /// How long those whose consents have ended are asked again; they are not without.
+    pub(crate) renewal: Option<Duration>,
     pub(crate) together: Together,
 }
 

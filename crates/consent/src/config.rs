@@ -1,6 +1,8 @@
 //! The configuration of the consent service: the sections that every service has, where decisions come from, and what
 //! holds for all purposes of the organisation.
 
+use std::time::Duration;
+
 use portal_keys::KeysConfig;
 use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use portal_store::DatabaseConfig;
@@ -39,6 +41,9 @@ pub struct Config {
     /// What holds for every purpose that does not say otherwise. Without it each purpose has to name its controller.
     #[serde(default)]
     pub organisation: Option<OrganisationConfig>,
+    /// Whether people are asked again.
+    #[serde(default)]
+    pub renewal: RenewalConfig,
     /// What is logged; read by the process.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -96,6 +101,29 @@ pub struct OrganisationConfig {
     pub data_source: String,
     /// Rights of the subjects.
     pub rights: Vec<String>,
+}
+
+/// `[renewal]`: whether people are asked again when their consent has ended by itself.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewalConfig {
+    /// How many days the request stands, 1 to 3,650. Nobody is asked again by itself if it is not set.
+    #[serde(default)]
+    pub request_days: Option<u32>,
+}
+
+impl RenewalConfig {
+    /// How long a request stands.
+    pub(crate) fn term(self) -> Result<Option<Duration>, ConfigError> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        match self.request_days {
+            Some(0 | 3_651..) => {
+                let problem = "must be from 1 to 3,650".to_owned();
+                Err(ConfigError::Invalid { key: "renewal.request_days", problem })
+            }
+            days => Ok(days.map(|days| DAY * days)),
+        }
+    }
 }
 
 impl Config {

@@ -33,7 +33,7 @@ mod store;
 mod upkeep;
 mod worker;
 
-pub use config::{Config, DecisionConfig, OrganisationConfig, Source};
+pub use config::{Config, DecisionConfig, OrganisationConfig, RenewalConfig, Source};
 pub use error::StartError;
 pub use migration::Migrations;
 pub use service::Service;

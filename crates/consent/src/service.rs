@@ -44,6 +44,7 @@ impl Service {
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Consent, &host)?;
         let organisation = config.organisation()?;
+        let renewal = config.renewal.term()?;
         let auth_address = config.upstreams.address(Workload::Auth)?;
         let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, auth_address, &host);
         let upkeep = Upkeep::open(&config, &host).await?;
@@ -64,6 +65,7 @@ impl Service {
             revisions: Default::default(),
             live: Live::new(config.decisions.source, Arc::clone(&host.clock)),
             organisation,
+            renewal,
             together: Default::default(),
         });
         let edge = Edge { app: Arc::clone(&app), page_tokens, operators };

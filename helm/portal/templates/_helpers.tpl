@@ -145,6 +145,25 @@ log = {{ $values.telemetry.log | toJson }}
 email = {{ $values.operator.email | toJson }}
 password_file = "/etc/portal/operator/password"
 {{- end }}
+{{- if eq .name "consent" }}
+
+[decisions]
+source = {{ $values.consent.decisions | toJson }}
+{{- if $values.consent.requestDays }}
+
+[renewal]
+request_days = {{ $values.consent.requestDays }}
+{{- end }}
+{{- if $values.consent.organisation.partyId }}
+
+[organisation]
+{{- range $key, $value := $values.consent.organisation }}
+{{- with $value }}
+{{ snakecase $key }} = {{ . | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if eq .name "gateway" }}
 
 [edge]

@@ -4,8 +4,8 @@
 //! follow the changes, and for the history. One process does it, under a lease that each transaction renews first, so
 //! each end is recorded once.
 //!
-//! Nobody is asked again by it: a consent that ended can be requested anew, as the state machine allows, and who is to
-//! be asked in time, before the end, is seen from `expire_time` in lists and changes.
+//! Who is to be asked in time, before the end, is seen from `expire_time` in lists and changes; who is asked again by
+//! itself after it, [`super::renewal`] tells.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use portal_keys::SubjectKeys;
 use portal_store::{Inserts, Lease, leases};
 
 use super::App;
-use crate::domain::consent::{Act, Outcome};
+use super::renewal::{Renewal, may_ask};
+use crate::domain::consent::{Act, Consent, Outcome};
 use crate::domain::status::Status;
 use crate::error::Error;
 use crate::store::consents::{self, Changed};
 use crate::store::events::Appended;
-use crate::store::subjects;
+use crate::store::{Reading, subjects};
 
 /// What only one process of the service does at a time.
 const LEASE: &str = "consent-expiry";
@@ -35,6 +36,14 @@ const ACTOR: &str = "workload/consent";
 
 /// A place among what has ended: after the one that ended then.
 type Place = Option<(Timestamp, ConsentId)>;
+
+/// A page of ends that is recorded.
+struct Ended {
+    /// The statuses after its events.
+    statuses: Vec<Status>,
+    /// Where the next page begins.
+    next: Place,
+}
 
 impl App {
     /// Records what has ended, unless another process is at it. Says how many. `holder` is this process.
@@ -66,18 +75,18 @@ impl App {
     async fn end_all(&self, lease: &Lease) -> Result<u64, Error> {
         let (mut ended, mut place) = (0, None);
         loop {
-            let Some((count, next)) = self.end_page(lease, place).await? else { return Ok(ended) };
-            (0..count).for_each(|_| self.metrics.event(Status::Expired));
-            ended += count;
-            place = next;
+            let Some(page) = self.end_page(lease, place).await? else { return Ok(ended) };
+            page.statuses.iter().for_each(|status| self.metrics.event(*status));
+            ended += page.statuses.iter().filter(|status| **status == Status::Expired).count() as u64;
+            place = page.next;
             if place.is_none() {
                 return Ok(ended);
             }
         }
     }
 
-    /// Records a page of ends: how many, and where the next page begins. `None` if the lease is lost.
-    async fn end_page(&self, lease: &Lease, place: Place) -> Result<Option<(u64, Place)>, Error> {
+    /// Records a page of ends. `None` if the lease is lost.
+    async fn end_page(&self, lease: &Lease, place: Place) -> Result<Option<Ended>, Error> {
         let now = self.clock.now();
         let keys = &self.keys_of_ended(now, place).await?;
         self.database
@@ -87,26 +96,48 @@ impl App {
                 }
                 let tx = self.seals.writing(&tx).await?;
                 let (page, next) = consents::ended(&tx, due(now), place, PAGE).await?;
-                let (mut changed, mut events) = (Vec::new(), Vec::new());
-                for consent in page {
-                    let version = consent.facts().version;
-                    if let Outcome::Changed(consent, event) = consent.expire(self.end(now))? {
-                        let key = keys.get(consent.facts().subject).ok();
-                        changed.push(Changed { consent, version });
-                        events.push(Appended { event: *event, evidence: &[], key });
-                    }
-                }
+                let (changed, events) = self.end_each(&tx, page, keys, now).await?;
                 let of = changed.iter().map(|changed| changed.consent.facts().subject).collect();
                 let read = subjects::find_all(&tx, &of).await?;
                 let mut inserts = Inserts::of(tx.tx());
                 self.record_many((&tx, &mut inserts), (&changed, &events), read, now).await?;
                 inserts.run(tx.tx()).await?;
-                Ok(Some((changed.len() as u64, next)))
+                let statuses = events.iter().map(|appended| appended.event.status).collect();
+                Ok(Some(Ended { statuses, next }))
             })
             .await
     }
 
-    /// The keys of those whose consents have ended: for the receipts. Nobody gets a new one, and no end waits for one.
+    /// What becomes of each of `page`, and by which events: its end, and the request that follows if one does.
+    async fn end_each<'a>(
+        &self,
+        tx: &Reading<'_>,
+        page: Vec<Consent>,
+        keys: &'a SubjectKeys,
+        now: Timestamp,
+    ) -> Result<(Vec<Changed>, Vec<Appended<'a>>), Error> {
+        let renewal = match self.renewal {
+            Some(stands) => Some(Renewal::read(tx, &page, stands).await?),
+            None => None,
+        };
+        let (mut changed, mut events) = (Vec::new(), Vec::new());
+        for consent in page {
+            let version = consent.facts().version;
+            let key = keys.get(consent.facts().subject).ok();
+            let renewal = renewal.as_ref().filter(|_| may_ask(&consent, keys));
+            let Outcome::Changed(mut consent, event) = consent.expire(self.end(now))? else { continue };
+            events.push(Appended { event: *event, evidence: &[], key });
+            if let Some((asked, event)) = renewal.and_then(|it| it.request(&consent, self.end(now))) {
+                consent = asked;
+                events.push(Appended { event: *event, evidence: &[], key });
+            }
+            changed.push(Changed { consent, version });
+        }
+        Ok((changed, events))
+    }
+
+    /// The keys of those whose consents have ended: for the receipts. Nobody gets a new one, and no end waits for one,
+    /// unless people are asked again: then it must be known who was erased.
     async fn keys_of_ended(&self, now: Timestamp, place: Place) -> Result<SubjectKeys, Error> {
         let page = self.database.read("read_ended_consents", |tx| async move {
             let tx = self.seals.reading(&tx).await?;
@@ -114,7 +145,10 @@ impl App {
         });
         let (page, _) = page.await?;
         let subjects: Vec<_> = page.iter().map(|consent| consent.facts().subject).collect();
-        Ok(self.keys.subjects(&subjects).await.unwrap_or_default())
+        match self.keys.subjects(&subjects).await {
+            Err(error) if self.renewal.is_some() => Err(error.into()),
+            keys => Ok(keys.unwrap_or_default()),
+        }
     }
 
     fn end(&self, now: Timestamp) -> Act {

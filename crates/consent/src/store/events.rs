@@ -1,5 +1,6 @@
 //! Events and their evidence: appended with the consent's new state, and listed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portal_core::id::{ConsentId, EventId, Id, SubjectId};
@@ -13,9 +14,10 @@ use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use crate::domain::consent::{Event, Evidence};
 use crate::domain::delegation::Delegation;
+use crate::domain::language::Language;
 use crate::store::entity::{consent_event, evidence};
 use crate::store::rows::{self, RowName, integer};
-use crate::store::{EventPosition, Page, Reading, Seals, Writing, add_all, documents};
+use crate::store::{EventPosition, Page, Reading, Seals, Writing, add_all, documents, sound};
 
 /// How long a reason is, is telling: it is padded to the next 64 bytes.
 pub(in crate::store) const REASON: SealedColumn<Sensitive<String>> =
@@ -77,6 +79,21 @@ impl StoredEvent {
         let name = RowName { table: REASON.table(), row: self.event.id.uuid() };
         name.corrupt_by(REASON.column(), Corruption::KeyMissing)
     }
+}
+
+/// In which language notices were shown at these events: of those that had one and are what was written.
+pub(crate) async fn languages(
+    tx: &Reading<'_>,
+    events: &[(ConsentId, u64)],
+) -> Result<BTreeMap<ConsentId, Language>, StoreError> {
+    use consent_event::Column::{ConsentId as Of, Sequence};
+    let keys = events.iter().map(|(id, number)| vec![id.uuid().into(), integer(*number).into()]);
+    let mut languages = BTreeMap::new();
+    for model in tx.find::<consent_event::Entity>(&[Of, Sequence], keys.collect()).await? {
+        let event = sound(tx.checked(model).and_then(rows::event))?;
+        languages.extend(event.and_then(|event| Some((event.consent, event.language?))));
+    }
+    Ok(languages)
 }
 
 /// One page of history, newest first.

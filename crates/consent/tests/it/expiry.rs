@@ -6,7 +6,7 @@ use portal_testkit::each_database;
 use tonic::Code;
 
 use crate::sql;
-use crate::world::{HOUR, World, pb, refused};
+use crate::world::{HOUR, World, pb, refused, until};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -94,5 +94,68 @@ each_database! {
         let events = world.events(anna).await;
         assert_eq!((events.len(), events[0].previous_status()), (3, pb::ConsentStatus::Expired));
         assert_eq!(crate::scans::scan(&world).await.state(), crate::world::common::ScanState::Clean);
+    }
+
+    /// Two replicas that are told to: whoever was in force here is asked once, in the language of the answer, under what
+    /// is offered now. Nobody is asked who was erased, nor for what is archived, nor about what was over when it was told;
+    /// and a request that nobody answers is not made again.
+    async fn asked_again(database) {
+        let mut world = World::start(database).await;
+        world.restart_asking(14).await;
+        let (offer, archived) = (world.offer().await, world.offer().await);
+        let (anna, people) = (&world.anna.subject.clone(), world.people(700, 6));
+        let week = Some(crate::world::seconds(7 * 86_400));
+        let given = |subject, of: &crate::world::Offer| pb::ConsentRecord {
+            valid_for: week,
+            ..of.record(subject, pb::ConsentStatus::Given)
+        };
+        let old = pb::ConsentRecord { event_time: world.ago(DAY * 40), ..given(world.bert.subject, &offer) };
+        let erased = people[0];
+        let all = people.iter().chain([anna]).map(|subject| given(*subject, &offer));
+        world.record(all.chain([given(*anna, &archived), old]).collect()).await;
+        world.archive(&archived.purpose).await;
+        world.keys().await.erase(erased).await.unwrap();
+        let notice = pb::UpdateNoticeRequest {
+            notice: Some(pb::Notice { notice_id: offer.notice.notice_id.clone(), ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["material_change".to_owned()] }),
+            ..Default::default()
+        };
+        let edited = world.notices(&world.controller).update_notice(notice).await.unwrap().into_inner();
+        let offered = world.publish_notice(&edited).await.unwrap();
+        assert!(offered.revision > offer.notice.revision);
+        let store = database.connect().await;
+        let second = world.second_replica().await;
+        // Connected before the certificates expire by the clock of the test.
+        assert_eq!(world.events(&world.anna).await.len(), 2);
+        world.mesh.clock.advance(DAY * 7);
+        world.ended(&store, 703).await;
+        let asked = "SELECT COUNT(*) FROM consent_event WHERE status = 'requested' AND previous_status = 'expired'";
+        assert_eq!(sql::one::<i64>(&store, asked).await, 700);
+        let events = world.events(&world.anna).await;
+        let statuses: Vec<_> = events.iter().filter(|event| event.purpose_id == offer.purpose.purpose_id).collect();
+        let [request, end, first] = statuses[..] else { panic!("{events:?}") };
+        assert_eq!((request.status(), end.status()), (pb::ConsentStatus::Requested, pb::ConsentStatus::Expired));
+        assert_eq!((&request.language, request.notice_revision), (&first.language, offered.revision));
+        assert_eq!((request.actor_id.as_str(), request.event_time), ("workload/consent", world.ago(Duration::ZERO)));
+        let last = |events: Vec<pb::ConsentEvent>| events[0].status();
+        assert_eq!(last(world.events(&world.bert).await), pb::ConsentStatus::Expired);
+        let of_erased = format!("SELECT COUNT(*) FROM consent_event WHERE status = 'requested' AND subject_id = {}", sql::id(&store, &erased.to_string()));
+        assert_eq!(sql::one::<i64>(&store, &of_erased).await, 0);
+        // What was recorded by itself is in the snapshot shortly after.
+        let check = until(async || {
+            let check = world.check(&world.anna, &offer.purpose).await;
+            (check.status() == pb::ConsentStatus::Requested).then_some(check)
+        });
+        assert_eq!(check.await.decision(), pb::Decision::Deny);
+
+        // Who answers has given anew; who does not is not asked again.
+        let again = pb::GiveConsentRequest { valid_for: week, ..offer.give(*anna) };
+        world.consents(&world.anna).give_consent(again).await.unwrap();
+        assert_eq!(world.check(&world.anna, &offer.purpose).await.decision(), pb::Decision::Permit);
+        world.mesh.clock.advance(DAY * 15);
+        world.ended(&store, 704).await;
+        assert_eq!(sql::one::<i64>(&store, asked).await, 701);
+        assert_eq!(crate::scans::scan(&world).await.state(), crate::world::common::ScanState::Clean);
+        second.stop().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use portal_consent::{Config, DecisionConfig, OrganisationConfig, Service, Source};
+use portal_consent::{Config, DecisionConfig, OrganisationConfig, RenewalConfig, Service, Source};
 use portal_core::id::{SubjectId, TenantId};
 use portal_core::{Role, Workload};
 use portal_crypto::envelope::Scope;
@@ -37,6 +37,7 @@ pub struct World {
     source: Source,
     pub metrics: Metrics,
     organisation: Option<OrganisationConfig>,
+    renewal: RenewalConfig,
     gateway: MeshChannel,
     pub controller: TestUser,
     pub officer: TestUser,
@@ -55,12 +56,18 @@ impl World {
         let mesh = TestMesh::start().await;
         let keys = database.keys("consent").await;
         let organisation = Some(organisation());
-        let served = serve(&mesh, database.config(), keys.clone(), (source, organisation.clone()));
+        let served = serve(
+            &mesh,
+            database.config(),
+            keys.clone(),
+            (source, organisation.clone(), RenewalConfig::default()),
+        );
         let (running, gateway, metrics) = served.await;
         Self {
             source,
             metrics,
             organisation,
+            renewal: RenewalConfig::default(),
             running: Some(running),
             database: database.config(),
             keys,
@@ -84,6 +91,13 @@ impl World {
     pub async fn restart_without_organisation(&mut self) {
         self.stop().await;
         self.organisation = None;
+        self.start_again().await;
+    }
+
+    /// Stops the service and starts another that asks people again when their consent has ended.
+    pub async fn restart_asking(&mut self, request_days: u32) {
+        self.stop().await;
+        self.renewal = RenewalConfig { request_days: Some(request_days) };
         self.start_again().await;
     }
 
@@ -114,7 +128,8 @@ impl World {
 
     /// Starts another service that reaches the same database in this way; with a channel to it, and what it counts.
     pub async fn replica(&self, database: portal_store::DatabaseConfig) -> (Running, MeshChannel, Metrics) {
-        serve(&self.mesh, database, self.keys.clone(), (self.source, self.organisation.clone())).await
+        serve(&self.mesh, database, self.keys.clone(), (self.source, self.organisation.clone(), self.renewal))
+            .await
     }
 
     /// How to reach the database.
@@ -268,7 +283,7 @@ async fn serve(
     mesh: &TestMesh,
     database: portal_store::DatabaseConfig,
     keys: KeysConfig,
-    (source, organisation): (Source, Option<OrganisationConfig>),
+    (source, organisation, renewal): (Source, Option<OrganisationConfig>, RenewalConfig),
 ) -> (Running, MeshChannel, Metrics) {
     let host = mesh.host();
     let metrics = host.metrics.clone();
@@ -282,6 +297,7 @@ async fn serve(
         integrity: every_minute(),
         upstreams: mesh.upstreams(&[]),
         organisation,
+        renewal,
         telemetry: Default::default(),
     };
     let running = Service::start(config, host).await.unwrap();

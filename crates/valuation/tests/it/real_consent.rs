@@ -72,6 +72,7 @@ async fn start_consent(mesh: &TestMesh, database: &TestDatabase) -> portal_mesh:
         upstreams: mesh.upstreams(&[]),
         migrations: MigrationConfig::alone(),
         decisions: portal_consent::DecisionConfig::default(),
+        renewal: Default::default(),
         integrity: IntegrityConfig::on_demand(),
         organisation: Some(portal_consent::OrganisationConfig {
             party_id: "https://example.org".to_owned(),
