@@ -20,7 +20,8 @@ pub struct MigrationConfig {
     /// Most rows per second, to spare live traffic; 0 means as fast as it goes. An operator can say another rate when
     /// a migration is started.
     max_rows_per_second: u32,
-    /// How long a batch should take, in milliseconds: a live change of one of its rows waits for that long at most.
+    /// How long a batch should take, in milliseconds: a live change of one of its rows waits for that long at most, and one
+    /// of any other row shares the processors and the disk with a burst of that length.
     batch_milliseconds: u32,
     /// After how many seconds without a sign of life another process takes over.
     lease_seconds: u32,
@@ -30,7 +31,7 @@ pub struct MigrationConfig {
 
 impl Default for MigrationConfig {
     fn default() -> Self {
-        Self { max_rows_per_second: 25_000, batch_milliseconds: 40, lease_seconds: 5, grace_seconds: 60 }
+        Self { max_rows_per_second: 22_500, batch_milliseconds: 8, lease_seconds: 5, grace_seconds: 60 }
     }
 }
 
