@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::store::Seals;
 use crate::store::accounts::Accounts;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
+use crate::store::failures::{AddressHash, SignInFailures};
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
 use crate::store::token_pairs::TokenPairs;
@@ -51,6 +52,7 @@ pub struct App {
     pub(crate) pairs: TokenPairs,
     pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
+    pub(crate) failures: SignInFailures,
     audit: Audit,
     replies: Replies,
     clock: Arc<dyn Clock>,
@@ -68,10 +70,10 @@ impl App {
     ///
     /// # Errors
     /// [`BackendFailure`] if the signing key can't be made.
-    pub fn new(upkeep: &Upkeep, issuer: String, host: &Host) -> Result<Self, BackendFailure> {
+    pub fn new(upkeep: &Upkeep, (issuer, cost): (String, Cost), host: &Host) -> Result<Self, BackendFailure> {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
         let secret = keys.service_secret();
-        let hasher = PasswordHasher::new(secret, Cost::default());
+        let hasher = PasswordHasher::new(secret, cost);
         Ok(Self {
             database: upkeep.database.clone(),
             feed: Feed::default(),
@@ -80,6 +82,7 @@ impl App {
             pairs: TokenPairs::new(seals.clone()),
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
+            failures: SignInFailures::new(seals.digests.clone()),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
@@ -121,6 +124,11 @@ impl App {
             Some(email) => Ok(Some(self.emails.of(email).await?)),
             None => Ok(None),
         }
+    }
+
+    /// By what failures to sign in with this address are counted, whether anybody has it or not.
+    pub(crate) fn address_hash(&self, email: &Email) -> AddressHash {
+        self.fingerprints.tag(&[b"sign-in\0", email.expose().as_bytes()].concat())
     }
 
     /// By what the same request is known again. Keyed, since a request may hold personal data that could be guessed.

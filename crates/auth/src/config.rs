@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use portal_crypto::password::Cost;
 use portal_keys::KeysConfig;
-use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
+
+const LEAST_MEMORY_KIB: u32 = 19_456;
+const LEAST_ITERATIONS: u32 = 2;
 
 /// All sections.
 #[derive(Clone, Deserialize)]
@@ -26,6 +30,9 @@ pub struct Config {
     /// How fast rows are moved to new forms.
     #[serde(default)]
     pub migrations: MigrationConfig,
+    /// What passwords cost to hash.
+    #[serde(default)]
+    pub passwords: PasswordConfig,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -35,6 +42,41 @@ pub struct Config {
     /// Read for the sake of one layout of all files: auth calls nobody.
     #[serde(default)]
     pub upstreams: UpstreamsConfig,
+}
+
+/// `[passwords]`: what it costs to hash one (Argon2id). What was hashed at another cost is hashed anew when its owner signs in
+/// next; until then a wrong password for that account takes as long as it did before.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PasswordConfig {
+    /// Memory of one hash in KiB, 19,456 (the least that OWASP recommends) to 1,048,576.
+    pub memory_kib: u32,
+    /// Passes over it, 2 to 64.
+    pub iterations: u32,
+    /// Lanes, 1 to 16.
+    pub parallelism: u32,
+}
+
+impl Default for PasswordConfig {
+    fn default() -> Self {
+        Self { memory_kib: LEAST_MEMORY_KIB, iterations: LEAST_ITERATIONS, parallelism: 1 }
+    }
+}
+
+impl PasswordConfig {
+    /// What a new hash costs.
+    pub(crate) fn cost(self) -> Result<Cost, ConfigError> {
+        let Self { memory_kib, iterations, parallelism } = self;
+        let invalid = |key, problem: &str| ConfigError::Invalid { key, problem: problem.to_owned() };
+        if memory_kib < LEAST_MEMORY_KIB {
+            return Err(invalid("passwords.memory_kib", "must be from 19,456 to 1,048,576"));
+        }
+        if iterations < LEAST_ITERATIONS {
+            return Err(invalid("passwords.iterations", "must be from 2 to 64"));
+        }
+        let cost = Cost::new(memory_kib, iterations, parallelism);
+        cost.map_err(|error| invalid("passwords", &error.to_string()))
+    }
 }
 
 /// `[operator]`: an account that is created at the start if there is none with this e-mail address. One that exists is
@@ -52,6 +94,25 @@ pub struct OperatorConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn passwords_cost_no_less_than_the_least() {
+        let cost = |text: &str| toml::from_str::<PasswordConfig>(text).unwrap().cost();
+        assert_eq!(cost("").unwrap(), Cost::default());
+        assert_eq!(cost("iterations = 3").unwrap(), Cost::new(19_456, 3, 1).unwrap());
+        for (text, key) in [
+            ("memory_kib = 19455", "passwords.memory_kib"),
+            ("iterations = 1", "passwords.iterations"),
+            ("parallelism = 17", "passwords"),
+            ("parallelism = 0", "passwords"),
+            ("memory_kib = 1048577", "passwords"),
+        ] {
+            assert!(
+                matches!(cost(text), Err(ConfigError::Invalid { key: found, .. }) if found == key),
+                "{text}"
+            );
+        }
+    }
 
     const MINIMAL: &str = r#"
 [server]

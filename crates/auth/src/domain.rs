@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod email;
+pub mod failures;
 pub mod handle;
 pub mod password;
 pub mod revocation;
@@ -9,6 +10,7 @@ pub mod session;
 
 pub use account::{Account, DisplayName, Etag, Lock, Profile, Profiled, Roles};
 pub use email::Email;
+pub use failures::Failures;
 pub use handle::{Handle, HandleHash, HandleKey, TokenPair};
 pub use password::{NewPassword, OfferedPassword};
 pub use revocation::{Revocation, Target};

@@ -35,6 +35,9 @@ pub enum Error {
     /// The caller reaches its own account only.
     #[error("the account is somebody else's")]
     NotYourData,
+    /// So many sign-ins failed for the address that nobody may try for this long.
+    #[error("too many sign-ins failed")]
+    LockedOut(std::time::Duration),
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
     Password(#[from] PasswordError),

@@ -36,7 +36,7 @@ mod store;
 mod upkeep;
 mod worker;
 
-pub use config::{Config, OperatorConfig};
+pub use config::{Config, OperatorConfig, PasswordConfig};
 pub use migration::Migrations;
 pub use service::{REASONS, Service, StartError};
 pub use upkeep::Upkeep;

@@ -12,6 +12,8 @@ pub enum Outcome {
     Corrupt,
     /// With tokens.
     Granted,
+    /// Without, since too many failed before. No password was looked at.
+    LockedOut,
     /// Without.
     Refused,
     /// Without, and the session was ended: a copy of its token was used.

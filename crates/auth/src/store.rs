@@ -10,6 +10,7 @@
 
 pub mod accounts;
 pub mod email_index;
+pub mod failures;
 pub mod moving;
 pub mod revocations;
 pub mod scanned;
@@ -29,7 +30,7 @@ use portal_upkeep::migration::{Finality, Mode, ModeOf};
 
 use crate::error::Error;
 
-pub(crate) use entity::{account, revocation, revocation_head, session, token_pair};
+pub(crate) use entity::{account, revocation, revocation_head, session, sign_in_failure, token_pair};
 
 /// What rows are sealed, opened, stamped and checked with.
 #[derive(Clone)]

@@ -7,8 +7,9 @@ use portal_mesh::Drain;
 use portal_store::idempotency;
 
 use crate::app::App;
+use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
-use crate::store::revocations;
+use crate::store::{failures, revocations};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -37,7 +38,8 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
         .run_tx("forget", |tx| async move {
             let tokens = app.pairs.purge(&tx, now).await? + app.sessions.purge(&tx, now).await?;
             let revocations = revocations::purge(&tx, now.minus(REVOCATIONS_KEPT)).await?;
-            Ok(tokens + revocations + idempotency::purge(&tx, now).await?)
+            let failures = failures::purge(&tx, now.minus(FORGOTTEN)).await?;
+            Ok(tokens + revocations + failures + idempotency::purge(&tx, now).await?)
         })
         .await
 }

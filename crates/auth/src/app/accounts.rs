@@ -225,6 +225,11 @@ impl App {
                 let unlock = async {
                     let stored = self.expected(&tx, asked).await?;
                     let account = stored.account().clone().unlocked(now);
+                    // So are failures to sign in, unless the address can't be had.
+                    if key.is_some() || !stored.is_sealed() {
+                        let address = self.address_hash(&self.accounts.open(&stored, key)?.email);
+                        self.failures.clear(&tx, &address).await?;
+                    }
                     self.note(&tx, happened.clone(), now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };

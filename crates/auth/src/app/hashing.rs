@@ -16,6 +16,15 @@ use crate::error::Error;
 /// Callers that may wait per core: about as many as are served in two seconds.
 const WAITING_PER_CORE: usize = 64;
 
+/// What a password is found to be.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Somebody else's, or nobody's.
+    Wrong,
+    /// The right one; with the hash that is to take the place of the stored one, if that was made at another cost.
+    Right(Option<PasswordHash>),
+}
+
 /// The threads that hash.
 pub struct PasswordPool {
     hasher: PasswordHasher,
@@ -47,7 +56,8 @@ impl PasswordPool {
         self.run(move || hasher.hash(&password.into_bytes(), entropy.as_ref())).await
     }
 
-    /// Whether `password` is the one of `stored`; `None` takes as long and says no.
+    /// Whether `password` is the one of `stored`; `None` takes as long and says no. A right one is hashed anew if `stored`
+    /// was made at another cost than new hashes are.
     ///
     /// # Errors
     /// [`Error::TooManyPasswords`] if too many wait.
@@ -55,9 +65,15 @@ impl PasswordPool {
         &self,
         password: OfferedPassword,
         stored: Option<PasswordHash>,
-    ) -> Result<bool, Error> {
-        let hasher = self.hasher.clone();
-        let verify = move |password: &Sensitive<Vec<u8>>| hasher.verify(password, stored.as_ref());
+    ) -> Result<Verdict, Error> {
+        let (hasher, entropy) = (self.hasher.clone(), Arc::clone(&self.entropy));
+        let verify = move |password: &Sensitive<Vec<u8>>| {
+            let right = hasher.verify(password, stored.as_ref())?;
+            let Some(stored) = stored.filter(|_| right) else { return Ok(Verdict::Wrong) };
+            let stale = hasher.needs_rehash(&stored);
+            let renewed = stale.then(|| hasher.hash(password, entropy.as_ref())).transpose()?;
+            Ok(Verdict::Right(renewed))
+        };
         self.run(move || verify(&password.into_bytes())).await
     }
 
@@ -80,7 +96,7 @@ impl PasswordPool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use futures_util::FutureExt;
     use portal_core::SeededEntropy;
     use portal_crypto::kdf::ServiceSecret;
@@ -102,8 +118,27 @@ mod tests {
         assert!(matches!(pool.verify(password(), None).await, Err(Error::TooManyPasswords)));
 
         drop(core);
-        assert!(!served.await.unwrap());
-        assert!(!waits.await.unwrap());
-        assert!(!pool.verify(password(), None).await.unwrap());
+        for verdict in [served.await, waits.await, pool.verify(password(), None).await] {
+            assert!(matches!(verdict.unwrap(), Verdict::Wrong));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_hashed_at_another_cost_is_hashed_anew() {
+        let pool = |passes| {
+            let hasher =
+                PasswordHasher::new(&ServiceSecret::new(&[1; 32]), Cost::new(64, passes, 1).unwrap());
+            PasswordPool::with_size(hasher, Arc::new(SeededEntropy::new(1)), 1, 1)
+        };
+        let [before, now] = [pool(1), pool(2)];
+        let offered = |text: &str| OfferedPassword::parse(text.to_owned()).unwrap();
+        let stored = before.hash(NewPassword::parse("correct horse".to_owned()).unwrap()).await.unwrap();
+        let wrong = now.verify(offered("correct house"), Some(stored.clone())).await.unwrap();
+        assert!(matches!(wrong, Verdict::Wrong));
+        let right = now.verify(offered("correct horse"), Some(stored.clone())).await.unwrap();
+        let Verdict::Right(Some(renewed)) = right else { panic!("{right:?}") };
+        assert!(renewed.as_str().contains("t=2") && stored.as_str().contains("t=1"));
+        let again = now.verify(offered("correct horse"), Some(renewed)).await.unwrap();
+        assert!(matches!(again, Verdict::Right(None)));
     }
 }

@@ -5,21 +5,25 @@ use std::sync::Arc;
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, Id, SessionId};
 use portal_crypto::envelope::SubjectKey;
+use portal_crypto::password::PasswordHash;
 use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::{ReadTx, StoreError, Tx};
 use portal_upkeep::audit::Happened;
 
+use super::hashing::Verdict;
 use super::{App, Change, Reply, check_reach, only_account};
 use crate::domain::session::RefreshUse;
 use crate::domain::{
-    Account, DeviceName, Email, Handle, HandleHash, NamedSession, OfferedPassword, Session, Target, TokenPair,
+    Account, DeviceName, Email, Failures, Handle, HandleHash, NamedSession, OfferedPassword, Session, Target,
+    TokenPair,
 };
 use crate::error::Error;
 use crate::metrics::Outcome;
 use crate::service::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
 use crate::store::Listed;
 use crate::store::accounts::{Candidate, StoredAccount};
+use crate::store::failures::AddressHash;
 use crate::store::sessions::{Place, StoredSession};
 
 /// Somebody who wants to sign in.
@@ -45,6 +49,21 @@ pub struct SignedIn {
     pub tokens: TokenPair,
 }
 
+/// Somebody whose password was right.
+struct Admitted {
+    account: Account,
+    key: Arc<SubjectKey>,
+    /// What the password was compared with.
+    hash: PasswordHash,
+    /// What takes its place, if that was made at another cost.
+    renewed: Option<PasswordHash>,
+}
+
+/// Refuses while so many sign-ins failed that nobody may try.
+fn unless_locked_out(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
+    failures.and_then(|failures| failures.locked_at(now)).map_or(Ok(()), |left| Err(Error::LockedOut(left)))
+}
+
 /// How a refresh ended. All but `Refused` may have changed something that must stay.
 enum Refreshed {
     Granted(SignedIn),
@@ -55,48 +74,115 @@ enum Refreshed {
 
 impl App {
     /// Starts a session. An unknown e-mail address, a wrong password, a locked account and one whose row is corrupt get
-    /// the same answer. The first two also take the same path: nothing that is stored is checked, opened or asked for
-    /// before the password was right, and without an account it is compared with a hash that nothing fits.
+    /// the same answer, and count as failures. The first two also take the same path: nothing of the account is checked,
+    /// opened or asked for before the password was right, and without an account it is compared with a hash that
+    /// nothing fits. While too many failed for an address nothing is compared at all.
     pub(crate) async fn sign_in(
         &self,
         permit: Permit<CreateSession>,
         asked: SignIn,
     ) -> Result<SignedIn, Error> {
-        let emails = &self.emails.of(&asked.email).await?;
-        let find = |tx| async move { Ok::<_, Error>(self.accounts.candidate(&tx, emails).await?) };
-        let candidate = self.database.read("find_account", find).await?;
+        let address = self.address_hash(&asked.email);
+        let signed_in = match self.prove(&asked.email, asked.password, &address).await {
+            Ok(admitted) => {
+                let wanted = (asked.remember_me, asked.device_name);
+                self.start(&permit.caller().key(), wanted, admitted, &address).await
+            }
+            Err(error) => Err(error),
+        };
+        match &signed_in {
+            Ok(_) => self.metrics.sign_in(Outcome::Granted),
+            Err(Error::CredentialsRejected) => self.metrics.sign_in(Outcome::Refused),
+            Err(Error::LockedOut(_)) => self.metrics.sign_in(Outcome::LockedOut),
+            Err(_) => {}
+        }
+        signed_in
+    }
+
+    /// Who has this address, if `password` is theirs and they may sign in. A failure is counted.
+    async fn prove(
+        &self,
+        email: &Email,
+        password: OfferedPassword,
+        address: &AddressHash,
+    ) -> Result<Admitted, Error> {
+        let emails = &self.emails.of(email).await?;
+        let (candidate, failures) = self
+            .database
+            .read("find_account", |tx| async move {
+                let failures = self.failures.find(&tx, address).await?;
+                Ok::<_, Error>((self.accounts.candidate(&tx, emails).await?, failures))
+            })
+            .await?;
+        unless_locked_out(failures, self.now())?;
         let hash = candidate.as_ref().and_then(Candidate::password_hash);
-        let verified = self.passwords.verify(asked.password, hash).await?;
+        let verdict = self.passwords.verify(password, hash.clone()).await?;
         let now = self.now();
-        let admitted = match candidate.filter(|_| verified) {
-            Some(candidate) => self.admit(candidate, now).await?,
-            None => None,
-        };
-        let Some((account, key)) = admitted else {
-            self.metrics.sign_in(Outcome::Refused);
-            return Err(Error::CredentialsRejected);
-        };
+        if let (Some(candidate), Some(hash), Verdict::Right(renewed)) = (candidate, hash, verdict)
+            && let Some((account, key)) = self.admit(candidate, now).await?
+        {
+            return Ok(Admitted { account, key, hash, renewed });
+        }
+        // What others failed meanwhile is answered as it is to a right password.
+        unless_locked_out(self.failed(address, now).await?, now)?;
+        Err(Error::CredentialsRejected)
+    }
+
+    /// Starts a session of somebody whose password was right.
+    async fn start(
+        &self,
+        actor: &str,
+        (remember_me, device_name): (bool, DeviceName),
+        Admitted { account, key, hash, renewed }: Admitted,
+        address: &AddressHash,
+    ) -> Result<SignedIn, Error> {
+        let now = self.now();
         let id = SessionId::generate(now, self.entropy.as_ref());
-        let session = Session::start(id, account.id(), asked.remember_me, now);
-        let session = NamedSession { session, device_name: asked.device_name };
+        let session = Session::start(id, account.id(), remember_me, now);
+        let session = NamedSession { session, device_name };
         let tokens = self.handles.first_pair(self.entropy.as_ref());
         let (started, pair, key) = (&session, &tokens, &*key);
-        let happened = &about("session.create", &permit.caller().key(), &session.session)
+        let (hash, renewed) = (&hash, &renewed);
+        let happened = &about("session.create", actor, &session.session)
             .with("remember_me", session.session.remember_me);
         self.database
             .run_tx("create_session", |tx| async move {
-                // It may have been locked, and its sessions ended, while the password was verified.
+                // While the password was verified the account may have been locked or got another, and others may have
+                // failed so often that nobody may try.
+                let failures = self.failures.find(&tx, address).await?;
+                unless_locked_out(failures, now)?;
+                if failures.is_some() {
+                    self.failures.clear(&tx, address).await?;
+                }
                 let stored = self.accounts.find(&tx, started.session.account).await?;
-                if stored.is_none_or(|stored| stored.account().lock_at(now).is_some()) {
-                    return Err(Error::CredentialsRejected);
+                let same = |stored: &StoredAccount| stored.has_password(hash);
+                let stored = stored.filter(same).filter(|stored| stored.account().lock_at(now).is_none());
+                let stored = stored.ok_or(Error::CredentialsRejected)?;
+                if let Some(renewed) = renewed {
+                    let account = stored.account().clone().with_password(now);
+                    let stored = stored.with_password(renewed.clone());
+                    self.accounts.update(&tx, stored, account, Some(key)).await?;
                 }
                 self.sessions.insert(&tx, started, key).await?;
                 self.note(&tx, happened.clone(), now).await?;
                 self.give(&tx, &started.session, pair).await
             })
             .await?;
-        self.metrics.sign_in(Outcome::Granted);
         Ok(SignedIn { session, account, tokens })
+    }
+
+    /// Counts a failure: after which others.
+    async fn failed(&self, address: &AddressHash, now: Timestamp) -> Result<Option<Failures>, Error> {
+        self.database
+            .run_tx("count_failure", |tx| async move {
+                let before = self.failures.find(&tx, address).await?;
+                let after = Failures::one_more(before, now);
+                if Some(after) != before {
+                    self.failures.put(&tx, address, (before.as_ref(), &after)).await?;
+                }
+                Ok::<_, Error>(before)
+            })
+            .await
     }
 
     /// The account and key of somebody whose password was right; `None` if they may not sign in.

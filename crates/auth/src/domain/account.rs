@@ -234,6 +234,12 @@ impl Account {
         Self { roles, ..self }.changed(now)
     }
 
+    /// The account with another password, or with another hash of the same.
+    #[must_use]
+    pub fn with_password(self, now: Timestamp) -> Self {
+        self.changed(now)
+    }
+
     /// The account, locked.
     #[must_use]
     pub fn locked(self, lock: Lock, now: Timestamp) -> Self {

@@ -31,6 +31,11 @@ const LAST_OPERATOR: Reason = Reason::new(
     "LAST_OPERATOR",
     "this is the last operator who can sign in; make another account operator first",
 );
+const LOCKED_OUT: Reason = Reason::new(
+    Code::ResourceExhausted,
+    "LOCKED_OUT",
+    "too many sign-ins failed with this e-mail address; wait before the next one, or recover the account",
+);
 const RESUME_UNKNOWN: Reason = Reason::new(
     Code::OutOfRange,
     "RESUME_UNKNOWN",
@@ -46,6 +51,7 @@ pub const REASONS: &[Reason] = &[
     EMAIL_TAKEN,
     ETAG_MISMATCH,
     LAST_OPERATOR,
+    LOCKED_OUT,
     RESUME_UNKNOWN,
     SESSION_NOT_FOUND,
 ];
@@ -62,6 +68,7 @@ impl From<Error> for Status {
             Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
             Error::Keys(error) => keys(error),
             Error::LastOperator => LAST_OPERATOR.status(),
+            Error::LockedOut(left) => status::retry_after(LOCKED_OUT, *left),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),

@@ -40,6 +40,8 @@ pub struct Filter {
 pub struct StoredAccount {
     model: account::Model,
     account: Account,
+    /// What the next revision has in the place of its hash.
+    new_password: Option<PasswordHash>,
 }
 
 impl StoredAccount {
@@ -47,6 +49,18 @@ impl StoredAccount {
     #[must_use]
     pub const fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Whether this is the hash of its password.
+    #[must_use]
+    pub fn has_password(&self, hash: &PasswordHash) -> bool {
+        self.model.password_hash == hash.as_str()
+    }
+
+    /// The same, whose next revision has this password.
+    #[must_use]
+    pub fn with_password(self, password: PasswordHash) -> Self {
+        Self { new_password: Some(password), ..self }
     }
 
     /// Whether it takes the key of its person to open it.
@@ -138,12 +152,15 @@ impl Accounts {
     pub async fn update(
         &self,
         tx: &Tx,
-        stored: StoredAccount,
+        mut stored: StoredAccount,
         changed: Account,
         key: Option<&SubjectKey>,
     ) -> Result<Profiled, StoreError> {
         let mode = self.seals.mode(tx).await?;
         let profile = key.map(|key| self.open(&stored, Some(key))).transpose()?;
+        if let Some(password) = stored.new_password.take() {
+            password.as_str().clone_into(&mut stored.model.password_hash);
+        }
         let mut model = rows::changed(stored.model, &changed);
         match key.zip(profile.as_ref()) {
             Some((key, profile)) => self.write(&mut model, profile, mode, key)?,
@@ -244,7 +261,7 @@ impl Accounts {
             Mode::Old | Mode::Both => {}
             Mode::New => self.seals.digests.check(&model)?,
         }
-        Ok(StoredAccount { account: rows::to_account(&model)?, model })
+        Ok(StoredAccount { account: rows::to_account(&model)?, model, new_password: None })
     }
 
     /// What stands in `model` in the clear.

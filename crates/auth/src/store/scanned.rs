@@ -12,10 +12,11 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{EntityTrait, PaginatorTrait};
 
 use super::accounts::Accounts;
+use super::failures::SignInFailures;
 use super::revocations::Revocations;
 use super::sessions::Sessions;
 use super::token_pairs::TokenPairs;
-use super::{Seals, account, revocation, rows, session, token_pair};
+use super::{Seals, account, revocation, rows, session, sign_in_failure, token_pair};
 
 /// The tables, with rows that are sealed and checked with `seals`.
 #[must_use]
@@ -32,6 +33,7 @@ pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
             seals: seals.clone(),
         }),
         Arc::new(ScanTokenPairs { pairs: TokenPairs::new(seals.clone()), seals: seals.clone() }),
+        Arc::new(ScanFailures(SignInFailures::new(seals.digests.clone()))),
         Arc::new(ScanRevocations { revocations: Revocations::new(seals.clone()), seals: seals.clone() }),
     ]
 }
@@ -52,6 +54,8 @@ struct ScanTokenPairs {
     pairs: TokenPairs,
     seals: Seals,
 }
+
+struct ScanFailures(SignInFailures);
 
 struct ScanRevocations {
     revocations: Revocations,
@@ -185,6 +189,26 @@ impl ScannedTable for ScanTokenPairs {
             read::<token_pair::Entity>(tx, page, token_pair::Column::RefreshHash).await?;
         for model in models {
             checked.note(self.pairs.checked(model, mode))?;
+        }
+        Ok(checked)
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanFailures {
+    fn table(&self) -> &'static str {
+        "sign_in_failure"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<sign_in_failure::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let key = sign_in_failure::Column::AddressHash;
+        let (models, mut checked) = read::<sign_in_failure::Entity>(tx, page, key).await?;
+        for model in &models {
+            checked.note(self.0.checked(model).map(drop))?;
         }
         Ok(checked)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portal_auth::{Config, OperatorConfig, Service, Upkeep};
+use portal_auth::{Config, OperatorConfig, PasswordConfig, Service, Upkeep};
 use portal_core::Workload;
 use portal_core::id::{Id, SubjectId, TenantId};
 use portal_crypto::envelope::Scope;
@@ -196,6 +196,7 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
         keys: database.keys("auth").await,
         integrity: IntegrityConfig::on_demand(),
         migrations: MigrationConfig::alone(),
+        passwords: PasswordConfig::default(),
         telemetry: TelemetryConfig::default(),
         operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
         upstreams: UpstreamsConfig::default(),

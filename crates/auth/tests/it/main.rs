@@ -7,6 +7,7 @@ mod fixture;
 mod indexes;
 mod input;
 mod ledger;
+mod lockout;
 mod logs;
 mod moving;
 mod operators;

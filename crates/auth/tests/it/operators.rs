@@ -226,6 +226,7 @@ each_database! {
             "upkeep_m0002_rows_unchecked",
             "upkeep_m0003_ledger",
             "upkeep_m0004_audit",
+            "m0007_sign_in_failures",
             SEAL,
             "d0002_reindex_accounts",
         ];
