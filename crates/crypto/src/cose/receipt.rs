@@ -2,7 +2,7 @@
 //!
 //! A receipt is a tagged COSE_Sign1. Its protected header has `alg`, `kid` and the kind of tree (`vds` = RFC9162_SHA256), its
 //! unprotected one the proof (`vdp`), its payload is the root of the tree and detached: who verifies computes it from leaf
-//! and proof, so that one signature vouches for both. As strict as the rest of [`crate::cose`]: these members and no
+//! and proof, so that one signature vouches for both, but for the size of the tree (see [`Included::head`]). As strict as the rest of [`crate::cose`]: these members and no
 //! others, one proof, one encoding. The path of a tree of one leaf is empty.
 //!
 //! [`embed`] puts a receipt into the unprotected header of the object it is about (`receipts`), [`split`] takes it out.
@@ -51,7 +51,8 @@ pub struct Inclusion {
 pub struct Included {
     /// The position of the leaf, from 0.
     pub leaf_index: u64,
-    /// The tree it is in, whose root is what was signed.
+    /// The tree it is in. Its root is what was signed. Its size is what the receipt says: one of those for which the path leads
+    /// to that root, which RFC 9942 does not sign; checkpoints do.
     pub head: TreeHead,
 }
 
