@@ -24,7 +24,7 @@ use portal_mesh::{Host, Permit};
 use portal_store::{Database, Tx};
 use portal_upkeep::audit::{Audit, Happened};
 
-use crate::domain::{Email, HandleKey};
+use crate::domain::{Email, HandleKey, Strength};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::Seals;
@@ -70,7 +70,12 @@ impl App {
     ///
     /// # Errors
     /// [`BackendFailure`] if the signing key can't be made.
-    pub fn new(upkeep: &Upkeep, (issuer, cost): (String, Cost), host: &Host) -> Result<Self, BackendFailure> {
+    pub fn new(
+        upkeep: &Upkeep,
+        issuer: String,
+        (cost, least): (Cost, Strength),
+        host: &Host,
+    ) -> Result<Self, BackendFailure> {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
         let secret = keys.service_secret();
         let hasher = PasswordHasher::new(secret, cost);
@@ -90,7 +95,7 @@ impl App {
             entropy: Arc::clone(&host.entropy),
             fingerprints: MacKey::new(secret.derive(Label::BlindIndex).expose()),
             handles: HandleKey::new(secret),
-            passwords: PasswordPool::new(hasher, Arc::clone(&host.entropy)),
+            passwords: PasswordPool::new(hasher, least, Arc::clone(&host.entropy)),
             token_key: TokenKey::from_seed(secret.derive(Label::TokenSigning).expose())?,
             issuer,
             metrics: host.metrics.register(Metrics::register),

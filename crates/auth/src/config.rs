@@ -9,6 +9,8 @@ use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
 
+use crate::domain::Strength;
+
 const LEAST_MEMORY_KIB: u32 = 19_456;
 const LEAST_ITERATIONS: u32 = 2;
 
@@ -30,7 +32,7 @@ pub struct Config {
     /// How fast rows are moved to new forms.
     #[serde(default)]
     pub migrations: MigrationConfig,
-    /// What passwords cost to hash.
+    /// What passwords are taken, and what they cost to hash.
     #[serde(default)]
     pub passwords: PasswordConfig,
     /// What is logged.
@@ -44,7 +46,7 @@ pub struct Config {
     pub upstreams: UpstreamsConfig,
 }
 
-/// `[passwords]`: what it costs to hash one (Argon2id). What was hashed at another cost is hashed anew when its owner signs in
+/// `[passwords]`: what passwords are taken, and what it costs to hash one (Argon2id). What was hashed at another cost is hashed anew when its owner signs in
 /// next; until then a wrong password for that account takes as long as it did before.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -55,18 +57,20 @@ pub struct PasswordConfig {
     pub iterations: u32,
     /// Lanes, 1 to 16.
     pub parallelism: u32,
+    /// How hard a new password must be to guess: a score of zxcvbn, 0 to 4. What breaches have made known is refused in any case.
+    pub least_strength: u8,
 }
 
 impl Default for PasswordConfig {
     fn default() -> Self {
-        Self { memory_kib: LEAST_MEMORY_KIB, iterations: LEAST_ITERATIONS, parallelism: 1 }
+        Self { memory_kib: LEAST_MEMORY_KIB, iterations: LEAST_ITERATIONS, parallelism: 1, least_strength: 2 }
     }
 }
 
 impl PasswordConfig {
     /// What a new hash costs.
     pub(crate) fn cost(self) -> Result<Cost, ConfigError> {
-        let Self { memory_kib, iterations, parallelism } = self;
+        let Self { memory_kib, iterations, parallelism, .. } = self;
         let invalid = |key, problem: &str| ConfigError::Invalid { key, problem: problem.to_owned() };
         if memory_kib < LEAST_MEMORY_KIB {
             return Err(invalid("passwords.memory_kib", "must be from 19,456 to 1,048,576"));
@@ -76,6 +80,13 @@ impl PasswordConfig {
         }
         let cost = Cost::new(memory_kib, iterations, parallelism);
         cost.map_err(|error| invalid("passwords", &error.to_string()))
+    }
+
+    /// How hard a new password must be to guess.
+    pub(crate) fn strength(self) -> Result<Strength, ConfigError> {
+        let problem = || "must be from 0 to 4".to_owned();
+        let invalid = || ConfigError::Invalid { key: "passwords.least_strength", problem: problem() };
+        Strength::new(self.least_strength).ok_or_else(invalid)
     }
 }
 

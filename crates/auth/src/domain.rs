@@ -7,6 +7,7 @@ pub mod handle;
 pub mod password;
 pub mod revocation;
 pub mod session;
+pub mod strength;
 
 pub use account::{Account, DisplayName, Etag, Lock, Profile, Profiled, Roles};
 pub use email::Email;
@@ -15,3 +16,4 @@ pub use handle::{Handle, HandleHash, HandleKey, TokenPair};
 pub use password::{NewPassword, OfferedPassword};
 pub use revocation::{Revocation, Target};
 pub use session::{DeviceName, NamedSession, Session};
+pub use strength::{Strength, WeakPassword};

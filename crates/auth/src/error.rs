@@ -6,6 +6,7 @@ use portal_keys::{KeysError, ReplyError};
 use portal_store::StoreError;
 use portal_store::idempotency::IdempotencyError;
 
+use crate::domain::WeakPassword;
 use crate::domain::account::EtagMismatch;
 
 /// One variant per cause.
@@ -62,6 +63,9 @@ pub enum Error {
     /// Too many passwords wait to be hashed.
     #[error("too many passwords wait to be hashed")]
     TooManyPasswords,
+    /// A password that is easy to guess can't be set.
+    #[error("the password {0}")]
+    WeakPassword(#[from] WeakPassword),
 }
 
 impl From<ReplyError> for Error {

@@ -85,11 +85,11 @@ impl Service {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
-        let cost = config.passwords.cost()?;
+        let passwords = (config.passwords.cost()?, config.passwords.strength()?);
         let operator = config.operator.as_ref().map(operator).transpose()?;
         let upkeep = Upkeep::open(&config, &host).await?;
         let issuer = portal_mesh::token::issuer(identity.trust_domain());
-        let app = App::new(&upkeep, (issuer, cost), &host).map_err(StartError::SigningKey)?;
+        let app = App::new(&upkeep, issuer, passwords, &host).map_err(StartError::SigningKey)?;
         let app = Arc::new(app);
         if let Some((email, password)) = operator {
             app.ensure_operator(email, password).await.map_err(StartError::Operator)?;

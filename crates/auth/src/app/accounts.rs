@@ -55,7 +55,8 @@ impl App {
     ) -> Result<Reply<Profiled>, Error> {
         let emails = &self.emails.of(&new.email).await?;
         // Before the transaction: a hash takes longer than any transaction should.
-        let hash = &self.passwords.hash(new.password).await?;
+        let profile = Profile { email: new.email, display_name: new.display_name };
+        let hash = &self.passwords.hash(new.password, &profile).await?;
         // Looked for before a key is made, so that nobody leaves keys behind by asking for what can't be had.
         match self.known(emails, change).await? {
             Known::Answered(kept) => return self.reply(change, Outcome::Again(kept)).await,
@@ -65,7 +66,6 @@ impl App {
         let (now, entropy) = (change.now, self.entropy.as_ref());
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
         let key = &*self.keys.subject_or_new(ids.1).await?;
-        let profile = Profile { email: new.email, display_name: new.display_name };
         let (account, profile) = (&Account::create(ids, Roles::subject(), now), &profile);
         let happened = &created(&permit.caller().key(), account);
         let outcome = self

@@ -10,7 +10,7 @@ use portal_core::{Entropy, Sensitive};
 use portal_crypto::password::{PasswordError, PasswordHash, PasswordHasher};
 use tokio::sync::Semaphore;
 
-use crate::domain::{NewPassword, OfferedPassword};
+use crate::domain::{NewPassword, OfferedPassword, Profile, Strength};
 use crate::error::Error;
 
 /// Callers that may wait per core: about as many as are served in two seconds.
@@ -28,6 +28,8 @@ pub enum Verdict {
 /// The threads that hash.
 pub struct PasswordPool {
     hasher: PasswordHasher,
+    /// Of new passwords.
+    least: Strength,
     entropy: Arc<dyn Entropy>,
     /// A place for everybody who is served or waits.
     places: Arc<Semaphore>,
@@ -37,23 +39,28 @@ pub struct PasswordPool {
 impl PasswordPool {
     /// A pool as large as the machine.
     #[must_use]
-    pub fn new(hasher: PasswordHasher, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(hasher: PasswordHasher, least: Strength, entropy: Arc<dyn Entropy>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::with_size(hasher, entropy, cores, cores * WAITING_PER_CORE)
+        Self { least, ..Self::with_size(hasher, entropy, cores, cores * WAITING_PER_CORE) }
     }
 
     fn with_size(hasher: PasswordHasher, entropy: Arc<dyn Entropy>, cores: usize, waiting: usize) -> Self {
-        let places = Arc::new(Semaphore::new(cores + waiting));
-        Self { hasher, entropy, places, cores: Arc::new(Semaphore::new(cores)) }
+        let (places, cores) = (Arc::new(Semaphore::new(cores + waiting)), Arc::new(Semaphore::new(cores)));
+        Self { hasher, least: Strength::DEFAULT, entropy, places, cores }
     }
 
-    /// Hashes a new password.
+    /// Hashes a new password of somebody with `profile`.
     ///
     /// # Errors
-    /// [`Error::TooManyPasswords`] if too many wait.
-    pub async fn hash(&self, password: NewPassword) -> Result<PasswordHash, Error> {
+    /// [`Error::WeakPassword`] if it is easy to guess; [`Error::TooManyPasswords`] if too many wait.
+    pub async fn hash(&self, password: NewPassword, profile: &Profile) -> Result<PasswordHash, Error> {
         let (hasher, entropy) = (self.hasher.clone(), Arc::clone(&self.entropy));
-        self.run(move || hasher.hash(&password.into_bytes(), entropy.as_ref())).await
+        let (profile, least) = (profile.clone(), self.least);
+        self.run(move || {
+            let password = password.strong(&profile.words(), least)?;
+            Ok(hasher.hash(&password.into_bytes(), entropy.as_ref())?)
+        })
+        .await
     }
 
     /// Whether `password` is the one of `stored`; `None` takes as long and says no. A right one is hashed anew if `stored`
@@ -67,19 +74,19 @@ impl PasswordPool {
         stored: Option<PasswordHash>,
     ) -> Result<Verdict, Error> {
         let (hasher, entropy) = (self.hasher.clone(), Arc::clone(&self.entropy));
-        let verify = move |password: &Sensitive<Vec<u8>>| {
+        let verify = move |password: &Sensitive<Vec<u8>>| -> Result<Verdict, PasswordError> {
             let right = hasher.verify(password, stored.as_ref())?;
             let Some(stored) = stored.filter(|_| right) else { return Ok(Verdict::Wrong) };
             let stale = hasher.needs_rehash(&stored);
             let renewed = stale.then(|| hasher.hash(password, entropy.as_ref())).transpose()?;
             Ok(Verdict::Right(renewed))
         };
-        self.run(move || verify(&password.into_bytes())).await
+        self.run(move || Ok(verify(&password.into_bytes())?)).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::TooManyPasswords)?;
         // The semaphore is never closed.
@@ -90,7 +97,7 @@ impl PasswordPool {
             drop((core, place));
             result
         });
-        Ok(hashed.await.map_err(Error::HashingStopped)??)
+        hashed.await.map_err(Error::HashingStopped)?
     }
 }
 
@@ -103,6 +110,7 @@ mod tests {
     use portal_crypto::password::Cost;
 
     use super::*;
+    use crate::domain::{DisplayName, Email};
 
     #[tokio::test]
     async fn who_comes_when_too_many_wait_is_turned_away_at_once() {
@@ -132,7 +140,12 @@ mod tests {
         };
         let [before, now] = [pool(1), pool(2)];
         let offered = |text: &str| OfferedPassword::parse(text.to_owned()).unwrap();
-        let stored = before.hash(NewPassword::parse("correct horse".to_owned()).unwrap()).await.unwrap();
+        let profile = Profile {
+            email: Email::parse("anna@example.org").unwrap(),
+            display_name: DisplayName::new("Anna".to_owned()),
+        };
+        let password = NewPassword::parse("correct horse".to_owned()).unwrap();
+        let stored = before.hash(password, &profile).await.unwrap();
         let wrong = now.verify(offered("correct house"), Some(stored.clone())).await.unwrap();
         assert!(matches!(wrong, Verdict::Wrong));
         let right = now.verify(offered("correct horse"), Some(stored.clone())).await.unwrap();

@@ -19,12 +19,12 @@ impl App {
         if self.database.read("find_first_operator", find).await? {
             return Ok(());
         }
-        let hash = &self.passwords.hash(password).await?;
+        let profile = Profile { email, display_name: DisplayName::new("Operator".to_owned()) };
+        let hash = &self.passwords.hash(password, &profile).await?;
         let (now, entropy) = (self.now(), self.entropy.as_ref());
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
         let key = &*self.keys.subject_or_new(ids.1).await?;
         let roles = Roles::new([Role::Operator]).unwrap_or_else(|_| Roles::subject());
-        let profile = Profile { email, display_name: DisplayName::new("Operator".to_owned()) };
         let (account, profile) = (&Account::create(ids, roles, now), &profile);
         let insert = |tx: Tx| async move {
             // Another replica may have been faster, and may index under another key.

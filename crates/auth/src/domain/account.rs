@@ -108,6 +108,17 @@ pub struct Profile {
     pub display_name: DisplayName,
 }
 
+impl Profile {
+    /// What somebody who knows the person tries as a password first.
+    #[must_use]
+    pub fn words(&self) -> Vec<&str> {
+        let (email, name) = (self.email.expose(), self.display_name.expose());
+        let local = email.split('@').next().unwrap_or_default();
+        let parts = [email, name].into_iter().flat_map(|text| text.split(|c: char| !c.is_alphanumeric()));
+        [email, local, name].into_iter().chain(parts).filter(|word| !word.is_empty()).collect()
+    }
+}
+
 /// An account with what is personal about it.
 #[derive(Clone, Debug)]
 pub struct Profiled {

@@ -34,6 +34,11 @@ impl NewPassword {
         if fits(&text, MIN_CHARS) { Ok(Self(text)) } else { Err(InvalidPassword::New) }
     }
 
+    /// The bytes, to be judged.
+    pub(super) fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
     /// The bytes to hash.
     #[must_use]
     pub fn into_bytes(self) -> Sensitive<Vec<u8>> {

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use portal_core::Invalid;
 use portal_crypto::token::IssueError;
 use portal_keys::KeysError;
 use portal_mesh::status::{self, Reason, reason};
@@ -77,6 +78,7 @@ impl From<Error> for Status {
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
             Error::TokenNotIssued(IssueError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
+            Error::WeakPassword(weak) => status::invalid(&Invalid::field("password", weak)),
             Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {
                 tracing::error!(%error, cause = error.source(), "internal error");
                 reason::INTERNAL.status()

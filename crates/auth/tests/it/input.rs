@@ -34,6 +34,10 @@ each_database! {
             (all_wrong, vec!["email", "password", "display_name", "request_id"]),
             (pb::CreateAccountRequest::default(), vec!["email", "password"]),
             (new_account("anna@example.org", &long), vec!["password"]),
+            // Known from breaches, easy to guess, and the person's own name.
+            (new_account("anna@example.org", "Liverpool1"), vec!["password"]),
+            (new_account("anna@example.org", "qwertyuiop12"), vec!["password"]),
+            (new_account("anna.schmidt@example.org", "AnnaSchmidt"), vec!["password"]),
             (new_account("a b@example.org", PASSWORD), vec!["email"]),
             (new_account(&format!("{long}@example.org"), PASSWORD), vec!["email"]),
         ];

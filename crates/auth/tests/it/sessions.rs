@@ -27,7 +27,7 @@ each_database! {
         assert_eq!(seconds(session.refresh_expire_time), 7 * DAY);
         assert_eq!((session.access_token.len(), session.refresh_token.len()), (43, 43));
 
-        let passwords = ["'; DROP TABLE account; --", "' AND ''='", "🔑🔑🔑🔑🔑🔑🔑🔑", "  spaces stay  ", "tab\tnull\0x", &"é".repeat(128)];
+        let passwords = ["'; DROP TABLE account; --", "' AND ''='", "🔑🔑 🗝 🔓🔑🔑🗝🔒", "  spaces stay  ", "tab\tnull\0x", &"é".repeat(128)];
         for (number, password) in passwords.iter().enumerate() {
             let email = format!("person{number}@example.org");
             auth.accounts().create_account(new_account(&email, password)).await.unwrap();
