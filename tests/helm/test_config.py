@@ -26,6 +26,10 @@ PROVIDERS = {
 }
 
 
+def snake(key: str) -> str:
+    return re.sub("[A-Z]", lambda big: f"_{big[0].lower()}", key)
+
+
 def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
     sqlite, keys = values["database"]["kind"] == "sqlite", values["keys"]
     sections = {
@@ -44,6 +48,7 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
         sections["upstreams"] = UPSTREAMS[service]
     if service == "auth":
         sections["operator"] = {"email", "password_file"}
+        sections["passwords"] = {snake(key) for key, value in values["passwords"].items() if value or key != "perSecond"}
     if service == "consent":
         sections["decisions"] = {"source"}
         if values["consent"]["requestDays"]:
@@ -51,9 +56,9 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
         organisation = values["consent"]["organisation"]
         if organisation["partyId"]:
             told = (key for key, value in organisation.items() if value)
-            sections["organisation"] = {re.sub("[A-Z]", lambda big: f"_{big[0].lower()}", key) for key in told}
+            sections["organisation"] = {snake(key) for key in told}
     if service == "gateway":
-        sections["edge"] = {"cors_origins"}
+        sections["edge"] = {"cors_origins", "trusted_proxies"}
     return sections
 
 
@@ -160,7 +165,11 @@ def test_values_arrive():
             "disabledAlgorithms": ["ML-DSA-65+Ed25519", "XAES-256-GCM"],
         },
         "operator": {"email": "o'brien&co@example.org"},
-        "edge": {"corsOrigins": ["https://a.example.org", "http://localhost:5173"]},
+        "passwords": {"memoryKib": 1048576, "perSecond": 1000000, "leastStrength": 0},
+        "edge": {
+            "corsOrigins": ["https://a.example.org", "http://localhost:5173"],
+            "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],
+        },
     }
     documents = manifests(values)
     auth, gateway = config(documents, "auth"), config(documents, "gateway")
@@ -179,6 +188,16 @@ def test_values_arrive():
     }
     assert auth["operator"]["email"] == "o'brien&co@example.org"
     assert gateway["edge"]["cors_origins"] == values["edge"]["corsOrigins"]
+    assert gateway["edge"]["trusted_proxies"] == values["edge"]["trustedProxies"]
+    assert auth["passwords"] == {
+        "memory_kib": 1048576,
+        "iterations": 2,
+        "parallelism": 1,
+        "least_strength": 0,
+        "account_per_minute": 30,
+        "client_per_minute": 300,
+        "per_second": 1000000,
+    }
     # The process has its drain to itself before the node kills it.
     assert pod(documents, "gateway")["terminationGracePeriodSeconds"] > 7
 

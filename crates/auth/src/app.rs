@@ -1,6 +1,7 @@
 //! The use cases: each is one transaction that loads, decides and saves. Whoever calls one holds the policy's permit.
 
 pub mod accounts;
+pub mod attempts;
 pub mod change;
 pub mod feed;
 pub mod hashing;
@@ -15,7 +16,6 @@ use portal_core::id::AccountId;
 use portal_core::{Clock, Entropy, Timestamp};
 use portal_crypto::kdf::Label;
 use portal_crypto::mac::MacKey;
-use portal_crypto::password::{Cost, PasswordHasher};
 use portal_crypto::sign::BackendFailure;
 use portal_crypto::token::TokenKey;
 use portal_keys::{Keys, Replies};
@@ -24,7 +24,8 @@ use portal_mesh::{Host, Permit};
 use portal_store::{Database, Tx};
 use portal_upkeep::audit::{Audit, Happened};
 
-use crate::domain::{Email, HandleKey, Strength};
+use crate::config::PasswordRules;
+use crate::domain::{Email, HandleKey};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::Seals;
@@ -36,6 +37,7 @@ use crate::store::sessions::Sessions;
 use crate::store::token_pairs::TokenPairs;
 use crate::upkeep::Upkeep;
 
+use attempts::Attempts;
 use feed::Feed;
 use hashing::PasswordPool;
 
@@ -59,6 +61,7 @@ pub struct App {
     entropy: Arc<dyn Entropy>,
     fingerprints: MacKey,
     handles: HandleKey,
+    pub(crate) attempts: Attempts,
     passwords: PasswordPool,
     token_key: TokenKey,
     issuer: String,
@@ -73,12 +76,11 @@ impl App {
     pub fn new(
         upkeep: &Upkeep,
         issuer: String,
-        (cost, least): (Cost, Strength),
+        rules: PasswordRules,
         host: &Host,
     ) -> Result<Self, BackendFailure> {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
         let secret = keys.service_secret();
-        let hasher = PasswordHasher::new(secret, cost);
         Ok(Self {
             database: upkeep.database.clone(),
             feed: Feed::default(),
@@ -91,11 +93,12 @@ impl App {
             seals: seals.clone(),
             audit: upkeep.audit.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
+            attempts: Attempts::new(rules.quotas, &host.clock),
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             fingerprints: MacKey::new(secret.derive(Label::BlindIndex).expose()),
             handles: HandleKey::new(secret),
-            passwords: PasswordPool::new(hasher, least, Arc::clone(&host.entropy)),
+            passwords: PasswordPool::new(secret, rules, Arc::clone(&host.entropy)),
             token_key: TokenKey::from_seed(secret.derive(Label::TokenSigning).expose())?,
             issuer,
             metrics: host.metrics.register(Metrics::register),

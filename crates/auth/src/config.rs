@@ -1,5 +1,6 @@
 //! The configuration of auth. Unknown keys are errors; secrets are named by their files only.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use portal_crypto::password::Cost;
@@ -9,10 +10,14 @@ use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
 
+use crate::app::attempts::Quotas;
 use crate::domain::Strength;
 
 const LEAST_MEMORY_KIB: u32 = 19_456;
 const LEAST_ITERATIONS: u32 = 2;
+const ACCOUNT_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+const CLIENT_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const PER_CORE_AND_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// All sections.
 #[derive(Clone, Deserialize)]
@@ -46,8 +51,9 @@ pub struct Config {
     pub upstreams: UpstreamsConfig,
 }
 
-/// `[passwords]`: what passwords are taken, and what it costs to hash one (Argon2id). What was hashed at another cost is hashed anew when its owner signs in
-/// next; until then a wrong password for that account takes as long as it did before.
+/// `[passwords]`: what passwords are taken, what it costs to hash one (Argon2id), and how many are looked at. What was hashed at
+/// another cost is hashed anew when its owner signs in next; until then a wrong password for that account takes as long as it did
+/// before.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PasswordConfig {
@@ -57,19 +63,58 @@ pub struct PasswordConfig {
     pub iterations: u32,
     /// Lanes, 1 to 16.
     pub parallelism: u32,
-    /// How hard a new password must be to guess: a score of zxcvbn, 0 to 4. What breaches have made known is refused in any case.
+    /// How hard a new password must be to guess: a score of zxcvbn, 0 to 4. What breaches have made known is refused in any
+    /// case.
     pub least_strength: u8,
+    /// Attempts to sign in or to sign up with one e-mail address, at each replica, in a minute.
+    pub account_per_minute: NonZeroU32,
+    /// The same from one client: an IPv4 address, or a /64 of IPv6.
+    pub client_per_minute: NonZeroU32,
+    /// The same from everybody, in a second. 100 for each core if it is not set, about twice what a core hashes.
+    pub per_second: Option<NonZeroU32>,
 }
 
 impl Default for PasswordConfig {
     fn default() -> Self {
-        Self { memory_kib: LEAST_MEMORY_KIB, iterations: LEAST_ITERATIONS, parallelism: 1, least_strength: 2 }
+        Self {
+            memory_kib: LEAST_MEMORY_KIB,
+            iterations: LEAST_ITERATIONS,
+            parallelism: 1,
+            least_strength: 2,
+            account_per_minute: ACCOUNT_PER_MINUTE,
+            client_per_minute: CLIENT_PER_MINUTE,
+            per_second: None,
+        }
     }
 }
 
-impl PasswordConfig {
+/// [`PasswordConfig`], parsed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PasswordRules {
     /// What a new hash costs.
-    pub(crate) fn cost(self) -> Result<Cost, ConfigError> {
+    pub(crate) cost: Cost,
+    /// How hard a new password must be to guess.
+    pub(crate) least: Strength,
+    /// How many are looked at.
+    pub(crate) quotas: Quotas,
+}
+
+impl PasswordConfig {
+    /// What the keys say, if they may.
+    pub(crate) fn rules(self) -> Result<PasswordRules, ConfigError> {
+        let quotas = Quotas {
+            account_per_minute: self.account_per_minute,
+            client_per_minute: self.client_per_minute,
+            per_second: self.per_second.unwrap_or_else(|| {
+                let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+                PER_CORE_AND_SECOND.saturating_mul(NonZeroU32::try_from(cores).unwrap_or(NonZeroU32::MIN))
+            }),
+        };
+        Ok(PasswordRules { cost: self.cost()?, least: self.strength()?, quotas })
+    }
+
+    /// What a new hash costs.
+    fn cost(self) -> Result<Cost, ConfigError> {
         let Self { memory_kib, iterations, parallelism, .. } = self;
         let invalid = |key, problem: &str| ConfigError::Invalid { key, problem: problem.to_owned() };
         if memory_kib < LEAST_MEMORY_KIB {
@@ -83,7 +128,7 @@ impl PasswordConfig {
     }
 
     /// How hard a new password must be to guess.
-    pub(crate) fn strength(self) -> Result<Strength, ConfigError> {
+    fn strength(self) -> Result<Strength, ConfigError> {
         let problem = || "must be from 0 to 4".to_owned();
         let invalid = || ConfigError::Invalid { key: "passwords.least_strength", problem: problem() };
         Strength::new(self.least_strength).ok_or_else(invalid)

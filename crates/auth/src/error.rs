@@ -60,6 +60,10 @@ pub enum Error {
     /// A token could not be signed.
     #[error("a token could not be signed")]
     TokenNotIssued(#[from] IssueError),
+    /// From this client, with this e-mail address or in all there were so many attempts that the next one has to wait this
+    /// long.
+    #[error("too many attempts")]
+    TooManyAttempts(std::time::Duration),
     /// Too many passwords wait to be hashed.
     #[error("too many passwords wait to be hashed")]
     TooManyPasswords,

@@ -12,6 +12,8 @@ pub enum Outcome {
     Corrupt,
     /// With tokens.
     Granted,
+    /// Without, since there were too many attempts lately. No password was looked at.
+    Limited,
     /// Without, since too many failed before. No password was looked at.
     LockedOut,
     /// Without.

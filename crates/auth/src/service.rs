@@ -85,7 +85,7 @@ impl Service {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
-        let passwords = (config.passwords.cost()?, config.passwords.strength()?);
+        let passwords = config.passwords.rules()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
         let upkeep = Upkeep::open(&config, &host).await?;
         let issuer = portal_mesh::token::issuer(identity.trust_domain());

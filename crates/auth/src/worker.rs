@@ -25,6 +25,7 @@ pub async fn run(app: Arc<App>, drain: Drain) {
             () = &mut stopping => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
+        app.attempts.forget();
         if let Err(error) = forget(&app).await {
             tracing::warn!(%error, "expired rows were not removed");
         }

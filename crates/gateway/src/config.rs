@@ -1,5 +1,6 @@
 //! The gateway's configuration file.
 
+use ipnet::IpNet;
 use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use serde::Deserialize;
 
@@ -31,11 +32,19 @@ pub struct EdgeConfig {
     /// Connections open at a time; more are not accepted until one closes. Default 4096.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
+    /// Networks (`10.0.0.0/8`) of the proxies in front of the gateway: from these, `x-forwarded-for` is believed. Without
+    /// them everybody behind a proxy is one client, and shares its limits. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for EdgeConfig {
     fn default() -> Self {
-        Self { cors_origins: Vec::new(), max_connections: default_max_connections() }
+        Self {
+            cors_origins: Vec::new(),
+            max_connections: default_max_connections(),
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,11 +53,11 @@ pub(crate) async fn accept(
             accepted = next(&listener, &slots) => accepted,
         };
         match accepted {
-            Ok((stream, slot)) => {
+            Ok((stream, peer, slot)) => {
                 let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
                 connections.spawn(async move {
                     gateway.metrics.connections.inc();
-                    if let Err(error) = serve(stream, &gateway, drain).await {
+                    if let Err(error) = serve((stream, peer), &gateway, drain).await {
                         tracing::debug!(%error, "a connection ended in error");
                     }
                     gateway.metrics.connections.dec();
@@ -76,10 +77,10 @@ pub(crate) async fn accept(
 async fn next(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer.ip(), slot))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,11 @@ enum ConnectionError {
     Io(#[from] io::Error),
 }
 
-async fn serve(stream: TcpStream, gateway: &Arc<Gateway>, drain: Drain) -> Result<(), ConnectionError> {
+async fn serve(
+    (stream, peer): (TcpStream, IpAddr),
+    gateway: &Arc<Gateway>,
+    drain: Drain,
+) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let http2 = tokio::select! {
         () = drain.clone().started() => return Ok(()),
@@ -100,7 +105,7 @@ async fn serve(stream: TcpStream, gateway: &Arc<Gateway>, drain: Drain) -> Resul
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = Arc::clone(gateway);
-        async move { Ok::<_, Infallible>(gateway.serve(request).await) }
+        async move { Ok::<_, Infallible>(gateway.serve(peer, request).await) }
     });
     // One branch per version, since the two connections are two types: each runs until it ends or the drain starts,
     // then finishes what is under way.

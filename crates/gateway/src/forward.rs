@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use portal_core::{Invalid, Workload};
 use portal_mesh::MeshChannel;
 use portal_mesh::context::{GRPC_TIMEOUT, ROWS_WITHHELD, TRACEPARENT, parse_timeout};
-use portal_mesh::guard::TOKEN_ERROR_HEADER;
+use portal_mesh::guard::{CLIENT_ADDRESS_HEADER, TOKEN_ERROR_HEADER};
 use portal_mesh::status::{self, reason};
 use tokio::time::Instant;
 use tonic::Status;
@@ -23,11 +23,13 @@ use crate::reason as ours;
 use crate::route::Gateway;
 use crate::tokens::Credential;
 
-/// The headers of a request that reach a service.
-const FORWARDED: [HeaderName; 5] = [
+/// The headers of a request that reach a service. The address of the client is not the one it may have sent: see
+/// [`Gateway::serve`].
+const FORWARDED: [HeaderName; 6] = [
     HeaderName::from_static("grpc-accept-encoding"),
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static(GRPC_TIMEOUT),
+    HeaderName::from_static(CLIENT_ADDRESS_HEADER),
     HeaderName::from_static(TRACEPARENT),
     HeaderName::from_static("tracestate"),
 ];

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod client;
 mod config;
 mod console;
 mod cors;

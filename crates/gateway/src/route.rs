@@ -1,12 +1,16 @@
 //! Which protocol a request speaks, and what answers it.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use portal_mesh::Drain;
+use portal_mesh::guard::CLIENT_ADDRESS_HEADER;
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::body::RequestBody;
+use crate::client::TrustedProxies;
 use crate::forward::{Target, Upstreams};
 use crate::json::Transcoder;
 use crate::metrics::{GatewayMetrics, Protocol};
@@ -20,6 +24,7 @@ pub(crate) struct Gateway {
     pub(crate) tokens: Tokens,
     pub(crate) json: Transcoder,
     pub(crate) cors: cors::Cors,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) drain: Drain,
 }
@@ -101,8 +106,13 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 }
 
 impl Gateway {
-    /// Answers a request, whatever it is.
-    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers a request that came from `peer`, whatever it is.
+    pub(crate) async fn serve(&self, peer: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
+        // In the place of any that came with it.
+        let client = self.proxies.client(peer, request.headers()).to_string();
+        if let Ok(client) = HeaderValue::try_from(client) {
+            request.headers_mut().insert(CLIENT_ADDRESS_HEADER, client);
+        }
         let route = Route::of(&request);
         self.metrics.request(route.protocol());
         let origin = self.cors.allowed(request.headers());

@@ -9,6 +9,7 @@ use portal_mesh::{Drain, Host, Identity, MeshChannel, Running, task};
 use prost_reflect::DescriptorPool;
 use tokio::net::TcpListener;
 
+use crate::client::TrustedProxies;
 use crate::cors::{Cors, InvalidOrigin};
 use crate::forward::Upstreams;
 use crate::json::Transcoder;
@@ -88,8 +89,9 @@ impl Service {
         let (start_drain, drain) = Drain::new();
         let upstreams = Upstreams { auth, consent, valuation, local: routes };
         let watched = upstreams.channels();
+        let proxies = TrustedProxies::new(config.edge.trusted_proxies);
         let gateway =
-            Gateway { upstreams, tokens: tokens.clone(), json, cors, metrics, drain: drain.clone() };
+            Gateway { upstreams, tokens: tokens.clone(), json, cors, proxies, metrics, drain: drain.clone() };
 
         let max_connections = config.edge.max_connections;
         let readiness = host.readiness.clone();

@@ -1,6 +1,8 @@
 //! Who is calling: the workload that its certificate proves, and the end user that the token proves.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
 
 use portal_core::id::{AccountId, SessionId, SubjectId};
 use portal_core::{Role, Workload};
@@ -34,16 +36,29 @@ pub(crate) enum Behalf {
 }
 
 /// The caller of one request. Made by the server's guard, which put the method's policy row beside it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     workload: Workload,
+    client: Option<IpAddr>,
     behalf: Behalf,
     row: &'static Row,
 }
 
+impl fmt::Debug for Caller {
+    /// Without the address of the client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Caller");
+        debug.field("workload", &self.workload).field("behalf", &self.behalf).finish_non_exhaustive()
+    }
+}
+
 impl Caller {
-    pub(crate) const fn new(workload: Workload, behalf: Behalf, row: &'static Row) -> Self {
-        Self { workload, behalf, row }
+    pub(crate) const fn new(
+        (workload, client): (Workload, Option<IpAddr>),
+        behalf: Behalf,
+        row: &'static Row,
+    ) -> Self {
+        Self { workload, client, behalf, row }
     }
 
     /// The caller of `request`.
@@ -58,6 +73,13 @@ impl Caller {
     #[must_use]
     pub const fn workload(&self) -> Workload {
         self.workload
+    }
+
+    /// From where the call came to the gateway, if it did and was told. Personal data: it may bound what somebody does, and
+    /// is neither logged nor stored as it is.
+    #[must_use]
+    pub const fn client_address(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// The end user, if one is signed in.

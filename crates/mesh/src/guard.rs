@@ -1,6 +1,7 @@
 //! What a request passes between the connection and the handler. `serve` is the whole stack, top to bottom.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -31,6 +32,8 @@ use crate::{Drain, status};
 pub const CALLER_HEADER: &str = "portal-caller";
 /// Value of [`CALLER_HEADER`].
 pub const CALLER_WORKLOAD: &str = "workload";
+/// Header by which the gateway says from where the call came to it: an IP address.
+pub const CLIENT_ADDRESS_HEADER: &str = "portal-client-address";
 /// Header by which the gateway says why a token it was given is not forwarded.
 pub const TOKEN_ERROR_HEADER: &str = "portal-token-error";
 
@@ -104,7 +107,8 @@ where
         // 4. Identity: the workload from the connection, the end user from the token.
         let connection = request.extensions().get::<Connection>().ok_or_else(|| reason::INTERNAL.status())?;
         let (behalf, alias) = state.behalf(request.headers(), connection).await?;
-        let caller = Caller::new(connection.peer.workload, behalf, row);
+        let client = client_address(request.headers(), connection.peer.workload);
+        let caller = Caller::new((connection.peer.workload, client), behalf, row);
         // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away.
         row.reach(&caller)?;
         // 6. Deadline: the sooner of what the caller waits and what the row allows.
@@ -201,6 +205,12 @@ impl GuardState {
     }
 }
 
+/// Only the gateway knows who calls it, and tells.
+fn client_address(headers: &HeaderMap, peer: Workload) -> Option<IpAddr> {
+    let told = headers.get(CLIENT_ADDRESS_HEADER).filter(|_| peer == Workload::Gateway)?;
+    told.to_str().ok()?.parse().ok()
+}
+
 fn why_no_token(headers: &HeaderMap) -> Reason {
     match headers.get(TOKEN_ERROR_HEADER).map(HeaderValue::as_bytes) {
         Some(b"TOKEN_SCHEME") => reason::TOKEN_SCHEME,
@@ -223,6 +233,18 @@ pub fn bearer(header: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_gateway_alone_says_who_calls() {
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static(CLIENT_ADDRESS_HEADER),
+            HeaderValue::from_static("192.0.2.1"),
+        )]);
+        for workload in Workload::ALL {
+            let told = client_address(&headers, workload).is_some();
+            assert_eq!(told, workload == Workload::Gateway, "{workload}");
+        }
+    }
 
     #[test]
     fn bearer_headers() {

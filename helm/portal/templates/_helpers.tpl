@@ -144,6 +144,13 @@ log = {{ $values.telemetry.log | toJson }}
 [operator]
 email = {{ $values.operator.email | toJson }}
 password_file = "/etc/portal/operator/password"
+
+[passwords]
+{{- range $key, $value := $values.passwords }}
+{{- if or $value (ne $key "perSecond") }}
+{{ snakecase $key }} = {{ int $value }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if eq .name "consent" }}
 
@@ -168,5 +175,6 @@ request_days = {{ $values.consent.requestDays }}
 
 [edge]
 cors_origins = {{ $values.edge.corsOrigins | toJson }}
+trusted_proxies = {{ $values.edge.trustedProxies | toJson }}
 {{- end }}
 {{ end -}}

@@ -53,10 +53,12 @@ impl App {
         new: NewAccount,
         change: &Change<Profiled>,
     ) -> Result<Reply<Profiled>, Error> {
+        let client = permit.caller().client_address();
+        let attempt = self.attempts.admit(client, &self.address_hash(&new.email))?;
         let emails = &self.emails.of(&new.email).await?;
         // Before the transaction: a hash takes longer than any transaction should.
         let profile = Profile { email: new.email, display_name: new.display_name };
-        let hash = &self.passwords.hash(new.password, &profile).await?;
+        let hash = &self.passwords.hash(attempt, new.password, &profile).await?;
         // Looked for before a key is made, so that nobody leaves keys behind by asking for what can't be had.
         match self.known(emails, change).await? {
             Known::Answered(kept) => return self.reply(change, Outcome::Again(kept)).await,

@@ -7,9 +7,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use portal_core::{Entropy, Sensitive};
+use portal_crypto::kdf::ServiceSecret;
 use portal_crypto::password::{PasswordError, PasswordHash, PasswordHasher};
 use tokio::sync::Semaphore;
 
+use super::attempts::Attempt;
+use crate::config::PasswordRules;
 use crate::domain::{NewPassword, OfferedPassword, Profile, Strength};
 use crate::error::Error;
 
@@ -37,11 +40,12 @@ pub struct PasswordPool {
 }
 
 impl PasswordPool {
-    /// A pool as large as the machine.
+    /// A pool as large as the machine, with the pepper of `secret`.
     #[must_use]
-    pub fn new(hasher: PasswordHasher, least: Strength, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(secret: &ServiceSecret, rules: PasswordRules, entropy: Arc<dyn Entropy>) -> Self {
+        let hasher = PasswordHasher::new(secret, rules.cost);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { least, ..Self::with_size(hasher, entropy, cores, cores * WAITING_PER_CORE) }
+        Self { least: rules.least, ..Self::with_size(hasher, entropy, cores, cores * WAITING_PER_CORE) }
     }
 
     fn with_size(hasher: PasswordHasher, entropy: Arc<dyn Entropy>, cores: usize, waiting: usize) -> Self {
@@ -53,7 +57,12 @@ impl PasswordPool {
     ///
     /// # Errors
     /// [`Error::WeakPassword`] if it is easy to guess; [`Error::TooManyPasswords`] if too many wait.
-    pub async fn hash(&self, password: NewPassword, profile: &Profile) -> Result<PasswordHash, Error> {
+    pub async fn hash(
+        &self,
+        _: Attempt,
+        password: NewPassword,
+        profile: &Profile,
+    ) -> Result<PasswordHash, Error> {
         let (hasher, entropy) = (self.hasher.clone(), Arc::clone(&self.entropy));
         let (profile, least) = (profile.clone(), self.least);
         self.run(move || {
@@ -70,6 +79,7 @@ impl PasswordPool {
     /// [`Error::TooManyPasswords`] if too many wait.
     pub async fn verify(
         &self,
+        _: Attempt,
         password: OfferedPassword,
         stored: Option<PasswordHash>,
     ) -> Result<Verdict, Error> {
@@ -112,6 +122,10 @@ mod tests {
     use super::*;
     use crate::domain::{DisplayName, Email};
 
+    const fn attempt() -> Attempt {
+        Attempt::of_service()
+    }
+
     #[tokio::test]
     async fn who_comes_when_too_many_wait_is_turned_away_at_once() {
         let hasher = PasswordHasher::new(&ServiceSecret::new(&[1; 32]), Cost::new(64, 1, 1).unwrap());
@@ -119,14 +133,14 @@ mod tests {
         let core = Arc::clone(&pool.cores).acquire_owned().await.unwrap();
         let password = || OfferedPassword::parse("correct horse".to_owned()).unwrap();
 
-        let mut served = Box::pin(pool.verify(password(), None));
-        let mut waits = Box::pin(pool.verify(password(), None));
+        let mut served = Box::pin(pool.verify(attempt(), password(), None));
+        let mut waits = Box::pin(pool.verify(attempt(), password(), None));
         assert!((&mut served).now_or_never().is_none());
         assert!((&mut waits).now_or_never().is_none());
-        assert!(matches!(pool.verify(password(), None).await, Err(Error::TooManyPasswords)));
+        assert!(matches!(pool.verify(attempt(), password(), None).await, Err(Error::TooManyPasswords)));
 
         drop(core);
-        for verdict in [served.await, waits.await, pool.verify(password(), None).await] {
+        for verdict in [served.await, waits.await, pool.verify(attempt(), password(), None).await] {
             assert!(matches!(verdict.unwrap(), Verdict::Wrong));
         }
     }
@@ -145,13 +159,13 @@ mod tests {
             display_name: DisplayName::new("Anna".to_owned()),
         };
         let password = NewPassword::parse("correct horse".to_owned()).unwrap();
-        let stored = before.hash(password, &profile).await.unwrap();
-        let wrong = now.verify(offered("correct house"), Some(stored.clone())).await.unwrap();
+        let stored = before.hash(attempt(), password, &profile).await.unwrap();
+        let wrong = now.verify(attempt(), offered("correct house"), Some(stored.clone())).await.unwrap();
         assert!(matches!(wrong, Verdict::Wrong));
-        let right = now.verify(offered("correct horse"), Some(stored.clone())).await.unwrap();
+        let right = now.verify(attempt(), offered("correct horse"), Some(stored.clone())).await.unwrap();
         let Verdict::Right(Some(renewed)) = right else { panic!("{right:?}") };
         assert!(renewed.as_str().contains("t=2") && stored.as_str().contains("t=1"));
-        let again = now.verify(offered("correct horse"), Some(renewed)).await.unwrap();
+        let again = now.verify(attempt(), offered("correct horse"), Some(renewed)).await.unwrap();
         assert!(matches!(again, Verdict::Right(None)));
     }
 }

@@ -7,6 +7,7 @@ use portal_upkeep::audit::SERVICE;
 
 use super::App;
 use super::accounts::created;
+use super::attempts::Attempt;
 use crate::domain::{Account, DisplayName, Email, NewPassword, Profile, Roles};
 use crate::error::Error;
 
@@ -20,7 +21,7 @@ impl App {
             return Ok(());
         }
         let profile = Profile { email, display_name: DisplayName::new("Operator".to_owned()) };
-        let hash = &self.passwords.hash(password, &profile).await?;
+        let hash = &self.passwords.hash(Attempt::of_service(), password, &profile).await?;
         let (now, entropy) = (self.now(), self.entropy.as_ref());
         let ids = (AccountId::generate(now, entropy), SubjectId::generate(now, entropy));
         let key = &*self.keys.subject_or_new(ids.1).await?;

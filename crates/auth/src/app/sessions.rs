@@ -11,6 +11,7 @@ use portal_mesh::Permit;
 use portal_store::{ReadTx, StoreError, Tx};
 use portal_upkeep::audit::Happened;
 
+use super::attempts::Attempt;
 use super::hashing::Verdict;
 use super::{App, Change, Reply, check_reach, only_account};
 use crate::domain::session::RefreshUse;
@@ -83,16 +84,17 @@ impl App {
         asked: SignIn,
     ) -> Result<SignedIn, Error> {
         let address = self.address_hash(&asked.email);
-        let signed_in = match self.prove(&asked.email, asked.password, &address).await {
-            Ok(admitted) => {
-                let wanted = (asked.remember_me, asked.device_name);
-                self.start(&permit.caller().key(), wanted, admitted, &address).await
-            }
-            Err(error) => Err(error),
+        let caller = permit.caller();
+        let signed_in = async {
+            let attempt = self.attempts.admit(caller.client_address(), &address)?;
+            let admitted = self.prove(attempt, (&asked.email, asked.password), &address).await?;
+            self.start(&caller.key(), (asked.remember_me, asked.device_name), admitted, &address).await
         };
+        let signed_in = signed_in.await;
         match &signed_in {
             Ok(_) => self.metrics.sign_in(Outcome::Granted),
             Err(Error::CredentialsRejected) => self.metrics.sign_in(Outcome::Refused),
+            Err(Error::TooManyAttempts(_)) => self.metrics.sign_in(Outcome::Limited),
             Err(Error::LockedOut(_)) => self.metrics.sign_in(Outcome::LockedOut),
             Err(_) => {}
         }
@@ -102,8 +104,8 @@ impl App {
     /// Who has this address, if `password` is theirs and they may sign in. A failure is counted.
     async fn prove(
         &self,
-        email: &Email,
-        password: OfferedPassword,
+        attempt: Attempt,
+        (email, password): (&Email, OfferedPassword),
         address: &AddressHash,
     ) -> Result<Admitted, Error> {
         let emails = &self.emails.of(email).await?;
@@ -116,7 +118,7 @@ impl App {
             .await?;
         unless_locked_out(failures, self.now())?;
         let hash = candidate.as_ref().and_then(Candidate::password_hash);
-        let verdict = self.passwords.verify(password, hash.clone()).await?;
+        let verdict = self.passwords.verify(attempt, password, hash.clone()).await?;
         let now = self.now();
         if let (Some(candidate), Some(hash), Verdict::Right(renewed)) = (candidate, hash, verdict)
             && let Some((account, key)) = self.admit(candidate, now).await?

@@ -45,6 +45,12 @@ const RESUME_UNKNOWN: Reason = Reason::new(
 const SESSION_NOT_FOUND: Reason =
     Reason::new(Code::NotFound, "SESSION_NOT_FOUND", "there is no session with this id");
 
+const TOO_MANY_ATTEMPTS: Reason = Reason::new(
+    Code::ResourceExhausted,
+    "TOO_MANY_ATTEMPTS",
+    "too many passwords were tried lately; wait before the next one",
+);
+
 /// Every reason that auth gives beside the mesh's own and those that all services have in common.
 pub const REASONS: &[Reason] = &[
     ACCOUNT_NOT_FOUND,
@@ -55,6 +61,7 @@ pub const REASONS: &[Reason] = &[
     LOCKED_OUT,
     RESUME_UNKNOWN,
     SESSION_NOT_FOUND,
+    TOO_MANY_ATTEMPTS,
 ];
 
 /// When to come back while the service is busy.
@@ -77,6 +84,7 @@ impl From<Error> for Status {
             Error::Store(error) => store(error),
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
             Error::TokenNotIssued(IssueError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
+            Error::TooManyAttempts(wait) => status::retry_after(TOO_MANY_ATTEMPTS, *wait),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::WeakPassword(weak) => status::invalid(&Invalid::field("password", weak)),
             Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {

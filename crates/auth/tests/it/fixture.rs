@@ -1,5 +1,6 @@
 //! A running auth and the gateway's way to it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use portal_auth::{Config, OperatorConfig, PasswordConfig, Service, Upkeep};
@@ -16,8 +17,10 @@ use portal_proto::auth::v1::account_service_client::AccountServiceClient;
 use portal_proto::auth::v1::create_session_response::Result as SignIn;
 use portal_proto::auth::v1::session_service_client::SessionServiceClient;
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
+use portal_proto::google::rpc;
 use portal_testkit::{TestDatabase, TestMesh};
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
+use prost::Message;
 use tonic::{Code, Request, Status};
 
 pub const OPERATOR: &str = "operator@portal.test";
@@ -196,10 +199,21 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
         keys: database.keys("auth").await,
         integrity: IntegrityConfig::on_demand(),
         migrations: MigrationConfig::alone(),
-        passwords: PasswordConfig::default(),
+        passwords: unlimited(),
         telemetry: TelemetryConfig::default(),
         operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
         upstreams: UpstreamsConfig::default(),
+    }
+}
+
+/// As many attempts as a test likes, at whatever time its clock shows.
+fn unlimited() -> PasswordConfig {
+    let many = NonZeroU32::new(1_000_000).unwrap();
+    PasswordConfig {
+        account_per_minute: many,
+        client_per_minute: many,
+        per_second: Some(many),
+        ..PasswordConfig::default()
     }
 }
 
@@ -241,6 +255,14 @@ pub fn subject(id: &str) -> SubjectId {
 /// How many rows were left out of a list.
 fn withheld<T>(reply: &tonic::Response<T>) -> usize {
     reply.metadata().get("portal-rows-withheld").map_or(0, |rows| rows.to_str().unwrap().parse().unwrap())
+}
+
+/// After how many seconds to try again, as the error tells.
+pub fn retry_seconds(status: &Status) -> u64 {
+    let details = rpc::Status::decode(status.details()).unwrap().details;
+    let retry = details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo")).unwrap();
+    let delay = rpc::RetryInfo::decode(retry.value.as_slice()).unwrap().retry_delay.unwrap();
+    u64::try_from(delay.seconds).unwrap()
 }
 
 #[track_caller]

@@ -1,12 +1,10 @@
 //! Whoever guesses passwords is locked out, and learns nothing from it.
 
 use portal_proto::auth::v1 as pb;
-use portal_proto::google::rpc;
 use portal_testkit::each_database;
-use prost::Message;
 use tonic::{Code, Status};
 
-use crate::fixture::{Auth, PASSWORD, refused};
+use crate::fixture::{Auth, PASSWORD, refused, retry_seconds};
 use crate::sql;
 
 const ANNA: &str = "anna@example.org";
@@ -27,12 +25,9 @@ impl Auth {
             (right.code(), right.message(), right.details()),
             (wrong.code(), wrong.message(), wrong.details())
         );
-        let status = rpc::Status::decode(right.details()).unwrap();
-        let retry =
-            status.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo")).unwrap();
-        let retry = rpc::RetryInfo::decode(retry.value.as_slice()).unwrap().retry_delay.unwrap();
+        let seconds = retry_seconds(&right);
         refused::<()>(Err(right), Code::ResourceExhausted, "LOCKED_OUT");
-        u64::try_from(retry.seconds).unwrap()
+        seconds
     }
 }
 

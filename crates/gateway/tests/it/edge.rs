@@ -32,6 +32,28 @@ async fn headers_over_the_limit_are_431() {
     setup.stop().await;
 }
 
+/// By any protocol; and what a client says itself counts for nothing.
+#[tokio::test]
+async fn a_proxy_says_from_where_a_request_comes() {
+    let setup = Setup::behind(&["127.0.0.0/8"]).await;
+    for client in [Client::one(setup.address), Client::two(setup.address)] {
+        for (path, body) in
+            [("/v1/purposes", ""), ("/portal.consent.v1.PurposeService/ListPurposes", "\0\0\0\0\0")]
+        {
+            let mut request = Request::builder().uri(path).header("portal-client-address", "203.0.113.9");
+            request = request.header("x-forwarded-for", "203.0.113.8, 198.51.100.7");
+            if !body.is_empty() {
+                request = request.method("POST").header("content-type", "application/grpc-web+proto");
+            }
+            let answer = client.send(request.body(Full::from(body)).unwrap()).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let seen = setup.world.client.lock().unwrap().take();
+            assert_eq!(seen, Some("198.51.100.7".parse().unwrap()), "{path}");
+        }
+    }
+    setup.stop().await;
+}
+
 #[tokio::test]
 async fn garbage_is_refused_and_the_process_lives() {
     let setup = Setup::start().await;

@@ -1,7 +1,7 @@
 //! A gateway in front of two services: auth, whose exchange and feed a test steers, and consent's purposes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub struct World {
     pub beating: Mutex<bool>,
     /// The metadata of the last call that consent served.
     pub seen: Mutex<Vec<String>>,
+    /// The client that it was told of.
+    pub client: Mutex<Option<IpAddr>>,
     pub last_update: Mutex<Option<UpdatePurposeRequest>>,
     pub last_list: Mutex<Option<ListPurposesRequest>>,
 }
@@ -106,6 +108,11 @@ pub struct Setup {
 
 impl Setup {
     pub async fn start() -> Self {
+        Self::behind(&[]).await
+    }
+
+    /// With proxies in these networks in front of it.
+    pub async fn behind(proxies: &[&str]) -> Self {
         let mesh = TestMesh::start().await;
         let world = Arc::new(World {
             mesh,
@@ -115,6 +122,7 @@ impl Setup {
             feed: broadcast::channel(16).0,
             beating: Mutex::new(true),
             seen: Mutex::default(),
+            client: Mutex::default(),
             last_update: Mutex::default(),
             last_list: Mutex::default(),
         });
@@ -137,7 +145,11 @@ impl Setup {
             server: world.mesh.server(),
             identity: world.mesh.identity(Workload::Gateway),
             upstreams: portal_mesh::config::UpstreamsConfig::new(&addresses),
-            edge: EdgeConfig { cors_origins: vec![ORIGIN.to_owned()], ..EdgeConfig::default() },
+            edge: EdgeConfig {
+                cors_origins: vec![ORIGIN.to_owned()],
+                trusted_proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
+                ..EdgeConfig::default()
+            },
             telemetry: TelemetryConfig::default(),
         };
         let gateway = Service::start(config, host.clone()).await.unwrap();
@@ -251,6 +263,7 @@ impl Consent {
     fn see<T>(&self, request: &Request<T>) {
         let names = request.metadata().as_ref().keys().map(|name| name.as_str().to_owned());
         *self.0.seen.lock().unwrap() = names.collect();
+        *self.0.client.lock().unwrap() = Caller::of(request).unwrap().client_address();
     }
 }
 

@@ -1,5 +1,7 @@
 //! gRPC: generated clients and bare frames.
 
+use std::net::Ipv4Addr;
+
 use http::Request;
 use http_body_util::Full;
 use portal_core::Role;
@@ -91,10 +93,13 @@ async fn nothing_from_outside_passes_for_the_meshs_own_word() {
     noisy.metadata_mut().insert("x-forwarded-for", MetadataValue::from_static("10.0.0.1"));
     noisy.metadata_mut().insert_bin("x-data-bin", MetadataValue::from_bytes(b"x"));
     noisy.metadata_mut().insert("portal-caller", MetadataValue::from_static("workload"));
+    noisy.metadata_mut().insert("portal-client-address", MetadataValue::from_static("10.0.0.1"));
     purposes.list_purposes(noisy).await.unwrap();
     let mut seen = setup.world.seen.lock().unwrap().clone();
     seen.sort_unstable();
-    assert_eq!(seen, ["content-type", "te", "traceparent"]);
+    assert_eq!(seen, ["content-type", "portal-client-address", "te", "traceparent"]);
+    let client = *setup.world.client.lock().unwrap();
+    assert_eq!(client, Some(Ipv4Addr::LOCALHOST.into()), "the connection's, whatever is said");
     setup.stop().await;
 }
 
