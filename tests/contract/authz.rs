@@ -94,6 +94,8 @@ pub fn path(method: &MethodDescriptor) -> String {
 fn cell(answer: &Answer) -> &'static str {
     match answer.code() {
         Some(Code::PermissionDenied) => "-",
+        // What the request holds was refused, by the method itself.
+        Some(Code::Unauthenticated) if answer.reason().as_deref() == Some("CHALLENGE_REJECTED") => "yes",
         Some(Code::Unauthenticated) => "401",
         Some(Code::Unimplemented) => "(yes)",
         Some(_) | None => "yes",

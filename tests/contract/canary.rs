@@ -15,6 +15,7 @@ use portal_testkit::EphemeralPostgres;
 use portal_tests::{Portal, published_notice, published_purpose};
 use tonic::Status;
 
+use crate::second_factor;
 use crate::sought::{Canary, Sought};
 use crate::sql::Sql;
 use crate::story::{Values, collect, decide, finish, metrics, read, sign_up, value};
@@ -41,6 +42,7 @@ async fn live(portal: &Portal) -> (Vec<Canary>, Places) {
     let dataset = value(&controller, &person, &values, &purpose, errors).await;
     let valued = finish(&controller, &dataset, (&person, &other), &values).await;
     read(portal, &channel, &operator, &person, &values).await;
+    let shown_once = second_factor::turn_on(&channel, &person, &values, errors).await;
 
     let mut places: Places = vec![("metrics".to_owned(), metrics(portal).await)];
     let bytes = |status: &Status| [status.message().as_bytes(), status.details()].concat();
@@ -48,6 +50,7 @@ async fn live(portal: &Portal) -> (Vec<Canary>, Places) {
     let mut canaries = values.canaries();
     canaries.extend(others.canaries());
     canaries.extend(valued);
+    canaries.extend(shown_once);
     (canaries, places)
 }
 
@@ -106,7 +109,7 @@ async fn no_personal_value_is_written_anywhere_in_the_clear() {
         used += all_are_used(&sql, COLUMNS).await;
         sql.close().await;
     }
-    assert_eq!(used, 16, "sealed columns, three of them of kept replies");
+    assert_eq!(used, 20, "sealed columns, three of them of kept replies");
     let directory = portal.terminate().await;
     collect(directory.path(), &mut places);
 
@@ -136,7 +139,7 @@ async fn no_personal_value_is_written_anywhere_in_the_clear_on_postgres() {
         sql.close().await;
         places.push((format!("dump of {name}"), dump(&server, name)));
     }
-    assert_eq!((names.len(), used), (6, 16));
+    assert_eq!((names.len(), used), (6, 20));
     collect(&server.directory().join("data"), &mut places);
     let directory = portal.terminate().await;
     collect(directory.path(), &mut places);

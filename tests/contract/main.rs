@@ -11,6 +11,7 @@ mod authz;
 mod bad_input;
 mod canary;
 mod erasure;
+mod second_factor;
 mod sought;
 mod sql;
 mod story;

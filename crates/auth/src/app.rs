@@ -3,10 +3,12 @@
 pub mod accounts;
 pub mod attempts;
 pub mod change;
+pub mod factors;
 pub mod feed;
 pub mod hashing;
 pub mod operator;
 pub mod sessions;
+pub mod sign_in;
 pub mod subject_keys;
 pub mod tokens;
 
@@ -30,7 +32,10 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::Seals;
 use crate::store::accounts::Accounts;
+use crate::store::challenges::Challenges;
+use crate::store::contexts::Contexts;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
+use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
@@ -55,6 +60,9 @@ pub struct App {
     pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
     pub(crate) failures: SignInFailures,
+    pub(crate) factors: Factors,
+    pub(crate) challenges: Challenges,
+    pub(crate) contexts: Contexts,
     audit: Audit,
     replies: Replies,
     clock: Arc<dyn Clock>,
@@ -90,6 +98,9 @@ impl App {
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
             failures: SignInFailures::new(seals.digests.clone()),
+            factors: Factors::new(seals.sealing.clone(), seals.digests.clone()),
+            challenges: Challenges::new(seals.sealing.clone(), seals.digests.clone()),
+            contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),

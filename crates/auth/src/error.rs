@@ -15,6 +15,12 @@ pub enum Error {
     /// There is no such account.
     #[error("there is no such account")]
     AccountNotFound,
+    /// The challenge of a sign-in is unknown, used or over, or the proof is wrong: nobody is told which.
+    #[error("the challenge or the proof was rejected")]
+    ChallengeRejected,
+    /// A new authenticator was not confirmed by its code.
+    #[error("the code is wrong")]
+    CodeWrong,
     /// E-mail address or password are wrong, or the account is locked: nobody is told which.
     #[error("the credentials were rejected")]
     CredentialsRejected,
@@ -24,6 +30,15 @@ pub enum Error {
     /// The account was changed since the caller read it.
     #[error(transparent)]
     EtagMismatch(#[from] EtagMismatch),
+    /// There is no such factor.
+    #[error("there is no such factor")]
+    FactorNotFound,
+    /// So many proofs of the account's factors were wrong that none is looked at for this long.
+    #[error("too many proofs of a factor were wrong")]
+    FactorLocked(std::time::Duration),
+    /// The proof of a factor is wrong.
+    #[error("the proof of a factor is wrong")]
+    FactorRejected,
     /// The thread of a password's hash ended early.
     #[error("a password could not be hashed: its thread ended")]
     HashingStopped(#[source] tokio::task::JoinError),
@@ -39,6 +54,9 @@ pub enum Error {
     /// So many sign-ins failed for the address that nobody may try for this long.
     #[error("too many sign-ins failed")]
     LockedOut(std::time::Duration),
+    /// No authenticator waits for its first code under this id.
+    #[error("no authenticator waits for its first code")]
+    NothingToConfirm,
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
     Password(#[from] PasswordError),
@@ -57,6 +75,9 @@ pub enum Error {
     /// The token is unknown, has expired or was revoked.
     #[error("the token is not valid")]
     TokenInvalid,
+    /// There is an authenticator that counts.
+    #[error("an authenticator is on")]
+    TotpOn,
     /// A token could not be signed.
     #[error("a token could not be signed")]
     TokenNotIssued(#[from] IssueError),

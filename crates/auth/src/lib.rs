@@ -2,6 +2,9 @@
 //!
 //! What it promises:
 //! - A password is never stored, and checking one takes the same path and answer whoever asks about whomever.
+//! - How many passwords are looked at is bounded before any is: by client, by e-mail address and in all; failures lock.
+//! - Whoever has a second factor gets no token without it. Every proof is good once, and nobody but its owner reads, sets or
+//!   removes a factor.
 //! - A client's tokens are opaque; what is stored of them is of no use without the service's secret.
 //! - A refresh token is spent once. The client whose reply was lost gets the same successor for ten seconds; a copy used
 //!   later ends the session.

@@ -8,6 +8,8 @@ use prometheus_client::registry::Registry;
 /// How an attempt to get tokens ended.
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
 pub enum Outcome {
+    /// Without: the password was right, and a second factor is asked for. How that ends is counted beside it.
+    Challenged,
     /// Without: the password was right, and the account's row is corrupt. Counted beside `Refused`.
     Corrupt,
     /// With tokens.

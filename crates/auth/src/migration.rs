@@ -4,6 +4,7 @@ mod m0001_accounts_and_sessions;
 mod m0002_sealed_columns;
 mod m0003_unsealed_changes;
 mod m0007_sign_in_failures;
+mod m0008_factors;
 
 use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrations {
             Box::new(LedgerTables),
             Box::new(AuditTable),
             Box::new(m0007_sign_in_failures::Migration),
+            Box::new(m0008_factors::Migration),
         ]
     }
 }

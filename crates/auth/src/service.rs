@@ -4,6 +4,7 @@ pub mod policy;
 
 mod accounts;
 mod convert;
+mod factors;
 mod sessions;
 mod status;
 mod tokens;
@@ -133,7 +134,7 @@ fn routes(api: &Api) -> Routes {
         .add_service(bounded!(integrity_service_server::IntegrityServiceServer, api.clone()))
         .add_service(bounded!(key_service_server::KeyServiceServer, api.clone()))
         .add_service(bounded!(ledger_service_server::LedgerServiceServer, api.clone()))
-        .add_service(bounded!(mfa_service_server::MfaServiceServer, Later))
+        .add_service(bounded!(mfa_service_server::MfaServiceServer, api.clone()))
         .add_service(bounded!(migration_service_server::MigrationServiceServer, api.clone()))
         .add_service(bounded!(session_service_server::SessionServiceServer, api.clone()))
         .add_service(bounded!(token_service_server::TokenServiceServer, api.clone()))
@@ -145,7 +146,6 @@ struct Later;
 
 impl pb::audit_service_server::AuditService for Later {}
 impl pb::client_service_server::ClientService for Later {}
-impl pb::mfa_service_server::MfaService for Later {}
 
 /// The handlers.
 #[derive(Clone)]

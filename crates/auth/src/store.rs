@@ -9,7 +9,10 @@
 //!   the text in the clear is the truth, and digests are not looked at.
 
 pub mod accounts;
+pub mod challenges;
+pub mod contexts;
 pub mod email_index;
+pub mod factors;
 pub mod failures;
 pub mod moving;
 pub mod revocations;
@@ -30,7 +33,10 @@ use portal_upkeep::migration::{Finality, Mode, ModeOf};
 
 use crate::error::Error;
 
-pub(crate) use entity::{account, revocation, revocation_head, session, sign_in_failure, token_pair};
+pub(crate) use entity::{
+    account, factor, mfa_challenge, revocation, revocation_head, session, session_context, sign_in_failure,
+    token_pair,
+};
 
 /// What rows are sealed, opened, stamped and checked with.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use portal_store::idempotency;
 use crate::app::App;
 use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
-use crate::store::{failures, revocations};
+use crate::store::{challenges, factors, failures, revocations};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -39,8 +39,9 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
         .run_tx("forget", |tx| async move {
             let tokens = app.pairs.purge(&tx, now).await? + app.sessions.purge(&tx, now).await?;
             let revocations = revocations::purge(&tx, now.minus(REVOCATIONS_KEPT)).await?;
+            let challenges = challenges::purge(&tx, now).await? + factors::purge(&tx, now).await?;
             let failures = failures::purge(&tx, now.minus(FORGOTTEN)).await?;
-            Ok(tokens + revocations + failures + idempotency::purge(&tx, now).await?)
+            Ok(tokens + revocations + challenges + failures + idempotency::purge(&tx, now).await?)
         })
         .await
 }

@@ -94,6 +94,8 @@ ids! {
     EpochId,
     /// One change of a consent.
     EventId,
+    /// A second factor of an account.
+    FactorId,
     /// A privacy notice.
     NoticeId,
     /// A long-running operation.

@@ -3,6 +3,9 @@
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use serde_json::json;
 
+/// A second factor that nobody has: who has one may not sign in as the others here do.
+const FACTOR: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
+
 /// What requests name.
 pub struct Things<'a> {
     pub subject_id: &'a str,
@@ -86,6 +89,8 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
             let email = format!("{}@example.org", portal_tests::uuid());
             json!({ "email": email, "password": password, "displayName": "New" })
         }
+        "CompleteMfa" => json!({ "challengeToken": "none", "proof": { "totpCode": "123456" } }),
+        "ConfirmTotp" | "DeleteFactor" | "DisableTotp" | "RegenerateRecoveryCodes" => factor(method, things),
         "CreateSession" => json!({ "email": things.email, "password": password }),
         "RefreshSession" => json!({ "refreshToken": things.refresh_token }),
         "RotateKeys" => json!({ "use": "KEY_USE_EPOCH" }),
@@ -120,6 +125,23 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
         "ListOperations" => json!({ "name": "operations" }),
         _ => return None,
     })
+}
+
+/// About a second factor of the account; what has the form of a proof of it.
+fn factor(method: &MethodDescriptor, things: &Things<'_>) -> serde_json::Value {
+    let mut request = json!({ "accountId": things.account_id });
+    let input = method.input();
+    let parts = [
+        ("factor_id", "factorId", json!(FACTOR)),
+        ("code", "code", json!("123456")),
+        ("proof", "proof", json!({ "totpCode": "123456" })),
+    ];
+    for (field, name, value) in parts {
+        if input.get_field_by_name(field).is_some() {
+            request[name] = value;
+        }
+    }
+    request
 }
 
 fn filled(message: &MessageDescriptor, things: &Things<'_>) -> DynamicMessage {

@@ -232,6 +232,7 @@ impl App {
                         let address = self.address_hash(&self.accounts.open(&stored, key)?.email);
                         self.failures.clear(&tx, &address).await?;
                     }
+                    self.failures.clear(&tx, &self.factor_hash(account.id())).await?;
                     self.note(&tx, happened.clone(), now).await?;
                     Ok(self.accounts.update(&tx, stored, account, key).await?)
                 };

@@ -8,7 +8,7 @@ use portal_store::ReadTx;
 
 use super::App;
 use crate::domain::session::{RefreshUse, StoredPair};
-use crate::domain::{Account, Handle, Session};
+use crate::domain::{Account, Acr, Handle, Session};
 use crate::error::Error;
 use crate::service::policy::{ExchangeToken, IntrospectToken};
 
@@ -23,6 +23,8 @@ pub struct Live {
     pub session: Session,
     /// Who is signed in.
     pub account: Account,
+    /// How they proved who they are, and when.
+    pub authentication: (Acr, Timestamp),
 }
 
 /// A signed token.
@@ -125,9 +127,12 @@ impl App {
         let Some(pair) = pair else { return Ok(None) };
         let Some(session) = self.sessions.find(tx, pair.session).await? else { return Ok(None) };
         let session = session.session().clone();
+        let context = self.contexts.find(tx, session.id).await?;
+        let authentication = (Acr::Password, session.created_at);
+        let authentication = context.map_or(authentication, |context| context.authentication());
         let Some(account) = self.accounts.find(tx, session.account).await? else { return Ok(None) };
         let account = account.account().clone();
         let in_order = session.is_live(now) && account.lock_at(now).is_none();
-        Ok(in_order.then_some(Live { pair, session, account }))
+        Ok(in_order.then_some(Live { pair, session, account, authentication }))
     }
 }

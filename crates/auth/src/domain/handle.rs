@@ -10,9 +10,12 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portal_core::entropy::random_bytes;
+use portal_core::id::{AccountId, Id};
 use portal_core::{Entropy, Sensitive};
 use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
+
+use super::factor::RecoveryCode;
 
 const BYTES: usize = 32;
 
@@ -52,6 +55,12 @@ impl fmt::Debug for Handle {
 pub struct HandleHash([u8; 32]);
 
 impl HandleHash {
+    /// What was stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes of the column.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
@@ -87,6 +96,8 @@ enum Purpose {
     HashOfRefresh = 2,
     AccessBesideRefresh = 3,
     RefreshAfterRefresh = 4,
+    HashOfChallenge = 5,
+    HashOfRecoveryCode = 6,
 }
 
 /// The service's key of handles.
@@ -122,6 +133,20 @@ impl HandleKey {
     #[must_use]
     pub fn refresh_hash(&self, refresh: &Handle) -> HandleHash {
         HandleHash(self.tag(Purpose::HashOfRefresh, refresh))
+    }
+
+    /// What is stored of the handle of a challenge.
+    #[must_use]
+    pub fn challenge_hash(&self, challenge: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfChallenge, challenge))
+    }
+
+    /// What is stored of a recovery code of `account`.
+    #[must_use]
+    pub fn recovery_code_hash(&self, account: AccountId, code: &RecoveryCode) -> HandleHash {
+        let purpose = [Purpose::HashOfRecoveryCode as u8];
+        let message = [purpose.as_slice(), &account.bytes(), code.expose()].concat();
+        HandleHash(self.0.tag(Sensitive::new(message).expose()))
     }
 
     fn pair(&self, refresh: Handle) -> TokenPair {

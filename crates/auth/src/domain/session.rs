@@ -3,10 +3,13 @@
 //! Invariant: a session that is remembered stays so: each refresh gives it the full life it was started with.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use portal_core::id::{AccountId, SessionId};
 use portal_core::{Sensitive, Timestamp};
+
+use super::Account;
 
 /// How long an access token lives.
 const ACCESS_LIFE: Duration = Duration::from_secs(15 * 60);
@@ -47,6 +50,131 @@ impl fmt::Debug for DeviceName {
     }
 }
 
+/// How a person proved who they are; the `acr` of their session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Acr {
+    /// By a password and a second factor.
+    Mfa,
+    /// By a password alone.
+    Password,
+}
+
+impl Acr {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Mfa, Self::Password];
+
+    /// The name in rows, messages and tokens.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mfa => "mfa",
+            Self::Password => "pwd",
+        }
+    }
+}
+
+/// The network that an address is in, as far as a person should see where their session was used: a /24 of IPv4, a /48 of
+/// IPv6. `Debug` does not show it.
+#[derive(Clone)]
+pub struct Network(Sensitive<String>);
+
+impl Network {
+    /// The network of `address`.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let text = match address.to_canonical() {
+            IpAddr::V4(address) => format!("{}/24", Ipv4Addr::from_bits(address.to_bits() & !0xff)),
+            IpAddr::V6(address) => format!("{}/48", Ipv6Addr::from_bits(address.to_bits() >> 80 << 80)),
+        };
+        Self(Sensitive::new(text))
+    }
+
+    /// The network, such as `192.0.2.0/24`.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl From<Sensitive<String>> for Network {
+    fn from(network: Sensitive<String>) -> Self {
+        Self(network)
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[network]")
+    }
+}
+
+/// How the person of a session proved who they are, and from where it was used last.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// How.
+    pub acr: Acr,
+    /// When.
+    pub authenticated_at: Timestamp,
+    /// From where, if that is known.
+    pub last_network: Option<Network>,
+}
+
+impl Context {
+    /// Of a session that nothing else is known of.
+    #[must_use]
+    pub const fn by_password(at: Timestamp) -> Self {
+        Self { acr: Acr::Password, authenticated_at: at, last_network: None }
+    }
+
+    /// Whether there is something to keep.
+    #[must_use]
+    pub const fn says_something(&self) -> bool {
+        !matches!((self.acr, &self.last_network), (Acr::Password, None))
+    }
+
+    /// The same, used from `network`; `None` if that changes nothing.
+    #[must_use]
+    pub fn used_from(&self, network: Option<Network>) -> Option<Self> {
+        let network = network?;
+        let same = self.last_network.as_ref().is_some_and(|last| last.expose() == network.expose());
+        (!same).then(|| Self { last_network: Some(network), ..self.clone() })
+    }
+}
+
+/// How long a second factor may take.
+const CHALLENGE_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// A sign-in whose password was right, and which waits for a second factor.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// Who wants to sign in.
+    pub account: AccountId,
+    /// Their account as it was when the password was right: whatever changes it ends the challenge.
+    pub account_revision: i64,
+    /// Whether the session is to outlive seven days without use.
+    pub remember_me: bool,
+    /// What the device calls itself.
+    pub device_name: DeviceName,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Challenge {
+    /// A challenge that begins.
+    #[must_use]
+    pub fn start(account: &Account, wanted: (bool, DeviceName), now: Timestamp) -> Self {
+        let (remember_me, device_name) = wanted;
+        let expires_at = now.plus(CHALLENGE_LIFE);
+        Self {
+            account: account.id(),
+            account_revision: account.revision(),
+            remember_me,
+            device_name,
+            expires_at,
+        }
+    }
+}
+
 /// A session with what is personal about it.
 #[derive(Clone, Debug)]
 pub struct NamedSession {
@@ -54,6 +182,8 @@ pub struct NamedSession {
     pub session: Session,
     /// What the device calls itself.
     pub device_name: DeviceName,
+    /// How it began, and from where it was used last.
+    pub context: Context,
 }
 
 /// A session, without anything personal.
@@ -156,6 +286,7 @@ impl StoredPair {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use portal_core::SeededEntropy;
     use portal_core::id::Id;
 
@@ -175,6 +306,26 @@ mod tests {
             assert_eq!(session.refresh_expires_at, later.plus(life));
             assert!(session.is_live(later) && !session.is_live(later.plus(life)));
         }
+    }
+
+    #[test]
+    fn of_an_address_the_network_is_kept() {
+        for (address, network) in [
+            ("192.0.2.77", "192.0.2.0/24"),
+            ("::ffff:192.0.2.77", "192.0.2.0/24"),
+            ("2001:db8:1:2:3::4", "2001:db8:1::/48"),
+        ] {
+            let found = Network::of(address.parse().unwrap());
+            assert_eq!(found.expose(), network);
+            assert!(!format!("{found:?}").contains("192"));
+        }
+        let at = Timestamp::from_seconds(1);
+        let known = |text: &str| Some(Network::of(text.parse().unwrap()));
+        let context = Context::by_password(at);
+        assert!(!context.says_something() && context.used_from(None).is_none());
+        let context = context.used_from(known("192.0.2.1")).unwrap();
+        assert!(context.says_something() && context.used_from(known("192.0.2.9")).is_none());
+        assert!(context.used_from(known("192.0.3.9")).is_some());
     }
 
     #[test]

@@ -2,23 +2,21 @@
 
 use std::mem::take;
 
-use portal_core::id::{AccountId, Id, SessionId};
+use portal_core::id::{AccountId, FactorId, Id, SessionId};
 use portal_core::{Invalid, PageSize, Role, Timestamp, Workload};
 use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::auth::v1 as pb;
 
 use crate::app::accounts::{AccountChange, NewAccount};
-use crate::app::sessions::{SignIn, SignedIn};
+use crate::app::sign_in::{Challenged, SignIn, SignedIn};
 use crate::domain::{
-    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword, OfferedPassword,
-    Profiled, Roles,
+    Account, DeviceName, DisplayName, Email, Etag, Factor, FactorKind, FactorSecret, FactorState, Handle,
+    Lock, NamedSession, NewPassword, OfferedPassword, Profiled, Proof, Roles,
 };
-
-/// How a first-party sign-in by password alone is called in `acr`.
-pub(super) const ACR_PASSWORD: &str = "pwd";
 
 const MAX_DISPLAY_NAME: usize = 200;
 const MAX_DEVICE_NAME: usize = 100;
+const MAX_FACTOR_NAME: usize = 100;
 const MAX_LOCK_REASON: usize = 500;
 
 /// The id of a request, in its one spelling.
@@ -138,6 +136,71 @@ pub(super) fn sign_in(mut request: pb::CreateSessionRequest) -> Result<SignIn, I
     Ok(SignIn { email, password, remember_me, device_name: DeviceName::new(device) })
 }
 
+/// The handle of the challenge, if it can be one at all, and the proof.
+pub(super) fn complete_mfa(request: &pb::CompleteMfaRequest) -> Result<(Option<Handle>, Proof), Invalid> {
+    let mut invalid = Invalid::new();
+    let proof = proof(&mut invalid, request.proof.as_ref());
+    Ok((Handle::parse(&request.challenge_token), invalid.finish(proof)?))
+}
+
+pub(super) fn enroll_totp(request: pb::EnrollTotpRequest) -> Result<(AccountId, DisplayName), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let name = invalid.text("display_name", request.display_name, 0, MAX_FACTOR_NAME);
+    invalid.finish(account.zip(name.map(DisplayName::new)))
+}
+
+pub(super) fn confirm_totp(
+    request: &pb::ConfirmTotpRequest,
+) -> Result<((AccountId, FactorId), Proof), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let factor = invalid.check("factor_id", FactorId::parse(&request.factor_id));
+    let proof = invalid.check("code", Proof::totp(&request.code));
+    invalid.finish(account.zip(factor).zip(proof))
+}
+
+/// Whose factor is proven, and how.
+pub(super) fn proven(
+    account_id: &str,
+    shown: Option<&pb::FactorProof>,
+) -> Result<(AccountId, Proof), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(account_id));
+    let proof = proof(&mut invalid, shown);
+    invalid.finish(account.zip(proof))
+}
+
+pub(super) fn delete_factor(
+    request: &pb::DeleteFactorRequest,
+) -> Result<((AccountId, FactorId), Proof), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let factor = invalid.check("factor_id", FactorId::parse(&request.factor_id));
+    let proof = proof(&mut invalid, request.proof.as_ref());
+    invalid.finish(account.zip(factor).zip(proof))
+}
+
+pub(super) fn factor_list(request: &pb::ListFactorsRequest) -> Result<(AccountId, PageSize), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let page_size = page_size(&mut invalid, request.page_size);
+    invalid.finish(account.zip(page_size))
+}
+
+fn proof(invalid: &mut Invalid, proof: Option<&pb::FactorProof>) -> Option<Proof> {
+    match proof.and_then(|proof| proof.proof.as_ref()) {
+        Some(pb::factor_proof::Proof::TotpCode(code)) => invalid.check("proof.totp_code", Proof::totp(code)),
+        Some(pb::factor_proof::Proof::RecoveryCode(code)) => {
+            invalid.check("proof.recovery_code", Proof::recovery_code(code))
+        }
+        Some(pb::factor_proof::Proof::Passkey(_)) | None => {
+            invalid.add("proof", "must be a totp_code or a recovery_code");
+            None
+        }
+    }
+}
+
 pub(super) fn session_list(request: &pb::ListSessionsRequest) -> Result<(AccountId, PageSize), Invalid> {
     let mut invalid = Invalid::new();
     let account = invalid.check("account_id", AccountId::parse(&request.account_id));
@@ -203,7 +266,7 @@ pub(super) fn role_names(account: &Account) -> Vec<String> {
 
 /// A session without its tokens.
 pub(super) fn session(named: &NamedSession) -> pb::Session {
-    let NamedSession { session, device_name } = named;
+    let NamedSession { session, device_name, context } = named;
     pb::Session {
         session_id: session.id.to_string(),
         account_id: session.account.to_string(),
@@ -213,7 +276,8 @@ pub(super) fn session(named: &NamedSession) -> pb::Session {
         create_time: Some(timestamp(session.created_at)),
         last_use_time: Some(timestamp(session.last_used_at)),
         remember_me: session.remember_me,
-        acr: ACR_PASSWORD.to_owned(),
+        last_address: context.last_network.as_ref().map_or_else(String::new, |it| it.expose().to_owned()),
+        acr: context.acr.name().to_owned(),
         ..pb::Session::default()
     }
 }
@@ -225,5 +289,41 @@ pub(super) fn signed_in(signed_in: &SignedIn) -> pb::Session {
         subject_id: signed_in.account.subject().to_string(),
         roles: role_names(&signed_in.account),
         ..session(&signed_in.session)
+    }
+}
+
+pub(super) fn challenge(challenged: &Challenged) -> pb::MfaChallenge {
+    pb::MfaChallenge {
+        challenge_token: challenged.handle.to_text(),
+        expire_time: Some(timestamp(challenged.expires_at)),
+        factor_types: challenged.kinds.iter().map(|kind| factor_type(*kind).into()).collect(),
+    }
+}
+
+/// A factor that counts, without its secret.
+pub(super) fn factor(factor: &Factor) -> pb::Factor {
+    let confirmed_at = match factor.state {
+        FactorState::Confirmed(at) => Some(timestamp(at)),
+        FactorState::Pending(_) => None,
+    };
+    let remaining_codes = match &factor.secret {
+        FactorSecret::RecoveryCodes(codes) => i32::try_from(codes.len()).unwrap_or(i32::MAX),
+        FactorSecret::Totp(_) => 0,
+    };
+    pb::Factor {
+        factor_id: factor.id.to_string(),
+        account_id: factor.account.to_string(),
+        r#type: factor_type(factor.kind()).into(),
+        display_name: factor.name.expose().to_owned(),
+        create_time: confirmed_at,
+        last_use_time: factor.last_used_at.map(timestamp),
+        remaining_codes,
+    }
+}
+
+const fn factor_type(kind: FactorKind) -> pb::FactorType {
+    match kind {
+        FactorKind::RecoveryCodes => pb::FactorType::RecoveryCodes,
+        FactorKind::Totp => pb::FactorType::Totp,
     }
 }

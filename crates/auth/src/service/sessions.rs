@@ -12,8 +12,11 @@ use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::policy::{CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
+use super::policy::{
+    CompleteMfa, CreateSession, ListSessions, RefreshSession, RevokeAllSessions, RevokeSession,
+};
 use super::{Api, answer, convert, invalid};
+use crate::app::sign_in::Entry;
 use crate::domain::{Handle, NamedSession};
 use crate::error::Error;
 use crate::store::sessions::Place;
@@ -26,9 +29,22 @@ impl SessionService for Api {
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let permit = Caller::of(&request)?.permit::<CreateSession>()?;
         let asked = convert::sign_in(request.into_inner()).map_err(invalid)?;
-        let signed_in = self.app.sign_in(permit, asked).await?;
-        let result = Some(SignInResult::Session(convert::signed_in(&signed_in)));
-        Ok(Response::new(pb::CreateSessionResponse { result }))
+        let result = match self.app.sign_in(permit, asked).await? {
+            Entry::Challenged(challenged) => SignInResult::MfaChallenge(convert::challenge(&challenged)),
+            Entry::SignedIn(signed_in) => SignInResult::Session(convert::signed_in(&signed_in)),
+        };
+        Ok(Response::new(pb::CreateSessionResponse { result: Some(result) }))
+    }
+
+    async fn complete_mfa(
+        &self,
+        request: Request<pb::CompleteMfaRequest>,
+    ) -> Result<Response<pb::Session>, Status> {
+        let permit = Caller::of(&request)?.permit::<CompleteMfa>()?;
+        let (challenge, proof) = convert::complete_mfa(request.get_ref()).map_err(invalid)?;
+        let challenge = challenge.ok_or(Error::ChallengeRejected)?;
+        let signed_in = self.app.complete_mfa(&permit, &challenge, &proof).await?;
+        Ok(Response::new(convert::signed_in(&signed_in)))
     }
 
     async fn refresh_session(

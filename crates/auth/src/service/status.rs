@@ -15,6 +15,11 @@ use crate::error::Error;
 
 const ACCOUNT_NOT_FOUND: Reason =
     Reason::new(Code::NotFound, "ACCOUNT_NOT_FOUND", "there is no account with this id");
+const CHALLENGE_REJECTED: Reason = Reason::new(
+    Code::Unauthenticated,
+    "CHALLENGE_REJECTED",
+    "the challenge is unknown, used or over, or the proof of the factor is wrong; try another code, or sign in again",
+);
 const CREDENTIALS_REJECTED: Reason = Reason::new(
     Code::Unauthenticated,
     "CREDENTIALS_REJECTED",
@@ -27,6 +32,18 @@ const EMAIL_TAKEN: Reason = Reason::new(
 );
 const ETAG_MISMATCH: Reason =
     Reason::new(Code::Aborted, "ETAG_MISMATCH", "the resource was changed since it was read; read it again");
+const FACTOR_LOCKED: Reason = Reason::new(
+    Code::ResourceExhausted,
+    "FACTOR_LOCKED",
+    "too many proofs of this account's factors were wrong; wait before the next one",
+);
+const FACTOR_NOT_FOUND: Reason =
+    Reason::new(Code::NotFound, "FACTOR_NOT_FOUND", "this account has no such factor");
+const FACTOR_REJECTED: Reason = Reason::new(
+    Code::PermissionDenied,
+    "FACTOR_REJECTED",
+    "the proof of a factor is wrong, or was used before; a code of an authenticator is good once",
+);
 const LAST_OPERATOR: Reason = Reason::new(
     Code::FailedPrecondition,
     "LAST_OPERATOR",
@@ -36,6 +53,11 @@ const LOCKED_OUT: Reason = Reason::new(
     Code::ResourceExhausted,
     "LOCKED_OUT",
     "too many sign-ins failed with this e-mail address; wait before the next one, or recover the account",
+);
+const NOTHING_TO_CONFIRM: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "NOTHING_TO_CONFIRM",
+    "no authenticator with this id waits for its first code; enrol it again",
 );
 const RESUME_UNKNOWN: Reason = Reason::new(
     Code::OutOfRange,
@@ -51,17 +73,29 @@ const TOO_MANY_ATTEMPTS: Reason = Reason::new(
     "too many passwords were tried lately; wait before the next one",
 );
 
+const TOTP_ON: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "TOTP_ON",
+    "this account has an authenticator; disable it before enrolling another",
+);
+
 /// Every reason that auth gives beside the mesh's own and those that all services have in common.
 pub const REASONS: &[Reason] = &[
     ACCOUNT_NOT_FOUND,
+    CHALLENGE_REJECTED,
     CREDENTIALS_REJECTED,
     EMAIL_TAKEN,
     ETAG_MISMATCH,
+    FACTOR_LOCKED,
+    FACTOR_NOT_FOUND,
+    FACTOR_REJECTED,
     LAST_OPERATOR,
     LOCKED_OUT,
+    NOTHING_TO_CONFIRM,
     RESUME_UNKNOWN,
     SESSION_NOT_FOUND,
     TOO_MANY_ATTEMPTS,
+    TOTP_ON,
 ];
 
 /// When to come back while the service is busy.
@@ -71,12 +105,20 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::AccountNotFound => ACCOUNT_NOT_FOUND.status(),
+            Error::ChallengeRejected => CHALLENGE_REJECTED.status(),
+            Error::CodeWrong => {
+                status::invalid(&Invalid::field("code", "is not the code of this authenticator now"))
+            }
             Error::CredentialsRejected => CREDENTIALS_REJECTED.status(),
             Error::EmailTaken => EMAIL_TAKEN.status(),
             Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
+            Error::FactorLocked(left) => status::retry_after(FACTOR_LOCKED, *left),
+            Error::FactorNotFound => FACTOR_NOT_FOUND.status(),
+            Error::FactorRejected => FACTOR_REJECTED.status(),
             Error::Keys(error) => keys(error),
             Error::LastOperator => LAST_OPERATOR.status(),
             Error::LockedOut(left) => status::retry_after(LOCKED_OUT, *left),
+            Error::NothingToConfirm => NOTHING_TO_CONFIRM.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
@@ -85,6 +127,7 @@ impl From<Error> for Status {
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
             Error::TokenNotIssued(IssueError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::TooManyAttempts(wait) => status::retry_after(TOO_MANY_ATTEMPTS, *wait),
+            Error::TotpOn => TOTP_ON.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::WeakPassword(weak) => status::invalid(&Invalid::field("password", weak)),
             Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {

@@ -63,7 +63,7 @@ impl TokenService for Api {
         let (audience, handle) = convert::exchange(request.get_ref()).map_err(invalid)?;
         let handle = handle.ok_or(Error::TokenInvalid)?;
         let exchanged = self.app.exchange(permit, &handle, audience).await?;
-        let Live { pair, session, account } = &exchanged.live;
+        let Live { pair, session, account, .. } = &exchanged.live;
         Ok(Response::new(pb::ExchangeTokenResponse {
             token: exchanged.token,
             expire_time: Some(timestamp(exchanged.expires_at)),
@@ -141,8 +141,8 @@ fn introspection(kind: TokenKind, live: &Live) -> pb::IntrospectTokenResponse {
         roles: convert::role_names(&live.account),
         issue_time: Some(timestamp(live.pair.issued_at)),
         expire_time: Some(timestamp(expires_at)),
-        auth_time: Some(timestamp(live.session.created_at)),
-        acr: convert::ACR_PASSWORD.to_owned(),
+        auth_time: Some(timestamp(live.authentication.1)),
+        acr: live.authentication.0.name().to_owned(),
         ..pb::IntrospectTokenResponse::default()
     }
 }

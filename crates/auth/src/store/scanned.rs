@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use portal_core::id::{Id, SubjectId};
+use portal_crypto::envelope::SubjectKey;
 use portal_keys::{Keys, KeysError, SubjectKeys};
+use portal_store::sealed::DigestedRow;
 use portal_store::{Corruption, ReadTx, StoreError};
 use portal_upkeep::page::{Page, key_of};
 use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
@@ -12,11 +14,17 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{EntityTrait, PaginatorTrait};
 
 use super::accounts::Accounts;
+use super::challenges::Challenges;
+use super::contexts::Contexts;
+use super::factors::Factors;
 use super::failures::SignInFailures;
 use super::revocations::Revocations;
 use super::sessions::Sessions;
 use super::token_pairs::TokenPairs;
-use super::{Seals, account, revocation, rows, session, sign_in_failure, token_pair};
+use super::{
+    Seals, account, factor, mfa_challenge, revocation, rows, session, session_context, sign_in_failure,
+    token_pair,
+};
 
 /// The tables, with rows that are sealed and checked with `seals`.
 #[must_use]
@@ -34,6 +42,18 @@ pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
         }),
         Arc::new(ScanTokenPairs { pairs: TokenPairs::new(seals.clone()), seals: seals.clone() }),
         Arc::new(ScanFailures(SignInFailures::new(seals.digests.clone()))),
+        Arc::new(ScanFactors {
+            keys: keys.clone(),
+            factors: Factors::new(seals.sealing.clone(), seals.digests.clone()),
+        }),
+        Arc::new(ScanChallenges {
+            keys: keys.clone(),
+            challenges: Challenges::new(seals.sealing.clone(), seals.digests.clone()),
+        }),
+        Arc::new(ScanContexts {
+            keys: keys.clone(),
+            contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
+        }),
         Arc::new(ScanRevocations { revocations: Revocations::new(seals.clone()), seals: seals.clone() }),
     ]
 }
@@ -53,6 +73,21 @@ struct ScanSessions {
 struct ScanTokenPairs {
     pairs: TokenPairs,
     seals: Seals,
+}
+
+struct ScanFactors {
+    keys: Keys,
+    factors: Factors,
+}
+
+struct ScanChallenges {
+    keys: Keys,
+    challenges: Challenges,
+}
+
+struct ScanContexts {
+    keys: Keys,
+    contexts: Contexts,
 }
 
 struct ScanFailures(SignInFailures);
@@ -82,7 +117,7 @@ fn with_key(
     keys: &SubjectKeys,
     subject: Uuid,
     missing: impl Fn() -> StoreError,
-    open: impl Fn(&portal_crypto::envelope::SubjectKey) -> Result<(), StoreError>,
+    open: impl Fn(&SubjectKey) -> Result<(), StoreError>,
 ) -> Result<Result<(), StoreError>, KeysError> {
     match keys.get(SubjectId::from_uuid(subject)) {
         Ok(key) => Ok(open(key)),
@@ -232,5 +267,91 @@ impl ScannedTable for ScanRevocations {
             checked.note(self.revocations.checked(model, mode))?;
         }
         Ok(checked)
+    }
+}
+
+/// Checks the rows of a page each of which has a cell under the key of a person. `subject` says whose; `missing` is told of a
+/// row whose key is gone without an erasure; `open` reads all of it.
+async fn check_sealed<M: Send + Sync>(
+    keys: &Keys,
+    (models, mut checked): (Vec<M>, Checked),
+    subject: impl Fn(&M) -> Uuid + Send,
+    missing: impl Fn(&M) -> StoreError + Send,
+    open: impl Fn(&M, &SubjectKey) -> Result<(), StoreError> + Send,
+) -> Result<Checked, ScanError> {
+    let subjects: Vec<_> = models.iter().map(|model| SubjectId::from_uuid(subject(model))).collect();
+    let keys = keys.subjects(&subjects).await?;
+    for model in &models {
+        match with_key(&keys, subject(model), || missing(model), |key| open(model, key)) {
+            Ok(opened) => checked.note(opened)?,
+            Err(error) => checked.note_key(error)?,
+        }
+    }
+    Ok(checked)
+}
+
+#[async_trait]
+impl ScannedTable for ScanFactors {
+    fn table(&self) -> &'static str {
+        "factor"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<factor::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let page = read::<factor::Entity>(tx, page, factor::Column::Id).await?;
+        let missing = |model: &factor::Model| {
+            rows::corrupt("factor", "sealed_secret", &model.id, Corruption::KeyMissing)
+        };
+        let open = |model: &factor::Model, key: &SubjectKey| self.factors.open(model, key).map(drop);
+        check_sealed(&self.keys, page, |model| model.subject_id, missing, open).await
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanChallenges {
+    fn table(&self) -> &'static str {
+        "mfa_challenge"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<mfa_challenge::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let page = read::<mfa_challenge::Entity>(tx, page, mfa_challenge::Column::ChallengeHash).await?;
+        let missing = |model: &mfa_challenge::Model| {
+            let row = Uuid::from_bytes(model.row().id);
+            rows::corrupt("mfa_challenge", "sealed_device_name", &row, Corruption::KeyMissing)
+        };
+        let open = |model: &mfa_challenge::Model, key: &SubjectKey| {
+            self.challenges.open(&self.challenges.checked(model.clone())?, key).map(drop)
+        };
+        check_sealed(&self.keys, page, |model| model.subject_id, missing, open).await
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanContexts {
+    fn table(&self) -> &'static str {
+        "session_context"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<session_context::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let page = read::<session_context::Entity>(tx, page, session_context::Column::SessionId).await?;
+        let missing = |model: &session_context::Model| {
+            let row = &model.session_id;
+            rows::corrupt("session_context", "sealed_last_network", row, Corruption::KeyMissing)
+        };
+        let open = |model: &session_context::Model, key: &SubjectKey| {
+            self.contexts.open(&self.contexts.checked(model.clone())?, key).map(drop)
+        };
+        check_sealed(&self.keys, page, |model| model.subject_id, missing, open).await
     }
 }

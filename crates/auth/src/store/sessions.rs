@@ -14,7 +14,7 @@ use sea_orm::{
 
 use super::session::{self, Column};
 use super::{Listed, Seals, rows};
-use crate::domain::{DeviceName, NamedSession, Session};
+use crate::domain::{Context, DeviceName, NamedSession, Session};
 
 const DEVICE_NAME: SealedColumn<Sensitive<String>> =
     SealedColumn::new("session", "sealed_device_name", Padding::To64);
@@ -163,7 +163,10 @@ impl Sessions {
         } else {
             DeviceName::new(model.device_name.clone())
         };
-        Ok(NamedSession { session: stored.session.clone(), device_name })
+        let session = stored.session.clone();
+        // What more is known is in another table.
+        let context = Context::by_password(session.created_at);
+        Ok(NamedSession { session, device_name, context })
     }
 
     /// Forgets sessions that have expired, and says how many.

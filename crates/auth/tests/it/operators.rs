@@ -227,6 +227,7 @@ each_database! {
             "upkeep_m0003_ledger",
             "upkeep_m0004_audit",
             "m0007_sign_in_failures",
+            "m0008_factors",
             SEAL,
             "d0002_reindex_accounts",
         ];
