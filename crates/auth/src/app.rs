@@ -7,6 +7,7 @@ pub mod factors;
 pub mod feed;
 pub mod hashing;
 pub mod operator;
+pub mod passwords;
 pub mod sessions;
 pub mod sign_in;
 pub mod subject_keys;

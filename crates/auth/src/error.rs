@@ -57,6 +57,9 @@ pub enum Error {
     /// No authenticator waits for its first code under this id.
     #[error("no authenticator waits for its first code")]
     NothingToConfirm,
+    /// The password of now is another.
+    #[error("the current password is wrong")]
+    PasswordWrong,
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
     Password(#[from] PasswordError),
@@ -89,8 +92,30 @@ pub enum Error {
     #[error("too many passwords wait to be hashed")]
     TooManyPasswords,
     /// A password that is easy to guess can't be set.
-    #[error("the password {0}")]
-    WeakPassword(#[from] WeakPassword),
+    #[error("{weak}")]
+    WeakPassword {
+        /// The field that has it.
+        field: &'static str,
+        /// Why.
+        weak: WeakPassword,
+    },
+}
+
+impl Error {
+    /// The same, said of a field with another name.
+    #[must_use]
+    pub fn of_field(self, field: &'static str) -> Self {
+        match self {
+            Self::WeakPassword { weak, .. } => Self::WeakPassword { field, weak },
+            other => other,
+        }
+    }
+}
+
+impl From<WeakPassword> for Error {
+    fn from(weak: WeakPassword) -> Self {
+        Self::WeakPassword { field: "password", weak }
+    }
 }
 
 impl From<ReplyError> for Error {

@@ -89,6 +89,9 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
             let email = format!("{}@example.org", portal_tests::uuid());
             json!({ "email": email, "password": password, "displayName": "New" })
         }
+        "ChangePassword" => json!({
+            "accountId": things.account_id, "currentPassword": password, "newPassword": portal_tests::uuid(),
+        }),
         "CompleteMfa" => json!({ "challengeToken": "none", "proof": { "totpCode": "123456" } }),
         "ConfirmTotp" | "DeleteFactor" | "DisableTotp" | "RegenerateRecoveryCodes" => factor(method, things),
         "CreateSession" => json!({ "email": things.email, "password": password }),

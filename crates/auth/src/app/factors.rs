@@ -267,7 +267,7 @@ impl App {
     }
 
     /// The account of whoever calls, and the key of its person.
-    async fn owner<A: Action>(
+    pub(super) async fn owner<A: Action>(
         &self,
         permit: &Permit<A>,
         account: AccountId,

@@ -88,7 +88,7 @@ struct Beginning {
 }
 
 /// Refuses while so many sign-ins failed that nobody may try.
-fn unless_locked_out(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
+pub(super) fn unless_locked_out(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
     failures.and_then(|failures| failures.locked_at(now)).map_or(Ok(()), |left| Err(Error::LockedOut(left)))
 }
 
@@ -294,7 +294,11 @@ impl App {
     }
 
     /// Counts a failure: after which others.
-    async fn failed(&self, address: &AddressHash, now: Timestamp) -> Result<Option<Failures>, Error> {
+    pub(super) async fn failed(
+        &self,
+        address: &AddressHash,
+        now: Timestamp,
+    ) -> Result<Option<Failures>, Error> {
         self.database
             .run_tx("count_failure", |tx| async move {
                 let before = self.failures.find(&tx, address).await?;

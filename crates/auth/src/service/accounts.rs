@@ -9,13 +9,20 @@ use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::policy::{CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount};
+use super::policy::{
+    ChangePassword, CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount,
+};
 use super::{Api, answer, convert, invalid};
 use crate::domain::Profiled;
 use crate::store::accounts::Filter;
 
 fn encode(profiled: &Profiled, now: portal_core::Timestamp) -> Vec<u8> {
     convert::account(profiled, now).encode_to_vec()
+}
+
+fn password_changed(sessions_ended: usize) -> pb::ChangePasswordResponse {
+    let revoked_session_count = i32::try_from(sessions_ended).unwrap_or(i32::MAX);
+    pb::ChangePasswordResponse { revoked_session_count }
 }
 
 #[async_trait]
@@ -41,6 +48,22 @@ impl AccountService for Api {
         let id = convert::id("account_id", &request.get_ref().account_id).map_err(invalid)?;
         let account = self.app.account(&permit, id).await?;
         Ok(Response::new(convert::account(&account, self.app.now())))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<ChangePassword>()?;
+        let mut request = request.into_inner();
+        let (asked, id) = convert::change_password(&mut request).map_err(invalid)?;
+        let keep = caller.user().map(|user| user.session);
+        let change = self.change::<ChangePassword, _>(&caller, id, &request, |count, _| {
+            password_changed(*count).encode_to_vec()
+        });
+        let reply = self.app.change_password(&permit, asked, keep, &change).await?;
+        answer(reply, |count| password_changed(*count))
     }
 
     async fn list_accounts(

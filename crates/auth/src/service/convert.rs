@@ -8,6 +8,7 @@ use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::auth::v1 as pb;
 
 use crate::app::accounts::{AccountChange, NewAccount};
+use crate::app::passwords::PasswordChange;
 use crate::app::sign_in::{Challenged, SignIn, SignedIn};
 use crate::domain::{
     Account, DeviceName, DisplayName, Email, Etag, Factor, FactorKind, FactorSecret, FactorState, Handle,
@@ -46,6 +47,20 @@ pub(super) fn new_account(
     let parsed = email.zip(password).zip(display_name).zip(id);
     let (((email, password), name), id) = invalid.finish(parsed)?;
     Ok((NewAccount { email, password, display_name: DisplayName::new(name) }, id))
+}
+
+/// Takes the passwords out of `request`, which can be remembered then.
+pub(super) fn change_password(
+    request: &mut pb::ChangePasswordRequest,
+) -> Result<(PasswordChange, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let current = OfferedPassword::parse(take(&mut request.current_password));
+    let current = invalid.check("current_password", current);
+    let new = invalid.check("new_password", NewPassword::parse(take(&mut request.new_password)));
+    let id = request_id(&mut invalid, &request.request_id);
+    let (((account, current), new), id) = invalid.finish(account.zip(current).zip(new).zip(id))?;
+    Ok((PasswordChange { account, current, new }, id))
 }
 
 /// An id and nothing else.

@@ -59,6 +59,11 @@ const NOTHING_TO_CONFIRM: Reason = Reason::new(
     "NOTHING_TO_CONFIRM",
     "no authenticator with this id waits for its first code; enrol it again",
 );
+const PASSWORD_WRONG: Reason = Reason::new(
+    Code::PermissionDenied,
+    "PASSWORD_WRONG",
+    "the current password is wrong, or was just changed; nothing was changed",
+);
 const RESUME_UNKNOWN: Reason = Reason::new(
     Code::OutOfRange,
     "RESUME_UNKNOWN",
@@ -92,6 +97,7 @@ pub const REASONS: &[Reason] = &[
     LAST_OPERATOR,
     LOCKED_OUT,
     NOTHING_TO_CONFIRM,
+    PASSWORD_WRONG,
     RESUME_UNKNOWN,
     SESSION_NOT_FOUND,
     TOO_MANY_ATTEMPTS,
@@ -120,6 +126,7 @@ impl From<Error> for Status {
             Error::LockedOut(left) => status::retry_after(LOCKED_OUT, *left),
             Error::NothingToConfirm => NOTHING_TO_CONFIRM.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
+            Error::PasswordWrong => PASSWORD_WRONG.status(),
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
@@ -129,7 +136,7 @@ impl From<Error> for Status {
             Error::TooManyAttempts(wait) => status::retry_after(TOO_MANY_ATTEMPTS, *wait),
             Error::TotpOn => TOTP_ON.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
-            Error::WeakPassword(weak) => status::invalid(&Invalid::field("password", weak)),
+            Error::WeakPassword { field, weak } => status::invalid(&Invalid::field(field, weak)),
             Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {
                 tracing::error!(%error, cause = error.source(), "internal error");
                 reason::INTERNAL.status()

@@ -57,6 +57,14 @@ impl StoredAccount {
         self.model.password_hash == hash.as_str()
     }
 
+    /// The hash of its password.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it can't be read.
+    pub fn password_hash(&self) -> Result<PasswordHash, StoreError> {
+        rows::to_password_hash(&self.model)
+    }
+
     /// The same, whose next revision has this password.
     #[must_use]
     pub fn with_password(self, password: PasswordHash) -> Self {

@@ -14,6 +14,7 @@ mod logs;
 mod moving;
 mod operators;
 mod outage;
+mod passwords;
 mod revocations;
 mod scans;
 mod sealed;
