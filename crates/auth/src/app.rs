@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod attempts;
+pub mod audit;
 pub mod change;
 pub mod factors;
 pub mod feed;
@@ -22,6 +23,8 @@ use portal_crypto::mac::MacKey;
 use portal_crypto::sign::BackendFailure;
 use portal_crypto::token::TokenKey;
 use portal_keys::{Keys, Replies};
+use portal_ledger::Log;
+use portal_mesh::context::Context;
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
 use portal_store::{Database, Tx};
@@ -49,6 +52,11 @@ use hashing::PasswordPool;
 
 pub use change::{Change, Reply};
 
+/// The detail of an event that names the trace of the call.
+pub(crate) const TRACE: &str = "trace";
+/// The detail of an event that says why something was refused; events without it succeeded.
+pub(crate) const REASON: &str = "reason";
+
 /// What all use cases share.
 pub struct App {
     pub(crate) database: Database,
@@ -64,7 +72,8 @@ pub struct App {
     pub(crate) factors: Factors,
     pub(crate) challenges: Challenges,
     pub(crate) contexts: Contexts,
-    audit: Audit,
+    pub(crate) audit: Audit,
+    pub(crate) log: Log,
     replies: Replies,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -104,6 +113,7 @@ impl App {
             contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),
+            log: upkeep.log.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
             attempts: Attempts::new(rules.quotas, &host.clock),
             clock: Arc::clone(&host.clock),
@@ -133,8 +143,12 @@ impl App {
         &self.replies
     }
 
-    /// Records what happens, in the transaction in which it does.
+    /// Records what happens, in the transaction in which it does, with the trace of the call.
     pub(crate) async fn note(&self, tx: &Tx, happened: Happened, now: Timestamp) -> Result<(), Error> {
+        let happened = match Context::current() {
+            Some(context) => happened.with(TRACE, context.trace.trace_id()),
+            None => happened,
+        };
         Ok(self.audit.append(tx, happened, now).await?)
     }
 

@@ -5,6 +5,7 @@ mod m0002_sealed_columns;
 mod m0003_unsealed_changes;
 mod m0007_sign_in_failures;
 mod m0008_factors;
+mod m0009_audit_indexes;
 
 use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrations {
             Box::new(AuditTable),
             Box::new(m0007_sign_in_failures::Migration),
             Box::new(m0008_factors::Migration),
+            Box::new(m0009_audit_indexes::Migration),
         ]
     }
 }

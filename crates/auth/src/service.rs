@@ -3,8 +3,10 @@
 pub mod policy;
 
 mod accounts;
+mod audit;
 mod convert;
 mod factors;
+mod ocsf;
 mod sessions;
 mod status;
 mod tokens;
@@ -129,7 +131,7 @@ macro_rules! bounded {
 
 fn routes(api: &Api) -> Routes {
     Routes::new(bounded!(account_service_server::AccountServiceServer, api.clone()))
-        .add_service(bounded!(audit_service_server::AuditServiceServer, Later))
+        .add_service(bounded!(audit_service_server::AuditServiceServer, api.clone()))
         .add_service(bounded!(client_service_server::ClientServiceServer, Later))
         .add_service(bounded!(integrity_service_server::IntegrityServiceServer, api.clone()))
         .add_service(bounded!(key_service_server::KeyServiceServer, api.clone()))
@@ -144,7 +146,6 @@ fn routes(api: &Api) -> Routes {
 #[derive(Clone, Copy)]
 struct Later;
 
-impl pb::audit_service_server::AuditService for Later {}
 impl pb::client_service_server::ClientService for Later {}
 
 /// The handlers.

@@ -91,6 +91,21 @@ impl<T, P> Listed<T, P> {
         Ok(listed)
     }
 
+    /// What was read of a page, and the place after which the next one begins.
+    ///
+    /// # Errors
+    /// The first error that is not [`StoreError::Corrupt`].
+    pub fn of(
+        found: impl Iterator<Item = Result<T, StoreError>>,
+        next: Option<P>,
+    ) -> Result<Self, StoreError> {
+        let mut listed = Self { rows: Vec::new(), withheld: 0, next };
+        for row in found {
+            listed.add(row)?;
+        }
+        Ok(listed)
+    }
+
     /// Adds a row, or counts it if it is corrupt.
     fn add(&mut self, row: Result<T, StoreError>) -> Result<(), StoreError> {
         match row {

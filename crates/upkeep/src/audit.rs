@@ -15,6 +15,7 @@ pub(crate) mod table;
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use portal_core::id::{AccountId, EventId, Id};
 use portal_core::{Entropy, Timestamp};
@@ -131,12 +132,57 @@ impl Recorded {
         content
     }
 
+    /// The detail with this name; the first of several.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        let mut details = self.details.lines().filter_map(|line| line.split_once('='));
+        details.find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
     /// What the ledger has, if this is what was recorded.
     #[must_use]
     pub fn commitment(&self) -> Commitment {
         Commitment::of(Leaf { kind: &self.kind, content: &self.content() }, &self.salt)
     }
 }
+
+/// Which events are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Sought {
+    /// Those that this account caused, or that concern it.
+    pub account: Option<AccountId>,
+    /// Those of these actions; all of them if there is none.
+    pub actions: Vec<String>,
+    /// Those at this time or after.
+    pub start: Option<Timestamp>,
+    /// Those before this time.
+    pub end: Option<Timestamp>,
+}
+
+impl Sought {
+    fn condition(&self) -> Condition {
+        let account = self.account.map(|account| {
+            let by = Column::Actor.eq(format!("account/{account}"));
+            Condition::any().add(Column::AccountId.eq(account.uuid())).add(by)
+        });
+        let actions = (!self.actions.is_empty()).then(|| Column::Action.is_in(&self.actions));
+        // Ids begin with the time in milliseconds, so the key finds the time; the rest of it is in the row.
+        let first = |at: Timestamp| {
+            let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or(0);
+            Uuid::from_u128(u128::from(millis) << 80)
+        };
+        Condition::all()
+            .add_option(account)
+            .add_option(actions)
+            .add_option(self.start.map(|start| Column::EventId.gte(first(start))))
+            .add_option(self.start.map(|start| Column::RecordedAt.gte(start.as_micros())))
+            .add_option(self.end.map(|end| Column::EventId.lt(first(end.plus(Duration::from_millis(1))))))
+            .add_option(self.end.map(|end| Column::RecordedAt.lt(end.as_micros())))
+    }
+}
+
+/// An event as it is stored: `Err` if it is not what was written.
+pub type Found = (EventId, Result<Recorded, StoreError>);
 
 /// Records what happens. Clones share it.
 #[derive(Clone)]
@@ -212,6 +258,37 @@ impl Audit {
             .order_by_asc(Column::EventId)
             .limit(limit);
         rows.all(tx.conn()).await?.into_iter().map(|row| self.recorded(row)).collect()
+    }
+
+    /// What is sought, newest first, before the event `before`; `limit` events at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn search(
+        &self,
+        tx: &ReadTx,
+        sought: &Sought,
+        (before, limit): (Option<EventId>, u64),
+    ) -> Result<Vec<Found>, StoreError> {
+        let before = before.map(|before| Column::EventId.lt(before.uuid()));
+        let rows = Entity::find()
+            .filter(sought.condition().add_option(before))
+            .order_by_desc(Column::EventId)
+            .limit(limit);
+        Ok(rows.all(tx.conn()).await?.into_iter().map(|row| self.found(row)).collect())
+    }
+
+    /// The events with these ids, in no order; one whose row is gone is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(&self, tx: &ReadTx, ids: &[Uuid]) -> Result<Vec<Found>, StoreError> {
+        let rows = Entity::find().filter(Column::EventId.is_in(ids.iter().copied()));
+        Ok(rows.all(tx.conn()).await?.into_iter().map(|row| self.found(row)).collect())
+    }
+
+    fn found(&self, row: Model) -> Found {
+        (EventId::from_uuid(row.event_id), self.recorded(row))
     }
 
     /// What `row` tells. Earlier versions don't know the table: its rows have digests whatever the form of others.

@@ -11,6 +11,7 @@ use portal_mesh::policy::Action;
 use portal_store::Tx;
 use portal_upkeep::audit::Happened;
 
+use super::sign_in::{failure, locking};
 use super::{App, check_reach};
 use crate::domain::{DisplayName, Factor, FactorKind, Failures, Profiled, Proof, RecoveryCode, Totp};
 use crate::error::Error;
@@ -235,6 +236,8 @@ impl App {
         }
         let after = Failures::one_more(before, now);
         self.failures.put(tx, counted, (before.as_ref(), &after)).await?;
+        let failed = failure("factor.prove", &format!("account/{account}"), Some(account), "FACTOR_REJECTED");
+        self.note(tx, locking(failed, &after, now), now).await?;
         Ok(Err(Unproven::Wrong))
     }
 

@@ -7,7 +7,7 @@ use portal_upkeep::audit::Happened;
 
 use super::change::Outcome;
 use super::hashing::Verdict;
-use super::sign_in::unless_locked_out;
+use super::sign_in::{failure, unless_locked_out};
 use super::{App, Change, Reply};
 use crate::domain::{NewPassword, OfferedPassword, Target};
 use crate::error::Error;
@@ -56,7 +56,9 @@ impl App {
         let attempt = self.attempts.admit(client, address)?;
         let verdict = self.passwords.verify(attempt, asked.current, Some(old.clone())).await?;
         if matches!(verdict, Verdict::Wrong) {
-            unless_locked_out(self.failed(address, now).await?, now)?;
+            let actor = permit.caller().key();
+            let failed = failure("account.change_password", &actor, Some(account), "PASSWORD_WRONG");
+            unless_locked_out(self.failed(address, &failed, now).await?, now)?;
             return Err(Error::PasswordWrong);
         }
         let attempt = self.attempts.admit(client, address)?;

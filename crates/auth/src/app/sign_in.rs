@@ -10,12 +10,13 @@ use portal_crypto::password::PasswordHash;
 use portal_keys::KeysError;
 use portal_mesh::{Caller, Permit};
 use portal_store::{StoreError, Tx};
+use portal_upkeep::audit::Happened;
 
-use super::App;
 use super::attempts::Attempt;
 use super::factors::Unproven;
 use super::hashing::Verdict;
 use super::sessions::about;
+use super::{App, REASON};
 use crate::domain::{
     Account, Acr, Challenge, Context, DeviceName, Email, FactorKind, Failures, Handle, NamedSession, Network,
     OfferedPassword, Proof, Session, TokenPair,
@@ -87,6 +88,28 @@ struct Beginning {
     actor: String,
 }
 
+/// That something was refused: never with what was given.
+pub(super) fn failure(
+    action: &'static str,
+    actor: &str,
+    account: Option<AccountId>,
+    reason: &'static str,
+) -> Happened {
+    let happened = Happened::new(action, actor).with(REASON, reason);
+    match account {
+        Some(account) => happened.on(account),
+        None => happened,
+    }
+}
+
+/// The same, with how long it locks.
+pub(super) fn locking(happened: Happened, failures: &Failures, now: Timestamp) -> Happened {
+    match failures.locked_at(now) {
+        Some(lock) => happened.with("locked_seconds", lock.as_secs()),
+        None => happened,
+    }
+}
+
 /// Refuses while so many sign-ins failed that nobody may try.
 pub(super) fn unless_locked_out(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
     failures.and_then(|failures| failures.locked_at(now)).map_or(Ok(()), |left| Err(Error::LockedOut(left)))
@@ -102,7 +125,8 @@ impl App {
         let caller = permit.caller();
         let entry = async {
             let attempt = self.attempts.admit(caller.client_address(), &address)?;
-            let admitted = self.prove(attempt, (&asked.email, asked.password), &address).await?;
+            let password = (&asked.email, asked.password);
+            let admitted = self.prove(attempt, password, (&address, &caller.key())).await?;
             self.enter(caller, (asked.remember_me, asked.device_name), admitted, &address).await
         };
         let entry = entry.await;
@@ -140,7 +164,7 @@ impl App {
         &self,
         attempt: Attempt,
         (email, password): (&Email, OfferedPassword),
-        address: &AddressHash,
+        (address, actor): (&AddressHash, &str),
     ) -> Result<Admitted, Error> {
         let emails = &self.emails.of(email).await?;
         let (candidate, failures) = self
@@ -152,6 +176,7 @@ impl App {
             .await?;
         unless_locked_out(failures, self.now())?;
         let hash = candidate.as_ref().and_then(Candidate::password_hash);
+        let account = candidate.as_ref().map(Candidate::account);
         let verdict = self.passwords.verify(attempt, password, hash.clone()).await?;
         let now = self.now();
         if let (Some(candidate), Some(hash), Verdict::Right(renewed)) = (candidate, hash, verdict)
@@ -160,7 +185,8 @@ impl App {
             return Ok(Admitted { account, key, hash, renewed });
         }
         // What others failed meanwhile is answered as it is to a right password.
-        unless_locked_out(self.failed(address, now).await?, now)?;
+        let failed = failure("session.create", actor, account, "CREDENTIALS_REJECTED");
+        unless_locked_out(self.failed(address, &failed, now).await?, now)?;
         Err(Error::CredentialsRejected)
     }
 
@@ -293,10 +319,11 @@ impl App {
         self.give(tx, &named.session, tokens).await
     }
 
-    /// Counts a failure: after which others.
+    /// Counts and records a failure: after which others.
     pub(super) async fn failed(
         &self,
         address: &AddressHash,
+        happened: &Happened,
         now: Timestamp,
     ) -> Result<Option<Failures>, Error> {
         self.database
@@ -305,6 +332,7 @@ impl App {
                 let after = Failures::one_more(before, now);
                 if Some(after) != before {
                     self.failures.put(&tx, address, (before.as_ref(), &after)).await?;
+                    self.note(&tx, locking(happened.clone(), &after, now), now).await?;
                 }
                 Ok::<_, Error>(before)
             })

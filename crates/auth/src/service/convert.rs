@@ -6,6 +6,7 @@ use portal_core::id::{AccountId, FactorId, Id, SessionId};
 use portal_core::{Invalid, PageSize, Role, Timestamp, Workload};
 use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::auth::v1 as pb;
+use portal_upkeep::audit::Sought;
 
 use crate::app::accounts::{AccountChange, NewAccount};
 use crate::app::passwords::PasswordChange;
@@ -18,6 +19,7 @@ use crate::domain::{
 const MAX_DISPLAY_NAME: usize = 200;
 const MAX_DEVICE_NAME: usize = 100;
 const MAX_FACTOR_NAME: usize = 100;
+const MAX_ACTIONS: usize = 50;
 const MAX_LOCK_REASON: usize = 500;
 
 /// The id of a request, in its one spelling.
@@ -61,6 +63,37 @@ pub(super) fn change_password(
     let id = request_id(&mut invalid, &request.request_id);
     let (((account, current), new), id) = invalid.finish(account.zip(current).zip(new).zip(id))?;
     Ok((PasswordChange { account, current, new }, id))
+}
+
+/// Which events are asked for.
+pub(super) fn audit_list(request: &pb::ListAuditEventsRequest) -> Result<(Sought, PageSize), Invalid> {
+    let mut invalid = Invalid::new();
+    let page_size = page_size(&mut invalid, request.page_size);
+    let account = Some(request.account_id.as_str()).filter(|text| !text.is_empty());
+    let account = account.and_then(|text| invalid.check("account_id", AccountId::parse(text)));
+    let mut time = |field, time| {
+        let time: Option<prost_types::Timestamp> = time;
+        time.and_then(|time| invalid.check(field, parse_timestamp(time)))
+    };
+    let (start, end) = (time("start_time", request.start_time), time("end_time", request.end_time));
+    let actions = check_actions(&mut invalid, request.actions.clone());
+    let sought = actions.map(|actions| Sought { account, actions, start, end });
+    invalid.finish(sought.zip(page_size))
+}
+
+/// Which actions are followed.
+pub(super) fn audit_actions(actions: Vec<String>) -> Result<Vec<String>, Invalid> {
+    let mut invalid = Invalid::new();
+    let actions = check_actions(&mut invalid, actions);
+    invalid.finish(actions)
+}
+
+fn check_actions(invalid: &mut Invalid, actions: Vec<String>) -> Option<Vec<String>> {
+    if actions.len() > MAX_ACTIONS {
+        invalid.add("actions", "must be 50 at most");
+        return None;
+    }
+    Some(actions)
 }
 
 /// An id and nothing else.

@@ -85,6 +85,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whose row it is said to be.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        AccountId::from_uuid(self.model.id)
+    }
+
     /// The hash of its password; `None` if that can't be read, which no password is right for.
     #[must_use]
     pub fn password_hash(&self) -> Option<PasswordHash> {

@@ -87,8 +87,10 @@ each_database! {
         auth.accounts().create_account(new).await.unwrap();
         let created = trail.one("account.create").await;
         assert_eq!((created.actor.as_str(), id(created.account)), ("anonymous", anna.account_id.clone()));
-        // What is refused, or only reads, is not there.
+        // What failed is told, with its reason.
         assert!(auth.try_sign_in("anna@example.org", "another password").await.is_err());
+        assert_eq!(trail.one("session.create").await.detail("reason"), Some("CREDENTIALS_REJECTED"));
+        // What changes nothing, or only reads, is not there.
         assert!(auth.accounts().create_account(new_account("anna@example.org", PASSWORD)).await.is_err());
         assert!(trail.since().await.is_empty());
 
@@ -114,7 +116,7 @@ each_database! {
         trail.one("session.create").await;
         let lock = pb::LockAccountRequest { account_id: anna.account_id.clone(), ..Default::default() };
         auth.accounts().lock_account(auth.by(&operator, lock).await).await.unwrap();
-        assert_eq!(trail.one("account.lock").await.details, "sessions_ended=1\n");
+        assert_eq!(trail.one("account.lock").await.detail("sessions_ended"), Some("1"));
         let unlock = pb::UnlockAccountRequest { account_id: anna.account_id.clone(), ..Default::default() };
         auth.accounts().unlock_account(auth.by(&operator, unlock).await).await.unwrap();
         trail.one("account.unlock").await;
@@ -128,7 +130,7 @@ each_database! {
         }
         let all = pb::RevokeAllSessionsRequest { account_id: anna.account_id.clone(), ..Default::default() };
         auth.sessions().revoke_all_sessions(auth.by(&annas, all).await).await.unwrap();
-        assert_eq!(trail.one("session.revoke_all").await.details, "sessions_ended=1\n");
+        assert_eq!(trail.one("session.revoke_all").await.detail("sessions_ended"), Some("1"));
 
         let events = trail.all().await;
         trail.signed(events.len()).await;

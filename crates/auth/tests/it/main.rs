@@ -21,3 +21,4 @@ mod sealed;
 mod sessions;
 mod sql;
 mod tokens;
+mod trail;

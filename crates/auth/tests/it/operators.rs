@@ -228,6 +228,7 @@ each_database! {
             "upkeep_m0004_audit",
             "m0007_sign_in_failures",
             "m0008_factors",
+            "m0009_audit_indexes",
             SEAL,
             "d0002_reindex_accounts",
         ];

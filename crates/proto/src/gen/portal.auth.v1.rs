@@ -1540,9 +1540,9 @@ pub struct AuditEvent {
     /// Trace of the request, 32 hexadecimal digits; empty when unknown.
     #[prost(string, tag = "10")]
     pub trace_id: ::prost::alloc::string::String,
-    /// Index of the event's entry in the ledger of auth.
-    #[prost(int64, tag = "11")]
-    pub ledger_index: i64,
+    /// Position of the event's entry in the ledger of auth, from 0. Unset until it is sequenced.
+    #[prost(int64, optional, tag = "11")]
+    pub ledger_index: ::core::option::Option<i64>,
     /// When it happened.
     #[prost(message, optional, tag = "12")]
     pub event_time: ::core::option::Option<::prost_types::Timestamp>,
