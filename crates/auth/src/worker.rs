@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portal_mesh::Drain;
 use portal_store::idempotency;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::domain::failures::FORGOTTEN;
@@ -13,6 +14,8 @@ use crate::store::{challenges, factors, failures, revocations};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// How often it is forgotten who tried a password: it is in memory.
+const ATTEMPTS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long revocations are kept: much longer than anything they revoke would live, and than a watcher may be away.
 const REVOCATIONS_KEPT: Duration = Duration::from_secs(3_600);
 
@@ -20,12 +23,16 @@ const REVOCATIONS_KEPT: Duration = Duration::from_secs(3_600);
 pub async fn run(app: Arc<App>, drain: Drain) {
     let stopping = drain.started();
     tokio::pin!(stopping);
+    let mut next = Instant::now() + INTERVAL;
     loop {
         tokio::select! {
             () = &mut stopping => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(ATTEMPTS_INTERVAL) => app.attempts.forget(),
         }
-        app.attempts.forget();
+        if Instant::now() < next {
+            continue;
+        }
+        next = Instant::now() + INTERVAL;
         if let Err(error) = forget(&app).await {
             tracing::warn!(%error, "expired rows were not removed");
         }

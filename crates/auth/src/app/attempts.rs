@@ -63,6 +63,12 @@ impl GovernorClock for Time {
 type Limiter<K, S> = RateLimiter<K, S, Time, NoOpMiddleware<Nanos>>;
 type Keyed<K> = Limiter<K, HashMapStateStore<K>>;
 
+/// Clients, and e-mail addresses, that are remembered at a time; whoever has so many networks that there would be more is kept
+/// from filling the memory instead.
+const MOST_KEYS: usize = 500_000;
+/// When to come back then.
+const FULL: Duration = Duration::from_secs(10);
+
 /// The limits, and what was asked of them lately.
 pub struct Attempts {
     time: Time,
@@ -89,6 +95,9 @@ impl Attempts {
     /// # Errors
     /// [`Error::TooManyAttempts`] with the time until the next one.
     pub fn admit(&self, client: Option<IpAddr>, account: &AddressHash) -> Result<Attempt, Error> {
+        if self.clients.len().max(self.accounts.len()) >= MOST_KEYS {
+            return Err(Error::TooManyAttempts(FULL));
+        }
         let refused = |until: NotUntil<Nanos>| Error::TooManyAttempts(self.wait(&until));
         if let Some(client) = client {
             self.clients.check_key(&network(client)).map_err(refused)?;
@@ -185,6 +194,22 @@ mod tests {
         assert_eq!(wait(attempts.admit(ip("2001:db8:1:2::1"), &[1; 32])), None);
         assert!(wait(attempts.admit(ip("2001:db8:1:2:ffff::9"), &[2; 32])).is_some());
         assert_eq!(wait(attempts.admit(ip("2001:db8:1:3::1"), &[3; 32])), None);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let (attempts, clock) = attempts([10, 10, u32::MAX]);
+        let client = |number: usize| {
+            let network = 0x2001_0db8_0000_0000 + number as u128;
+            Some(IpAddr::from(Ipv6Addr::from_bits(network << 64)))
+        };
+        for number in 0..MOST_KEYS {
+            assert_eq!(wait(attempts.admit(client(number), &[1; 32]).or(Ok(Attempt(())))), None);
+        }
+        assert_eq!(wait(attempts.admit(client(0), &[2; 32])), Some(FULL));
+        clock.advance(Duration::from_secs(121));
+        attempts.forget();
+        assert_eq!(wait(attempts.admit(client(0), &[2; 32])), None);
     }
 
     #[test]

@@ -150,6 +150,11 @@ impl App {
         proof: &Proof,
     ) -> Result<SignedIn, Error> {
         let completed = self.complete(permit.caller(), challenge, proof).await;
+        // The last factor was removed meanwhile, by its owner: the challenge is as good as over.
+        let completed = completed.map_err(|error| match error {
+            Error::FactorNotFound => Error::ChallengeRejected,
+            other => other,
+        });
         match &completed {
             Ok(_) => self.metrics.sign_in(Outcome::Granted),
             Err(Error::ChallengeRejected) => self.metrics.sign_in(Outcome::Refused),

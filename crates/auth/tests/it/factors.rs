@@ -299,7 +299,9 @@ each_database! {
         assert_eq!(confirmed.recovery_codes.len(), 10);
         auth.advance(30);
         let delete = pb::DeleteFactorRequest { account_id, factor_id: enrolled.factor_id, proof: totp(auth.code(&enrolled.secret)) };
+        let open = auth.challenge(ANNA).await;
         auth.factors().delete_factor(auth.by(&session, delete).await).await.unwrap();
+        rejected(auth.complete(&open.challenge_token, totp(auth.code(&enrolled.secret))).await);
         auth.sign_in(ANNA).await;
     }
 
