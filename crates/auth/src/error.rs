@@ -81,6 +81,9 @@ pub enum Error {
     /// There is an authenticator that counts.
     #[error("an authenticator is on")]
     TotpOn,
+    /// An authenticator could not be put into a URI.
+    #[error("an authenticator could not be put into a URI")]
+    TotpUri,
     /// A token could not be signed.
     #[error("a token could not be signed")]
     TokenNotIssued(#[from] IssueError),

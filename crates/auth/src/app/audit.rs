@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -18,6 +19,8 @@ use crate::store::Listed;
 
 /// Entries of the ledger that are read at a time.
 const ENTRIES: u64 = 200;
+/// How often the database is asked: another replica may be the one that gives positions.
+const POLL: Duration = Duration::from_millis(250);
 
 /// An event, and where the ledger has it, if it has yet.
 pub struct Event {
@@ -25,6 +28,14 @@ pub struct Event {
     pub recorded: Recorded,
     /// Its place.
     pub position: Option<u64>,
+}
+
+/// An event, as it is streamed.
+pub struct Told {
+    /// Where it is.
+    pub place: Place,
+    /// What happened; nothing if its row is not what was written, or is gone.
+    pub recorded: Option<Recorded>,
 }
 
 /// An event in a stream: to resume after.
@@ -42,7 +53,7 @@ struct Watcher {
     growth: watch::Receiver<u64>,
     next: u64,
     actions: Vec<String>,
-    read: VecDeque<(Place, Recorded)>,
+    read: VecDeque<Told>,
 }
 
 impl App {
@@ -76,7 +87,7 @@ impl App {
         _: &Permit<WatchAuditEvents>,
         resume: Option<Place>,
         actions: Vec<String>,
-    ) -> Result<impl Stream<Item = Result<(Place, Recorded), Error>> + Send + 'static, Error> {
+    ) -> Result<impl Stream<Item = Result<Told, Error>> + Send + 'static, Error> {
         // Subscribed before anything is read: nothing comes in between unnoticed.
         let growth = self.log.sequenced();
         let next = self
@@ -104,19 +115,23 @@ impl App {
 
 impl Watcher {
     /// The next event; nothing when the service stops.
-    async fn next(&mut self) -> Result<Option<(Place, Recorded)>, Error> {
+    async fn next(&mut self) -> Result<Option<Told>, Error> {
         loop {
             if let Some(event) = self.read.pop_front() {
                 return Ok(Some(event));
             }
-            if !self.fetch().await? && self.growth.changed().await.is_err() {
+            if self.fetch().await? {
+                continue;
+            }
+            // Known at once if this process gives the positions.
+            if let Ok(Err(_)) = tokio::time::timeout(POLL, self.growth.changed()).await {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads what comes next in the ledger; tells whether there was anything. An event whose row is corrupt is left out, and
-    /// the log says so: the integrity scan names it.
+    /// Reads what comes next in the ledger; tells whether there was anything. An event whose row is corrupt or gone is told as
+    /// that, to everybody.
     async fn fetch(&mut self) -> Result<bool, Error> {
         let (app, next) = (&self.app, self.next);
         let (entries, found) = app
@@ -136,13 +151,21 @@ impl Watcher {
         let mut found: HashMap<_, _> = found.into_iter().collect();
         for entry in entries.iter().filter(|entry| entry.kind == EVENT) {
             let place = Place { position: entry.position, event: EventId::from_uuid(entry.reference) };
-            match found.remove(&place.event) {
-                Some(Ok(recorded)) if self.actions.is_empty() || self.actions.contains(&recorded.action) => {
-                    self.read.push_back((place, recorded));
+            let recorded = match found.remove(&place.event) {
+                Some(Ok(recorded)) => Some(recorded),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "an audit event is told without what it says");
+                    None
                 }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => tracing::error!(%error, "an audit event is left out of a stream"),
-                None => tracing::error!(event = %place.event, "an audit event has no row"),
+                None => {
+                    tracing::error!(event = %place.event, "an audit event has no row");
+                    None
+                }
+            };
+            let wanted =
+                |recorded: &Recorded| self.actions.is_empty() || self.actions.contains(&recorded.action);
+            if recorded.as_ref().is_none_or(wanted) {
+                self.read.push_back(Told { place, recorded });
             }
         }
         Ok(true)

@@ -63,7 +63,8 @@ impl App {
         let (now, key) = (self.now(), &*key);
         let totp = Totp::generate(self.entropy.as_ref());
         let label = profiled.profile.as_ref().map_or("", |profile| profile.email.expose());
-        let (secret, uri) = (totp.to_base32(), totp.to_uri(ISSUER, label).unwrap_or_default());
+        let uri = totp.to_uri(ISSUER, label).ok_or(Error::TotpUri)?;
+        let secret = totp.to_base32();
         let id = FactorId::generate(now, self.entropy.as_ref());
         let (factor, until) = Factor::totp((id, account), name, totp, now);
         let (new, actor) = (&factor, &*permit.caller().key());

@@ -9,7 +9,7 @@ use portal_mesh::Caller;
 use portal_mesh::convert::timestamp;
 use portal_mesh::policy::Action;
 use portal_proto::auth::v1 as pb;
-use portal_proto::auth::v1::audit_event::Outcome;
+use portal_proto::auth::v1::audit_event::{Outcome, Severity};
 use portal_proto::auth::v1::audit_service_server::AuditService;
 use portal_upkeep::audit::Recorded;
 use portal_upkeep::status::withheld;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::policy::{ListAuditEvents, WatchAuditEvents};
 use super::{Api, convert, invalid, ocsf};
-use crate::app::audit::Place;
+use crate::app::audit::{Place, Told};
 use crate::app::{REASON, TRACE};
 
 #[async_trait]
@@ -57,9 +57,11 @@ impl AuditService for Api {
         let events = Arc::clone(&self.app).watch_audit_events(&permit, resume, actions).await?;
         let api = self.clone();
         let events = events.map(move |found| {
-            let (place, recorded) = found?;
+            let Told { place, recorded } = found?;
             let resume_token = api.place_token(place);
-            Ok(pb::AuditEvent { resume_token, ..event(&recorded, Some(place.position)) })
+            let told =
+                recorded.map_or_else(|| corrupt(place), |recorded| event(&recorded, Some(place.position)));
+            Ok(pb::AuditEvent { resume_token, ..told })
         });
         Ok(Response::new(Box::pin(events)))
     }
@@ -84,6 +86,18 @@ impl Api {
         let error =
             || invalid(Invalid::field("resume_token", "must be a resume_token of this stream, unchanged"));
         read().map(Some).ok_or_else(error)
+    }
+}
+
+/// An event whose row is not what was written: where it is, and nothing of what stands there now.
+fn corrupt(place: Place) -> pb::AuditEvent {
+    pb::AuditEvent {
+        audit_event_id: place.event.to_string(),
+        reason: ocsf::ROW_CORRUPT.to_owned(),
+        severity: Severity::Critical.into(),
+        ledger_index: i64::try_from(place.position).ok(),
+        ocsf_json: ocsf::corrupt(place.event).to_string(),
+        ..pb::AuditEvent::default()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Audit events as objects of the Open Cybersecurity Schema Framework (OCSF 1.3, <https://schema.ocsf.io/1.3.0>), category
 //! Identity & Access Management: what a SIEM reads without being told about Portal.
 
+use portal_core::id::{EventId, Id};
 use portal_proto::auth::v1::audit_event::Severity;
 use portal_upkeep::audit::Recorded;
 use serde_json::{Map, Value, json};
 
 use crate::app::{REASON, TRACE};
 
+/// The reason of an event whose row is not what was written.
+pub(super) const ROW_CORRUPT: &str = "ROW_CORRUPT";
 const VERSION: &str = "1.3.0";
 const CATEGORY: u32 = 3;
 
@@ -105,7 +108,8 @@ pub(super) fn object(recorded: &Recorded) -> Value {
     tell("status_id", json!(status_id));
     tell("status", json!(status));
     tell("user", user(recorded.account.map(|account| account.to_string()).as_deref()));
-    tell("metadata", metadata(recorded));
+    let trace = recorded.detail(TRACE).unwrap_or_default();
+    tell("metadata", metadata(&recorded.id.to_string(), trace, &recorded.action));
     if mapped.activity == OTHER {
         tell("activity_name", json!(recorded.action));
     }
@@ -130,6 +134,26 @@ pub(super) fn object(recorded: &Recorded) -> Value {
     Value::Object(object)
 }
 
+/// An event of which only the place is known any more: OCSF's base event.
+pub(super) fn corrupt(event: EventId) -> Value {
+    let class = 0;
+    json!({
+        "category_uid": 0,
+        "category_name": "Uncategorized",
+        "class_uid": class,
+        "activity_id": OTHER,
+        "activity_name": ROW_CORRUPT,
+        "type_uid": class * 100 + OTHER,
+        // The first 48 bits of its id (RFC 9562).
+        "time": u64::try_from(event.uuid().as_u128() >> 80).unwrap_or(u64::MAX),
+        "severity_id": Severity::Critical as i32,
+        "status_id": 2,
+        "status": "Failure",
+        "status_detail": ROW_CORRUPT,
+        "metadata": metadata(&event.to_string(), "", ""),
+    })
+}
+
 fn user(id: Option<&str>) -> Value {
     match id {
         Some(id) => json!({ "uid": id, "type_id": 1, "type": "User" }),
@@ -137,16 +161,16 @@ fn user(id: Option<&str>) -> Value {
     }
 }
 
-fn metadata(recorded: &Recorded) -> Value {
+fn metadata(id: &str, trace: &str, action: &str) -> Value {
     let version = env!("CARGO_PKG_VERSION");
     let feature = json!({ "name": "auth" });
     let product =
         json!({ "name": "Portal", "vendor_name": "Portal", "version": version, "feature": feature });
     json!({
         "version": VERSION,
-        "uid": recorded.id.to_string(),
-        "correlation_uid": recorded.detail(TRACE).unwrap_or_default(),
-        "event_code": recorded.action,
+        "uid": id,
+        "correlation_uid": trace,
+        "event_code": action,
         "log_name": "audit",
         "product": product,
     })

@@ -137,7 +137,7 @@ impl From<Error> for Status {
             Error::TotpOn => TOTP_ON.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::WeakPassword { field, weak } => status::invalid(&Invalid::field(field, weak)),
-            Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) => {
+            Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) | Error::TotpUri => {
                 tracing::error!(%error, cause = error.source(), "internal error");
                 reason::INTERNAL.status()
             }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::fixture::{Auth, OPERATOR, PASSWORD, refused, sign_in};
+use crate::sql;
 
 const ANNA: &str = "anna@example.org";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -193,10 +194,53 @@ each_database! {
         let mut some = auth.follow(&operator, &last.resume_token, &["account.create"]).await.unwrap();
         auth.sign_up("carl@example.org").await;
         assert_eq!(next(&mut some).await.action, "account.create");
+        // Of replicas one gives the positions; whoever asks another one is told all the same.
+        let (second, channel) = auth.replica().await;
+        let request = pb::WatchAuditEventsRequest { resume_token: last.resume_token.clone(), actions: vec!["account.create".to_owned()] };
+        let request = auth.by(&operator, request).await;
+        let mut there = AuditServiceClient::new(channel).watch_audit_events(request).await.unwrap().into_inner();
+        assert_eq!(next(&mut there).await.action, "account.create");
+        let dora = auth.sign_up("dora@example.org").await;
+        for events in [&mut some, &mut there] {
+            assert_eq!(next(events).await.account_id, dora.account_id);
+        }
+        drop(there);
+        second.stop().await;
         let listed = auth.trail(&operator, of_account(&operator)).await.unwrap();
         assert!(listed.iter().any(|event| event.ledger_index == signed_in.ledger_index));
         refused(auth.follow(&operator, "not-a-token", &[]).await.map(drop), Code::InvalidArgument, "INVALID_FIELD");
         let foreign = auth.audit().list_audit_events(auth.by(&operator, pb::ListAuditEventsRequest { page_token: last.resume_token, ..Default::default() }).await).await;
         refused(foreign.map(drop), Code::InvalidArgument, "INVALID_FIELD");
+    }
+
+    /// What somebody changed, or took away, is told as that, and hides nothing that follows.
+    async fn what_was_tampered_with_is_told(database) {
+        let auth = Auth::start(database).await;
+        let operator = auth.operator().await;
+        let mut events = auth.follow(&operator, "", &[]).await.unwrap();
+        let mut people = Vec::new();
+        for name in ["anna", "bert", "carl", "dora"] {
+            people.push(auth.sign_up(&format!("{name}@example.org")).await.account_id);
+        }
+        let mut created = Vec::new();
+        while created.len() < people.len() {
+            let event = next(&mut events).await;
+            created.extend(people.contains(&event.account_id).then_some(event));
+        }
+        let store = database.connect().await;
+        let [before, changed, gone, kept] = &created[..] else { panic!("{created:?}") };
+        let row = |event: &pb::AuditEvent| format!("WHERE event_id = {}", sql::id(&store, &event.audit_event_id));
+        assert_eq!(sql::run(&store, &format!("UPDATE audit_event SET action = 'account.unlock' {}", row(changed)), []).await, 1);
+        assert_eq!(sql::run(&store, &format!("DELETE FROM audit_event {}", row(gone)), []).await, 1);
+        let mut again = auth.follow(&operator, &before.resume_token, &["account.create"]).await.unwrap();
+        for corrupt in [changed, gone] {
+            let told = next(&mut again).await;
+            assert_eq!((&told.audit_event_id, told.ledger_index), (&corrupt.audit_event_id, corrupt.ledger_index));
+            assert_eq!((told.reason.as_str(), told.severity()), ("ROW_CORRUPT", Severity::Critical));
+            assert!(told.action.is_empty() && told.account_id.is_empty());
+            let object: Value = serde_json::from_str(&told.ocsf_json).unwrap();
+            assert_eq!((&object["status_detail"], &object["severity_id"]), (&Value::from("ROW_CORRUPT"), &Value::from(5)));
+        }
+        assert_eq!(next(&mut again).await.audit_event_id, kept.audit_event_id);
     }
 }

@@ -1806,7 +1806,9 @@ pub mod audit_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Streams events in the order of the ledger, at least once, for a SIEM.
+        /// Streams events in the order of the ledger, at least once, for a SIEM. An event whose row is not what
+        /// was written, or is gone, comes with its ids alone, the reason ROW_CORRUPT and the highest severity,
+        /// whatever actions are asked for.
         ///
         /// Errors: OUT_OF_RANGE when the resume token is older than what is kept.
         pub async fn watch_audit_events(
@@ -1860,7 +1862,9 @@ pub mod audit_service_server {
         > {
             Err(crate::edge::not_implemented())
         }
-        /// Streams events in the order of the ledger, at least once, for a SIEM.
+        /// Streams events in the order of the ledger, at least once, for a SIEM. An event whose row is not what
+        /// was written, or is gone, comes with its ids alone, the reason ROW_CORRUPT and the highest severity,
+        /// whatever actions are asked for.
         ///
         /// Errors: OUT_OF_RANGE when the resume token is older than what is kept.
         async fn watch_audit_events(
