@@ -27,7 +27,7 @@ use portal_ledger::Log;
 use portal_mesh::context::Context;
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
-use portal_store::{Database, Tx};
+use portal_store::{Database, Inserts, Tx};
 use portal_upkeep::audit::{Audit, Happened};
 
 use crate::config::PasswordRules;
@@ -41,6 +41,7 @@ use crate::store::contexts::Contexts;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
 use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
+use crate::store::live::Lives;
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
 use crate::store::token_pairs::TokenPairs;
@@ -66,6 +67,7 @@ pub struct App {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) pairs: TokenPairs,
+    pub(crate) lives: Lives,
     pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
     pub(crate) failures: SignInFailures,
@@ -105,6 +107,7 @@ impl App {
             accounts: Accounts::new(seals.clone()),
             sessions: Sessions::new(seals.clone()),
             pairs: TokenPairs::new(seals.clone()),
+            lives: Lives::new(seals),
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
             failures: SignInFailures::new(seals.digests.clone()),
@@ -145,11 +148,23 @@ impl App {
 
     /// Records what happens, in the transaction in which it does, with the trace of the call.
     pub(crate) async fn note(&self, tx: &Tx, happened: Happened, now: Timestamp) -> Result<(), Error> {
+        let mut inserts = Inserts::of(tx);
+        self.note_with(&mut inserts, happened, now)?;
+        Ok(inserts.run(tx).await?)
+    }
+
+    /// The same, with what else is inserted.
+    pub(crate) fn note_with(
+        &self,
+        inserts: &mut Inserts,
+        happened: Happened,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let happened = match Context::current() {
             Some(context) => happened.with(TRACE, context.trace.trace_id()),
             None => happened,
         };
-        Ok(self.audit.append(tx, happened, now).await?)
+        Ok(self.audit.add(inserts, happened, now)?)
     }
 
     /// By what an account with this e-mail address is found.

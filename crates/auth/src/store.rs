@@ -14,6 +14,7 @@ pub mod contexts;
 pub mod email_index;
 pub mod factors;
 pub mod failures;
+pub mod live;
 pub mod moving;
 pub mod revocations;
 pub mod scanned;

@@ -23,11 +23,11 @@ use portal_crypto::kdf::Label;
 use portal_keys::{Keys, ServiceCells, ServiceColumn};
 use portal_ledger::{Append, Commitment, Kind, Leaf, Salt};
 use portal_store::sealed::{DigestedRow, RowDigests};
-use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx};
 use sea_orm::prelude::Uuid;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, Iterable, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 
 use table::{Column, Entity, Model};
@@ -208,6 +208,16 @@ impl Audit {
     /// # Errors
     /// [`StoreError`]; return it, so that the transaction is rolled back.
     pub async fn append(&self, tx: &Tx, happened: Happened, now: Timestamp) -> Result<(), StoreError> {
+        let mut inserts = Inserts::of(tx);
+        self.add(&mut inserts, happened, now)?;
+        inserts.run(tx).await
+    }
+
+    /// The same, with what else is inserted.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn add(&self, inserts: &mut Inserts, happened: Happened, now: Timestamp) -> Result<(), StoreError> {
         let recorded = Recorded {
             id: EventId::generate(now, &*self.entropy),
             recorded_at: now,
@@ -220,9 +230,11 @@ impl Audit {
             kind: Arc::clone(&self.kind),
         };
         let entry = Append { kind: EVENT, reference: recorded.id.uuid(), commitment: recorded.commitment() };
-        let row = self.row(recorded)?.into_active_model().reset_all();
-        Entity::insert(row).exec_without_returning(tx.conn()).await?;
-        portal_ledger::append(tx, entry, now).await
+        let row = self.row(recorded)?.into_active_model();
+        let columns: Vec<Column> = Column::iter().collect();
+        let values = columns.iter().filter_map(|column| row.get(*column).into_value()).collect();
+        inserts.add::<Entity>(&columns, vec![values])?;
+        portal_ledger::append_many(inserts, &[entry], now)
     }
 
     fn row(&self, recorded: Recorded) -> Result<Model, StoreError> {

@@ -5,8 +5,9 @@ use portal_core::id::{AccountId, SessionId};
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::KeysError;
 use portal_mesh::{Caller, Permit};
-use portal_store::{ReadTx, Tx};
+use portal_store::{Inserts, ReadTx, Tx};
 use portal_upkeep::audit::Happened;
+use portal_upkeep::migration::Mode;
 
 use super::sign_in::SignedIn;
 use super::{App, Change, Reply, check_reach, only_account};
@@ -18,6 +19,7 @@ use crate::service::policy::{ListSessions, RefreshSession, RevokeAllSessions, Re
 use crate::store::Listed;
 use crate::store::accounts::StoredAccount;
 use crate::store::contexts::StoredContext;
+use crate::store::live::{Live, Token};
 use crate::store::sessions::{Place, StoredSession};
 
 /// How a refresh ended. All but `Refused` may have changed something that must stay.
@@ -71,9 +73,7 @@ impl App {
         tx: &ReadTx,
         hash: &HandleHash,
     ) -> Result<Option<StoredAccount>, Error> {
-        let Some(tokens) = self.pairs.find_by_refresh(tx, hash).await? else { return Ok(None) };
-        let Some(session) = self.sessions.find(tx, tokens.pair().session).await? else { return Ok(None) };
-        Ok(self.accounts.find(tx, session.session().account).await?)
+        Ok(self.lives.find(tx, Token::Refresh(hash)).await?.map(|found| found.account))
     }
 
     async fn rotate(
@@ -85,19 +85,15 @@ impl App {
     ) -> Result<Refreshed, Error> {
         let actor = &caller.key();
         let hash = self.handles.refresh_hash(refresh);
-        let Some(stored) = self.pairs.find_by_refresh(tx, &hash).await? else {
+        let Some(found) = self.lives.find(tx, Token::Refresh(&hash)).await? else {
             return Ok(Refreshed::Refused);
         };
-        let pair = stored.pair().clone();
-        let session = self.sessions.find(tx, pair.session).await?.ok_or(Error::SessionNotFound)?;
-        let account =
-            self.accounts.find(tx, session.session().account).await?.ok_or(Error::AccountNotFound)?;
-        let account = account.account().clone();
+        let Live { tokens: stored, session, account, context: stored_context } = found;
+        let (pair, account) = (stored.pair().clone(), account.account().clone());
         if !session.session().is_live(now) || account.lock_at(now).is_some() {
             return Ok(Refreshed::Refused);
         }
         let tokens = self.handles.successor(refresh);
-        let stored_context = self.contexts.find(tx, pair.session).await?;
         let named = self.named(&session, stored_context.as_ref(), Some(key))?;
         match pair.refresh_use(now) {
             RefreshUse::Expired => Ok(Refreshed::Refused),
@@ -106,13 +102,18 @@ impl App {
                 let mut named = NamedSession { session: named.session.renewed(now), ..named };
                 self.sessions.update(tx, session, &named.session).await?;
                 let network = caller.client_address().map(Network::of);
+                let (mut inserts, mode) = (Inserts::of(tx), self.seals.mode(tx).await?);
                 if let Some(context) = named.context.used_from(network) {
                     let changed = (named.session.id, &context);
-                    self.contexts.put(tx, changed, stored_context.as_ref(), key).await?;
+                    match &stored_context {
+                        Some(before) => self.contexts.update(tx, changed, before, key).await?,
+                        None => self.contexts.add(&mut inserts, changed, key)?,
+                    }
                     named.context = context;
                 }
-                self.give(tx, &named.session, &tokens).await?;
-                self.note(tx, about("session.refresh", actor, &named.session), now).await?;
+                self.give(&mut inserts, &named.session, &tokens, mode)?;
+                self.note_with(&mut inserts, about("session.refresh", actor, &named.session), now)?;
+                inserts.run(tx).await?;
                 Ok(Refreshed::Granted(SignedIn { session: named, account, tokens }))
             }
             RefreshUse::Retry => {
@@ -153,10 +154,16 @@ impl App {
         Ok(NamedSession { context, ..named })
     }
 
-    pub(super) async fn give(&self, tx: &Tx, session: &Session, tokens: &TokenPair) -> Result<(), Error> {
+    pub(super) fn give(
+        &self,
+        inserts: &mut Inserts,
+        session: &Session,
+        tokens: &TokenPair,
+        mode: Mode,
+    ) -> Result<(), Error> {
         let access = self.handles.access_hash(tokens.access());
         let refresh = self.handles.refresh_hash(tokens.refresh());
-        Ok(self.pairs.insert(tx, session, &access, &refresh).await?)
+        Ok(self.pairs.add(inserts, session, (&access, &refresh), mode)?)
     }
 
     /// `size` live sessions of an account at most, last used first.

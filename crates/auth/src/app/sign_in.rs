@@ -9,7 +9,7 @@ use portal_crypto::envelope::SubjectKey;
 use portal_crypto::password::PasswordHash;
 use portal_keys::KeysError;
 use portal_mesh::{Caller, Permit};
-use portal_store::{StoreError, Tx};
+use portal_store::{Inserts, StoreError, Tx};
 use portal_upkeep::audit::Happened;
 
 use super::attempts::Attempt;
@@ -310,9 +310,10 @@ impl App {
         (factor, key): (Option<FactorKind>, &SubjectKey),
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.sessions.insert(tx, named, key).await?;
+        let (mut inserts, mode) = (Inserts::of(tx), self.seals.mode(tx).await?);
+        self.sessions.add(&mut inserts, named, key, mode)?;
         if named.context.says_something() {
-            self.contexts.put(tx, (named.session.id, &named.context), None, key).await?;
+            self.contexts.add(&mut inserts, (named.session.id, &named.context), key)?;
         }
         let happened =
             about("session.create", actor, &named.session).with("remember_me", named.session.remember_me);
@@ -320,8 +321,9 @@ impl App {
             Some(kind) => happened.with("factor", kind.name()),
             None => happened,
         };
-        self.note(tx, happened, now).await?;
-        self.give(tx, &named.session, tokens).await
+        self.note_with(&mut inserts, happened, now)?;
+        self.give(&mut inserts, &named.session, tokens, mode)?;
+        Ok(inserts.run(tx).await?)
     }
 
     /// Counts and records a failure: after which others.

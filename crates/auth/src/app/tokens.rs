@@ -11,6 +11,8 @@ use crate::domain::session::{RefreshUse, StoredPair};
 use crate::domain::{Account, Acr, Handle, Session};
 use crate::error::Error;
 use crate::service::policy::{ExchangeToken, IntrospectToken};
+use crate::store::contexts::StoredContext;
+use crate::store::live::{Live as Found, Token};
 
 /// What RFC 9068 calls the client of a first-party sign-in.
 const FIRST_PARTY: &str = "portal";
@@ -101,9 +103,11 @@ impl App {
     }
 
     async fn live_access(&self, tx: &ReadTx, access: &Handle, now: Timestamp) -> Result<Option<Live>, Error> {
-        let stored = self.pairs.find_by_access(tx, &self.handles.access_hash(access)).await?;
-        let pair = stored.map(|stored| stored.pair().clone());
-        self.live(tx, pair.filter(|pair| now < pair.access_expires_at), now).await
+        let hash = self.handles.access_hash(access);
+        let found = self.lives.find(tx, Token::Access(&hash)).await?;
+        Ok(found
+            .filter(|found| now < found.tokens.pair().access_expires_at)
+            .and_then(|found| live(&found, now)))
     }
 
     async fn live_refresh(
@@ -112,27 +116,23 @@ impl App {
         refresh: &Handle,
         now: Timestamp,
     ) -> Result<Option<Live>, Error> {
-        let stored = self.pairs.find_by_refresh(tx, &self.handles.refresh_hash(refresh)).await?;
-        let pair = stored.map(|stored| stored.pair().clone());
-        self.live(tx, pair.filter(|pair| pair.refresh_use(now) == RefreshUse::First), now).await
+        let hash = self.handles.refresh_hash(refresh);
+        let found = self.lives.find(tx, Token::Refresh(&hash)).await?;
+        let unspent = |found: &Found| found.tokens.pair().refresh_use(now) == RefreshUse::First;
+        Ok(found.filter(unspent).and_then(|found| live(&found, now)))
     }
+}
 
-    /// The session and account of `pair`, if both are in order. Nothing personal is opened, so no key is needed.
-    async fn live(
-        &self,
-        tx: &ReadTx,
-        pair: Option<StoredPair>,
-        now: Timestamp,
-    ) -> Result<Option<Live>, Error> {
-        let Some(pair) = pair else { return Ok(None) };
-        let Some(session) = self.sessions.find(tx, pair.session).await? else { return Ok(None) };
-        let session = session.session().clone();
-        let context = self.contexts.find(tx, session.id).await?;
-        let authentication = (Acr::Password, session.created_at);
-        let authentication = context.map_or(authentication, |context| context.authentication());
-        let Some(account) = self.accounts.find(tx, session.account).await? else { return Ok(None) };
-        let account = account.account().clone();
-        let in_order = session.is_live(now) && account.lock_at(now).is_none();
-        Ok(in_order.then_some(Live { pair, session, account, authentication }))
-    }
+/// What a pair stands for, if its session and account are in order. Nothing personal is opened, so no key is needed.
+fn live(found: &Found, now: Timestamp) -> Option<Live> {
+    let session = found.session.session();
+    let account = found.account.account();
+    let in_order = session.is_live(now) && account.lock_at(now).is_none();
+    let authentication = found.context.as_ref().map(StoredContext::authentication);
+    in_order.then(|| Live {
+        pair: found.tokens.pair().clone(),
+        session: session.clone(),
+        account: account.clone(),
+        authentication: authentication.unwrap_or((Acr::Password, session.created_at)),
+    })
 }

@@ -7,7 +7,7 @@ use portal_core::id::{Id, SessionId, SubjectId};
 use portal_core::{Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_store::sealed::{DigestedRow, RowDigests, SealedColumn, Sealing};
-use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use super::rows;
@@ -51,13 +51,7 @@ impl Contexts {
         Self { sealing, digests }
     }
 
-    /// The context of a session; `None` if nothing is known but what every session has.
-    pub async fn find(&self, tx: &ReadTx, session: SessionId) -> Result<Option<StoredContext>, StoreError> {
-        let found = session_context::Entity::find_by_id(session.uuid()).one(tx.conn()).await?;
-        found.map(|model| self.checked(model)).transpose()
-    }
-
-    /// Those of several sessions.
+    /// What is known of these sessions beside what every session has.
     pub async fn find_all(
         &self,
         tx: &ReadTx,
@@ -71,22 +65,48 @@ impl Contexts {
         found.into_iter().map(by_id).collect()
     }
 
+    /// Adds the context of a session of before, or of one that is added before it.
+    pub fn add(
+        &self,
+        inserts: &mut Inserts,
+        (session, context): (SessionId, &Context),
+        key: &SubjectKey,
+    ) -> Result<(), StoreError> {
+        rows::add::<session_context::Entity>(inserts, self.sealed((session, context), 1, key)?)
+    }
+
     /// Writes `context` over what was found before.
-    pub async fn put(
+    pub async fn update(
         &self,
         tx: &Tx,
         (session, context): (SessionId, &Context),
-        before: Option<&StoredContext>,
+        before: &StoredContext,
         key: &SubjectKey,
     ) -> Result<(), StoreError> {
-        let revision = before.map_or(0, |before| before.model.revision);
+        let revision = before.model.revision;
+        let model = self.sealed((session, context), revision + 1, key)?;
+        let done = session_context::Entity::update_many()
+            .set(model.into_active_model().reset_all())
+            .filter(Column::SessionId.eq(session.uuid()))
+            .filter(Column::Revision.eq(revision))
+            .exec(tx.conn())
+            .await?;
+        StoreError::check_rows(1, done.rows_affected)
+    }
+
+    fn sealed(
+        &self,
+        (session, context): (SessionId, &Context),
+        revision: i64,
+        key: &SubjectKey,
+    ) -> Result<session_context::Model, StoreError> {
         let mut model = session_context::Model {
             session_id: session.uuid(),
             subject_id: key.owner().subject.uuid(),
             acr: context.acr.name().to_owned(),
             authenticated_at: context.authenticated_at.as_micros(),
             sealed_last_network: None,
-            revision: revision + 1,
+            revision,
             row_digest: None,
         };
         let network =
@@ -94,18 +114,7 @@ impl Contexts {
         let row = model.row();
         model.sealed_last_network = LAST_NETWORK.seal_option(&self.sealing, key, row, network.as_ref())?;
         self.digests.stamp(&mut model)?;
-        let row = model.into_active_model().reset_all();
-        if before.is_none() {
-            session_context::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-            return Ok(());
-        }
-        let done = session_context::Entity::update_many()
-            .set(row)
-            .filter(Column::SessionId.eq(session.uuid()))
-            .filter(Column::Revision.eq(revision))
-            .exec(tx.conn())
-            .await?;
-        StoreError::check_rows(1, done.rows_affected)
+        Ok(model)
     }
 
     /// All of it.

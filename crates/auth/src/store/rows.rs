@@ -4,8 +4,9 @@ use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Role, Timestamp};
 use portal_crypto::envelope::{SealError, SubjectKey};
 use portal_crypto::password::PasswordHash;
-use portal_store::{Corruption, StoreError};
+use portal_store::{Corruption, Inserts, StoreError};
 use sea_orm::prelude::Uuid;
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Iterable};
 
 use super::email_index::KeyedIndex;
 use super::{account, revocation, session, token_pair};
@@ -50,6 +51,18 @@ const fn lock(locked_until: Option<i64>) -> Option<Lock> {
         Some(FOREVER) => Some(Lock::Open),
         Some(end) => Some(Lock::Until(Timestamp::from_micros(end))),
     }
+}
+
+/// Adds a row to what is inserted.
+pub fn add<E>(inserts: &mut Inserts, model: E::Model) -> Result<(), StoreError>
+where
+    E: EntityTrait,
+    E::Model: IntoActiveModel<E::ActiveModel>,
+{
+    let row = model.into_active_model();
+    let columns: Vec<E::Column> = E::Column::iter().collect();
+    let values = columns.iter().filter_map(|column| row.get(*column).into_value()).collect();
+    inserts.add::<E>(&columns, vec![values])
 }
 
 /// A row that does not hold what it must.

@@ -4,7 +4,7 @@ use portal_core::id::{AccountId, Id, SessionId};
 use portal_core::{Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_store::sealed::{DigestedRow, SealedColumn};
-use portal_store::{Corruption, ReadTx, StoreError, Tx, bulk};
+use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::migration::Mode;
 use sea_orm::prelude::Uuid;
 use sea_orm::{
@@ -64,14 +64,16 @@ impl Sessions {
     }
 
     /// Adds a session.
-    pub async fn insert(&self, tx: &Tx, new: &NamedSession, key: &SubjectKey) -> Result<(), StoreError> {
-        let mode = self.seals.mode(tx).await?;
+    pub fn add(
+        &self,
+        inserts: &mut Inserts,
+        new: &NamedSession,
+        key: &SubjectKey,
+        mode: Mode,
+    ) -> Result<(), StoreError> {
         let mut model = rows::from_session(&new.session, key.owner().subject);
         self.write(&mut model, &new.device_name, mode, key)?;
-        session::Entity::insert(model.into_active_model().reset_all())
-            .exec_without_returning(tx.conn())
-            .await?;
-        Ok(())
+        rows::add::<session::Entity>(inserts, model)
     }
 
     /// Stores the times that `session` has now.

@@ -2,10 +2,10 @@
 
 use portal_core::Timestamp;
 use portal_core::id::Id;
-use portal_store::{ReadTx, StoreError, Tx};
+use portal_store::{Inserts, ReadTx, StoreError, Tx};
 use portal_upkeep::migration::Mode;
-use sea_orm::sea_query::{Expr, SimpleExpr};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::token_pair::{self, Column};
 use super::{Seals, rows};
@@ -39,12 +39,12 @@ impl TokenPairs {
     }
 
     /// Adds the tokens that `session` gives out now.
-    pub async fn insert(
+    pub fn add(
         &self,
-        tx: &Tx,
+        inserts: &mut Inserts,
         session: &Session,
-        access: &HandleHash,
-        refresh: &HandleHash,
+        (access, refresh): (&HandleHash, &HandleHash),
+        mode: Mode,
     ) -> Result<(), StoreError> {
         let mut model = token_pair::Model {
             refresh_hash: refresh.as_bytes().to_vec(),
@@ -56,10 +56,8 @@ impl TokenPairs {
             spent_at: None,
             row_digest: None,
         };
-        self.stamp(tx, &mut model).await?;
-        let row = model.into_active_model().reset_all();
-        token_pair::Entity::insert(row).exec_without_returning(tx.conn()).await?;
-        Ok(())
+        self.stamp(&mut model, mode)?;
+        rows::add::<token_pair::Entity>(inserts, model)
     }
 
     /// The pair with this refresh token.
@@ -68,23 +66,20 @@ impl TokenPairs {
         tx: &ReadTx,
         refresh: &HandleHash,
     ) -> Result<Option<StoredTokens>, StoreError> {
-        self.find(tx, Column::RefreshHash.eq(refresh.as_bytes().as_slice())).await
-    }
-
-    /// The pair with this access token.
-    pub async fn find_by_access(
-        &self,
-        tx: &ReadTx,
-        access: &HandleHash,
-    ) -> Result<Option<StoredTokens>, StoreError> {
-        self.find(tx, Column::AccessHash.eq(access.as_bytes().as_slice())).await
+        let by_hash = Column::RefreshHash.eq(refresh.as_bytes().as_slice());
+        let Some(model) = token_pair::Entity::find().filter(by_hash).one(tx.conn()).await? else {
+            return Ok(None);
+        };
+        let mode = self.seals.mode(tx).await?;
+        self.checked(model, mode).map(Some)
     }
 
     /// Spends the refresh token of a pair, once: of two who try, the other's transaction is run again and finds it spent.
     pub async fn spend(&self, tx: &Tx, tokens: StoredTokens, now: Timestamp) -> Result<(), StoreError> {
         let mut model = tokens.model;
         model.spent_at = Some(now.as_micros());
-        self.stamp(tx, &mut model).await?;
+        let mode = self.seals.mode(tx).await?;
+        self.stamp(&mut model, mode)?;
         let done = token_pair::Entity::update_many()
             .col_expr(Column::SpentAt, Expr::value(model.spent_at))
             .col_expr(Column::RowDigest, Expr::value(model.row_digest))
@@ -102,14 +97,6 @@ impl TokenPairs {
     }
 
     /// A pair, checked against its digest once nobody writes rows without one.
-    async fn find(&self, tx: &ReadTx, by_hash: SimpleExpr) -> Result<Option<StoredTokens>, StoreError> {
-        let Some(model) = token_pair::Entity::find().filter(by_hash).one(tx.conn()).await? else {
-            return Ok(None);
-        };
-        let mode = self.seals.mode(tx).await?;
-        self.checked(model, mode).map(Some)
-    }
-
     pub(crate) fn checked(&self, model: token_pair::Model, mode: Mode) -> Result<StoredTokens, StoreError> {
         match mode {
             Mode::Old | Mode::Both => {}
@@ -118,8 +105,8 @@ impl TokenPairs {
         Ok(StoredTokens { pair: rows::to_pair(&model), model })
     }
 
-    async fn stamp(&self, tx: &Tx, model: &mut token_pair::Model) -> Result<(), StoreError> {
-        match self.seals.mode(tx).await? {
+    fn stamp(&self, model: &mut token_pair::Model, mode: Mode) -> Result<(), StoreError> {
+        match mode {
             Mode::Old => model.row_digest = None,
             Mode::Both | Mode::New => self.seals.digests.stamp(model)?,
         }
