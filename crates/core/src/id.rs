@@ -86,6 +86,8 @@ ids! {
     AckId,
     /// An account of the authentication service.
     AccountId,
+    /// An OAuth client.
+    ClientId,
     /// One person's standing decision about one purpose.
     ConsentId,
     /// A dataset of the valuation service.

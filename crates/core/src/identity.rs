@@ -154,10 +154,107 @@ impl FromStr for Role {
     }
 }
 
+/// What an OAuth client may ask for: a word of RFC 6749, section 3.3.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Scope {
+    /// Asks whether data may be used for a purpose.
+    ConsentCheck,
+    /// Reads consents, their history and their receipts.
+    ConsentRead,
+    /// Records consents: given, refused, renewed, withdrawn.
+    ConsentRecord,
+    /// The e-mail address.
+    Email,
+    /// Goes on when the person is away: a refresh token.
+    OfflineAccess,
+    /// Signs people in (OpenID Connect).
+    OpenId,
+    /// The name.
+    Profile,
+    /// Reads what data is worth.
+    ValuationRead,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 8] = [
+        Self::ConsentCheck,
+        Self::ConsentRead,
+        Self::ConsentRecord,
+        Self::Email,
+        Self::OfflineAccess,
+        Self::OpenId,
+        Self::Profile,
+        Self::ValuationRead,
+    ];
+
+    /// The name in tokens, requests and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConsentCheck => "consent.check",
+            Self::ConsentRead => "consent.read",
+            Self::ConsentRecord => "consent.record",
+            Self::Email => "email",
+            Self::OfflineAccess => "offline_access",
+            Self::OpenId => "openid",
+            Self::Profile => "profile",
+            Self::ValuationRead => "valuation.read",
+        }
+    }
+
+    /// What a client that has it can do, as people are told who are asked for it.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ConsentCheck => "Check whether your data may be used for a purpose",
+            Self::ConsentRead => "Read your consents, their history and their receipts",
+            Self::ConsentRecord => "Give, refuse, renew and withdraw consents for you",
+            Self::Email => "See your e-mail address",
+            Self::OfflineAccess => "Keep this access while you are away, until you end it",
+            Self::OpenId => "Know that you are you when you sign in",
+            Self::Profile => "See your name",
+            Self::ValuationRead => "Read what your data is worth",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl LogSafe for Scope {}
+
+/// No scope has this name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "must be one of consent.check, consent.read, consent.record, email, offline_access, openid, profile, valuation.read"
+)]
+pub struct UnknownScope;
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name).ok_or(UnknownScope)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn scopes_are_read_by_their_names_which_their_error_lists() {
+        for scope in Scope::ALL {
+            assert_eq!(scope.name().parse(), Ok(scope));
+            assert!(UnknownScope.to_string().contains(scope.name()));
+        }
+        assert_eq!("consent".parse::<Scope>(), Err(UnknownScope));
+    }
 
     #[test]
     fn a_spiffe_id_is_read_in_its_own_domain_only() {

@@ -25,7 +25,8 @@ compile_error!("portal-crypto needs one of its features backend-aws-lc and backe
 
 pub(crate) use active::{
     Aes256Gcm, CmacAes256, Ed25519Public, Ed25519Secret, Hmac, MlDsa65Public, MlDsa65Secret, MlKemPublic,
-    MlKemSecret, X25519Secret, equal, hkdf_expand, hkdf_expand_sha512, hkdf_sha256, sha3_256, sha256, sha384,
+    MlKemSecret, P256Public, P256Secret, X25519Secret, equal, hkdf_expand, hkdf_expand_sha512, hkdf_sha256,
+    sha3_256, sha256, sha384, sha512,
 };
 
 /// The library that computes, with its version: for inventories.

@@ -18,6 +18,12 @@ pub enum Label {
     AuditSealing,
     /// Blind indexes for equality look-ups of sealed columns.
     BlindIndex,
+    /// Sealing of what a ceremony with a passkey waits for.
+    CeremonySealing,
+    /// Sealing of the ids of passkeys.
+    CredentialSealing,
+    /// Sealing of what waits to be mailed to an address that may be nobody's.
+    MailSealing,
     /// Page tokens of list methods.
     PageToken,
     /// The pepper of passwords.
@@ -28,24 +34,30 @@ pub enum Label {
     ReplySealing,
     /// Digests of database rows.
     RowDigest,
+    /// Sealing of the seeds of the keys that sign tokens.
+    SigningKeySealing,
     /// The seeds of the key pair that signs statements, of erasure for example.
     StatementSigning,
     /// Keyed hashes of opaque access and refresh handles.
     TokenHandle,
-    /// The seed of the key that signs access tokens.
+    /// The seed of the first key that signs tokens; those that follow it are random.
     TokenSigning,
 }
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::AuditSealing,
         Self::BlindIndex,
+        Self::CeremonySealing,
+        Self::CredentialSealing,
+        Self::MailSealing,
         Self::PageToken,
         Self::PasswordPepper,
         Self::ReceiptSealing,
         Self::ReplySealing,
         Self::RowDigest,
+        Self::SigningKeySealing,
         Self::StatementSigning,
         Self::TokenHandle,
         Self::TokenSigning,
@@ -57,11 +69,15 @@ impl Label {
         match self {
             Self::AuditSealing => "portal/audit-sealing/v1",
             Self::BlindIndex => "portal/blind-index/v1",
+            Self::CeremonySealing => "portal/ceremony-sealing/v1",
+            Self::CredentialSealing => "portal/credential-sealing/v1",
+            Self::MailSealing => "portal/mail-sealing/v1",
             Self::PageToken => "portal/page-token/v1",
             Self::PasswordPepper => "portal/password-pepper/v1",
             Self::ReceiptSealing => "portal/receipt-sealing/v1",
             Self::ReplySealing => "portal/reply-sealing/v1",
             Self::RowDigest => "portal/row-digest/v1",
+            Self::SigningKeySealing => "portal/signing-key-sealing/v1",
             Self::StatementSigning => "portal/statement-signing/v1",
             Self::TokenHandle => "portal/token-handle/v1",
             Self::TokenSigning => "portal/token-signing/v1",
@@ -125,11 +141,13 @@ mod tests {
         for (label, key) in [
             (Label::AuditSealing, "0966cae4366be40bf83c35c409e1cce80538f79a1bac17d47921953c0b81febd"),
             (Label::BlindIndex, "7b6b569b92fc69d07c5b90118eee4138a74d58b84c34c5955fc6e5c35c282616"),
+            (Label::MailSealing, "6e0541c05dede14107cd358554e34851bcfcb6b5f7ac1a04342eba393f45be33"),
             (Label::PageToken, "36946d87b7bae426e1edff3b40ba02c34bd7b70de4f05f114dfadc8a16793b83"),
             (Label::PasswordPepper, "b4a6d3b1111bcee18d89b4d2c0ddcb5b27677b727414198fa1a0487414b968f1"),
             (Label::ReceiptSealing, "622f8bb3f7d2451d0077962d55930aa87d44cce0531c9ad91bb0f138668e30ff"),
             (Label::ReplySealing, "fc27cae86a08e36fef72e0013498f21eea600158e75b490f7d81b87ba9c45010"),
             (Label::RowDigest, "4584013be1a9fff3afc10d26c88a48042343d5106303f37bdc6deb3633112838"),
+            (Label::SigningKeySealing, "4aeb816c8ad0c95650dd3519b7ca2b147945d37ee70449fcf2486e5cce0010b0"),
             (Label::StatementSigning, "47ef261d475b8d582806db8dda45218f8660a25e922ba147bf5db8854721e14d"),
             (Label::TokenHandle, "de4199784a9b864505180ef245de289748bdc25dc7041b433c1ab13fce2c241a"),
             (Label::TokenSigning, "ba02804fc7d4ca0e0e4bcdc24abee1b2e460b0c3417b716d9d17d5abbfbc8dee"),

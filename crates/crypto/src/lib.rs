@@ -23,11 +23,12 @@
 //! | [`row_digest`] | the authenticated digest of a database row |
 //! | [`blind_index`] | equality look-ups of sealed values |
 //! | [`kdf`] | the service secret and the keys derived from it, one [`kdf::Label`] each |
-//! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519 |
+//! | [`sign`] | ML-DSA-65 (FIPS 204), Ed25519, ECDSA on P-256 |
 //! | [`pair`] | Ed25519 and ML-DSA-65 together, for what is kept |
 //! | [`cose`] | signed objects in CBOR: COSE_Sign1 and COSE_Sign with ML-DSA-65 and Ed25519 |
 //! | [`statement`] | statements signed by Ed25519 and ML-DSA-65 |
 //! | [`jws`] | signed objects in JSON: JWS with a signature of Ed25519 and one of ML-DSA-65 |
+//! | [`jose`] | signed claims for clients outside: compact JWS with ML-DSA-65, ES256 or Ed25519; keys as JWK |
 //! | [`token`] | the mesh's access token: `at+jwt` (RFC 9068) signed by ML-DSA-65 (RFC 9964), key sets |
 //! | [`password`] | Argon2id with a pepper, PHC strings |
 //! | [`page_token`] | page tokens bound to their query |
@@ -49,6 +50,7 @@ pub mod fuzzing;
 pub mod hash;
 pub mod hpke;
 pub mod inventory;
+pub mod jose;
 pub mod jws;
 pub mod kdf;
 pub mod kem;

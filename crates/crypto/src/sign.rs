@@ -11,6 +11,7 @@ use portal_core::Sensitive;
 use crate::{backend, suite};
 
 pub mod ed25519;
+pub mod p256;
 
 /// A signature algorithm, with its stable id.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

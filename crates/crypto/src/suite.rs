@@ -46,6 +46,8 @@ pub enum Algorithm {
     MlDsa65,
     /// Ed25519 (RFC 8032).
     Ed25519,
+    /// ECDSA on P-256 with SHA-256 (FIPS 186-5), for clients outside that know no other.
+    EcdsaP256,
     /// ML-DSA-65 and Ed25519 side by side; both must verify.
     MlDsa65Ed25519,
     /// Dilithium3, version 3.1 of the submission to NIST's process: not FIPS 204.
@@ -60,7 +62,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::XWing,
         Self::MlKem768,
         Self::MlKem1024,
@@ -68,6 +70,7 @@ impl Algorithm {
         Self::Kyber768Round3,
         Self::MlDsa65,
         Self::Ed25519,
+        Self::EcdsaP256,
         Self::MlDsa65Ed25519,
         Self::Dilithium3Round3,
         Self::Aes256Gcm,
@@ -87,6 +90,7 @@ impl Algorithm {
             Self::MlDsa65 => 0x0201,
             Self::Ed25519 => 0x0202,
             Self::MlDsa65Ed25519 => 0x0203,
+            Self::EcdsaP256 => 0x0204,
             Self::Dilithium3Round3 => 0x02f1,
             Self::Aes256Gcm => 0x0301,
             Self::XAes256Gcm => 0x0302,
@@ -111,6 +115,7 @@ impl Algorithm {
             Self::Kyber768Round3 => "Kyber-768-r3",
             Self::MlDsa65 => "ML-DSA-65",
             Self::Ed25519 => "Ed25519",
+            Self::EcdsaP256 => "ECDSA-P-256",
             Self::MlDsa65Ed25519 => "ML-DSA-65+Ed25519",
             Self::Dilithium3Round3 => "Dilithium3-r3.1",
             Self::Aes256Gcm => "AES-256-GCM",
@@ -132,7 +137,11 @@ impl Algorithm {
             Self::XWing | Self::MlKem768 | Self::MlKem1024 | Self::ProviderWrap | Self::Kyber768Round3 => {
                 Role::Kem
             }
-            Self::MlDsa65 | Self::Ed25519 | Self::MlDsa65Ed25519 | Self::Dilithium3Round3 => Role::Signature,
+            Self::MlDsa65
+            | Self::Ed25519
+            | Self::EcdsaP256
+            | Self::MlDsa65Ed25519
+            | Self::Dilithium3Round3 => Role::Signature,
             Self::Aes256Gcm | Self::XAes256Gcm | Self::Cobblestone256 => Role::Aead,
         }
     }
@@ -148,6 +157,7 @@ impl Algorithm {
             | Self::ProviderWrap
             | Self::MlDsa65
             | Self::Ed25519
+            | Self::EcdsaP256
             | Self::MlDsa65Ed25519
             | Self::Aes256Gcm
             | Self::XAes256Gcm
@@ -254,6 +264,7 @@ mod tests {
                 (0x01f1, "Kyber-768-r3"),
                 (0x0201, "ML-DSA-65"),
                 (0x0202, "Ed25519"),
+                (0x0204, "ECDSA-P-256"),
                 (0x0203, "ML-DSA-65+Ed25519"),
                 (0x02f1, "Dilithium3-r3.1"),
                 (0x0301, "AES-256-GCM"),

@@ -26,6 +26,9 @@ pub const MAX_TOKEN: usize = 16 * 1_024;
 /// The longest life of an access token.
 pub const MAX_LIFE: Duration = Duration::from_secs(300);
 
+/// What stands for the client of a sign-in at Portal itself: RFC 9068 demands one.
+pub const FIRST_PARTY: &str = "portal";
+
 const TYPE: &str = "at+jwt";
 
 /// What a verifier expects of a token.
@@ -148,6 +151,18 @@ pub fn issue(claims: &AccessClaims, key: &TokenKey, suites: Suites) -> Result<St
 /// # Errors
 /// [`TokenError`], one variant per cause.
 pub fn verify(token: &str, keys: &KeySet, expect: &Expect<'_>) -> Result<AccessClaims, TokenError> {
+    verify_and_name(token, keys, expect).map(|(_, claims)| claims)
+}
+
+/// As [`verify`]; with the id of the key that signed it.
+///
+/// # Errors
+/// [`TokenError`], one variant per cause.
+pub fn verify_and_name(
+    token: &str,
+    keys: &KeySet,
+    expect: &Expect<'_>,
+) -> Result<(KeyId, AccessClaims), TokenError> {
     if token.len() > MAX_TOKEN {
         return Err(TokenError::TooLong);
     }
@@ -169,7 +184,7 @@ pub fn verify(token: &str, keys: &KeySet, expect: &Expect<'_>) -> Result<AccessC
     key.verify(signed.as_bytes(), &signature).map_err(|_| TokenError::BadSignature)?;
     let claims = AccessClaims::from_json(&decode(payload)?)?;
     check(&claims, expect)?;
-    Ok(claims)
+    Ok((key_id, claims))
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {

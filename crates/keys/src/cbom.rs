@@ -64,6 +64,7 @@ fn key(entry: &KeyEntry, root: Option<KeyAlgorithm>) -> Value {
             KeyState::Retired => "deactivated",
             KeyState::Disabled => "suspended",
             KeyState::Destroyed => "destroyed",
+            KeyState::Pending => "pre-activation",
         },
         "algorithmRef": reference(entry.algorithm),
         "size": 256,
@@ -107,7 +108,7 @@ fn reference(algorithm: KeyAlgorithm) -> String {
 const fn kind(entry: &KeyEntry) -> &'static str {
     match (entry.key_use, entry.algorithm) {
         (KeyUse::Root, KeyAlgorithm::Suite(Algorithm::XWing))
-        | (KeyUse::Service(Purpose::Ledger | Purpose::Statement), _) => "private-key",
+        | (KeyUse::Service(Purpose::Ledger | Purpose::Statement) | KeyUse::Token, _) => "private-key",
         (KeyUse::Service(Purpose::ServiceSecret), _) => "seed",
         (_, _) => "secret-key",
     }
@@ -117,6 +118,7 @@ const fn name(key_use: KeyUse) -> &'static str {
     match key_use {
         KeyUse::Root => "root key",
         KeyUse::Epoch => "epoch key",
+        KeyUse::Token => "token signing key",
         KeyUse::Service(purpose) => match purpose {
             Purpose::ServiceSecret => "service secret",
             Purpose::RowDigest => "row digest key",
@@ -162,6 +164,7 @@ impl Description {
                 Self::new("kem", Some("Kyber-768 round 3"), &["decapsulate"], (192, 3))
             }
             Algorithm::MlDsa65 => Self::new("signature", Some("ML-DSA-65"), SIGNS, (192, 3)),
+            Algorithm::EcdsaP256 => Self::new("signature", Some("P-256"), SIGNS, (128, 0)),
             Algorithm::Ed25519 => Self::new("signature", Some("Ed25519"), SIGNS, (128, 0)),
             Algorithm::MlDsa65Ed25519 => {
                 Self::new("combiner", Some("Ed25519 and ML-DSA-65"), SIGNS, (192, 3))

@@ -103,16 +103,17 @@ impl ProviderConfig {
     /// Whether a service with this provider ever asks for `algorithm`.
     const fn uses(&self, algorithm: Algorithm) -> bool {
         match algorithm {
-            // Fields and subject keys; kept replies; tokens; statements.
-            Algorithm::Aes256Gcm | Algorithm::XAes256Gcm | Algorithm::MlDsa65 | Algorithm::MlDsa65Ed25519 => {
-                true
-            }
+            // Fields and subject keys; kept replies; tokens, and those for clients outside; statements.
+            Algorithm::Aes256Gcm
+            | Algorithm::XAes256Gcm
+            | Algorithm::MlDsa65
+            | Algorithm::EcdsaP256
+            | Algorithm::Ed25519
+            | Algorithm::MlDsa65Ed25519 => true,
             Algorithm::XWing => matches!(self, Self::File { .. }),
             Algorithm::ProviderWrap => !matches!(self, Self::File { .. }),
             // Built and tested for what comes later.
-            Algorithm::Cobblestone256 | Algorithm::Ed25519 | Algorithm::MlKem768 | Algorithm::MlKem1024 => {
-                false
-            }
+            Algorithm::Cobblestone256 | Algorithm::MlKem768 | Algorithm::MlKem1024 => false,
             // Of the program that imports, which asks for them before it opens keys.
             Algorithm::Dilithium3Round3 | Algorithm::Kyber768Round3 => false,
         }

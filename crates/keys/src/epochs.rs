@@ -236,7 +236,7 @@ impl Hierarchy {
                     .filter(|record| record.wrapped().root == row.root)
                     .ok_or_else(|| KeysError::corrupt(Stored::EpochKey, id))
             }
-            (KeyState::Destroyed, _) | (KeyState::Active | KeyState::Retired, None) => {
+            (KeyState::Destroyed | KeyState::Pending, _) | (KeyState::Active | KeyState::Retired, None) => {
                 Err(KeysError::corrupt(Stored::EpochKey, id))
             }
         }

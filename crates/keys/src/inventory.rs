@@ -24,6 +24,8 @@ pub enum KeyUse {
     Epoch,
     /// A key of the service itself.
     Service(Purpose),
+    /// Signs tokens; kept in the data of the service.
+    Token,
 }
 
 /// What a key is used with.

@@ -85,7 +85,7 @@ impl Hierarchy {
             let row = row.ok_or_else(|| KeysError::NoSuchKey(id.to_string()))?;
             match row.state {
                 KeyState::Retired | KeyState::Disabled => {}
-                KeyState::Active | KeyState::Destroyed => {
+                KeyState::Active | KeyState::Destroyed | KeyState::Pending => {
                     return Err(KeysError::State { key: id.to_string(), state: row.state });
                 }
             }

@@ -273,7 +273,7 @@ impl Hierarchy {
             match row.state {
                 KeyState::Active => active = Some(self.index_key(row).await?),
                 KeyState::Retired => retired.push(self.index_key(row).await?),
-                KeyState::Disabled | KeyState::Destroyed => {}
+                KeyState::Disabled | KeyState::Destroyed | KeyState::Pending => {}
             }
         }
         let active = active.ok_or_else(|| KeysError::NoSuchKey(format!("blind-index/{scope}")))?;

@@ -134,7 +134,7 @@ impl Hierarchy {
                     self.epochs.set_active(Some(active));
                 }
                 KeyState::Retired => {}
-                KeyState::Disabled | KeyState::Destroyed => self.epochs.close(row.id),
+                KeyState::Disabled | KeyState::Destroyed | KeyState::Pending => self.epochs.close(row.id),
             }
         }
         self.reload_index_keys().await

@@ -9,7 +9,9 @@ use portal_core::Sensitive;
 
 pub(crate) use self::aead::{Aes256Gcm, CmacAes256};
 pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret};
-pub(crate) use self::sign::{Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret};
+pub(crate) use self::sign::{
+    Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret, P256Public, P256Secret,
+};
 
 /// The SHA-256 of the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -19,6 +21,11 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 /// The SHA-384 of the parts, one after the other.
 pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     digest(&digest::SHA384, parts)
+}
+
+/// The SHA-512 of the parts, one after the other.
+pub(crate) fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    digest(&digest::SHA512, parts)
 }
 
 /// The SHA3-256 of the parts, one after the other.

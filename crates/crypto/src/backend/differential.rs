@@ -38,6 +38,7 @@ proptest! {
         let parts = slices(&parts);
         assert_eq!(left::sha256(&parts), right::sha256(&parts));
         assert_eq!(left::sha384(&parts), right::sha384(&parts));
+        assert_eq!(left::sha512(&parts), right::sha512(&parts));
         assert_eq!(left::sha3_256(&parts), right::sha3_256(&parts));
     }
 
@@ -158,6 +159,28 @@ proptest! {
         assert_eq!(read.bytes(), my_key.bytes());
         let read = right::MlDsa65Secret::from_pkcs8(mine.expose()).unwrap().public().unwrap();
         assert_eq!(read.bytes(), my_key.bytes());
+    }
+
+    #[test]
+    fn ecdsa_on_p_256(scalar in array(), message in bytes(300), bit in any::<prop::sample::Index>()) {
+        let mine = left::P256Secret::from_scalar(&scalar);
+        let theirs = right::P256Secret::from_scalar(&scalar);
+        assert_eq!(mine.is_some(), theirs.is_some());
+        let Some((mine, theirs)) = mine.zip(theirs) else { return Ok(()) };
+        let public = mine.public().unwrap();
+        assert_eq!(theirs.public(), Some(public));
+        let verify = |public: &[u8], signature: &[u8]| {
+            let (public, signature) = (public.try_into().unwrap(), signature.try_into().unwrap());
+            [
+                left::P256Public::from_bytes(public).is_some_and(|key| key.verify(&message, signature)),
+                right::P256Public::from_bytes(public).is_some_and(|key| key.verify(&message, signature)),
+            ]
+        };
+        for signature in [mine.sign(&message).unwrap(), theirs.sign(&message).unwrap()] {
+            assert_eq!(verify(&public, &signature), [true; 2]);
+            assert_eq!(verify(&public, &flip(&signature, bit)), [false; 2]);
+            assert_eq!(verify(&flip(&public, bit), &signature), [false; 2]);
+        }
     }
 
     #[test]

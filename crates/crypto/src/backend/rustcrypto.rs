@@ -19,7 +19,9 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::aead::{Aes256Gcm, CmacAes256};
 pub(crate) use self::kem::{MlKemPublic, MlKemSecret, X25519Secret};
-pub(crate) use self::sign::{Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret};
+pub(crate) use self::sign::{
+    Ed25519Public, Ed25519Secret, MlDsa65Public, MlDsa65Secret, P256Public, P256Secret,
+};
 
 /// The SHA-256 of the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -29,6 +31,11 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 /// The SHA-384 of the parts, one after the other.
 pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     digest::<Sha384>(parts).into()
+}
+
+/// The SHA-512 of the parts, one after the other.
+pub(crate) fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    digest::<Sha512>(parts).into()
 }
 
 /// The SHA3-256 of the parts, one after the other.

@@ -3,11 +3,14 @@
 use std::str::FromStr;
 
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
-use portal_core::{Role, Timestamp};
+use portal_core::{Assurance, Role, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{MAX_LIFE, TokenError};
 use crate::strict_json;
+
+/// How `cnf` names the holder.
+const HOLDER: &str = "spiffe_id";
 
 /// The claims of an access token; the JWT name of each stands in brackets.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +31,9 @@ pub struct AccessClaims {
     pub roles: Vec<Role>,
     /// What the client may do (`scope`).
     pub scopes: Vec<Scope>,
+    /// How sure one can be of the person (`acr`, `auth_time`, `second_factor`); nothing is known of it in tokens of earlier
+    /// versions.
+    pub assurance: Option<Assurance>,
     /// When it was issued (`iat`).
     pub issued_at: Timestamp,
     /// From when it is valid (`nbf`).
@@ -36,6 +42,8 @@ pub struct AccessClaims {
     pub expires_at: Timestamp,
     /// Its own name (`jti`).
     pub token_id: String,
+    /// The one workload that may present it, by its SPIFFE id (`cnf`, RFC 7800); whoever may present tokens if nobody is named.
+    pub holder: Option<String>,
 }
 
 /// One scope: a word of printable ASCII (RFC 6749, section 3.3), so that a list of them reads back as written.
@@ -102,9 +110,18 @@ impl AccessClaims {
             "exp": self.expires_at.as_seconds(),
             "jti": self.token_id,
         });
-        if let (false, Some(members)) = (self.scopes.is_empty(), claims.as_object_mut()) {
+        let Some(members) = claims.as_object_mut() else { return claims.to_string() };
+        if let Some(holder) = &self.holder {
+            members.insert("cnf".to_owned(), json!({ HOLDER: holder }));
+        }
+        if !self.scopes.is_empty() {
             let words: Vec<_> = self.scopes.iter().map(Scope::as_str).collect();
             members.insert("scope".to_owned(), words.join(" ").into());
+        }
+        if let Some(assurance) = &self.assurance {
+            members.insert("acr".to_owned(), assurance.acr.name().into());
+            members.insert("auth_time".to_owned(), assurance.authenticated_at.as_seconds().into());
+            members.insert("second_factor".to_owned(), assurance.has_second_factor.into());
         }
         claims.to_string()
     }
@@ -120,10 +137,12 @@ impl AccessClaims {
             session_id: claims.id("sid")?,
             roles: claims.roles()?,
             scopes: claims.scopes()?,
+            assurance: claims.assurance()?,
             issued_at: claims.time("iat")?,
             not_before: claims.time("nbf")?,
             expires_at: claims.time("exp")?,
             token_id: claims.text("jti")?.to_owned(),
+            holder: claims.holder()?,
         })
     }
 }
@@ -141,6 +160,15 @@ impl Reader {
         T::parse(self.text(name)?).map_err(|_| TokenError::Claim(name))
     }
 
+    /// Who has to be the holder is not passed over when it is said in a way that is not known.
+    fn holder(&self) -> Result<Option<String>, TokenError> {
+        let Some(confirmation) = self.0.get("cnf") else { return Ok(None) };
+        let members = confirmation.as_object().filter(|members| members.len() == 1);
+        let holder = members.and_then(|members| members.get(HOLDER)?.as_str());
+        let holder = holder.filter(|holder| !holder.is_empty()).ok_or(TokenError::Claim("cnf"))?;
+        Ok(Some(holder.to_owned()))
+    }
+
     fn time(&self, name: &'static str) -> Result<Timestamp, TokenError> {
         let seconds = self.0.get(name).and_then(Value::as_i64).ok_or(TokenError::Claim(name))?;
         Ok(Timestamp::from_seconds(seconds))
@@ -150,6 +178,18 @@ impl Reader {
         let names = self.0.get("roles").and_then(Value::as_array).ok_or(TokenError::Claim("roles"))?;
         let role = |name: &Value| name.as_str()?.parse().ok();
         names.iter().map(role).collect::<Option<_>>().ok_or(TokenError::Claim("roles"))
+    }
+
+    fn assurance(&self) -> Result<Option<Assurance>, TokenError> {
+        if !self.0.contains_key("acr") {
+            return Ok(None);
+        }
+        let second_factor = self.0.get("second_factor").and_then(Value::as_bool);
+        Ok(Some(Assurance {
+            acr: self.text("acr")?.parse().map_err(|_| TokenError::Claim("acr"))?,
+            authenticated_at: self.time("auth_time")?,
+            has_second_factor: second_factor.ok_or(TokenError::Claim("second_factor"))?,
+        }))
     }
 
     fn scopes(&self) -> Result<Vec<Scope>, TokenError> {

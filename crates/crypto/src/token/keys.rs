@@ -37,8 +37,22 @@ impl KeyId {
         Self(base64url::encode(hash::sha256(members.as_bytes())))
     }
 
+    /// The id with this thumbprint.
+    #[must_use]
+    pub fn from_thumbprint(thumbprint: &hash::Sha256) -> Self {
+        Self(base64url::encode(thumbprint))
+    }
+
+    /// The thumbprint that the id spells.
+    #[must_use]
+    pub fn thumbprint(&self) -> hash::Sha256 {
+        // An id is made of a thumbprint, or was parsed as one.
+        base64url::decode(&self.0).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
+    }
+
     /// The id, if the text has the shape of one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let digest = base64url::decode(text)?;
         (digest.len() == size_of::<hash::Sha256>()).then(|| Self(text.to_owned()))
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-use portal_core::Role;
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
+use portal_core::{Acr, Assurance, Role};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -38,10 +38,16 @@ fn claims() -> AccessClaims {
         session_id: SessionId::parse("0198c3a4-7d1e-7cc3-98c4-dc0c0c073991").unwrap(),
         roles: vec![Role::Subject, Role::Auditor],
         scopes: vec!["consent:read".parse().unwrap(), "consent:write".parse().unwrap()],
+        assurance: Some(Assurance {
+            acr: Acr::Mfa,
+            authenticated_at: NOW.minus(Duration::from_secs(60)),
+            has_second_factor: true,
+        }),
         issued_at: NOW,
         not_before: NOW,
         expires_at: NOW.plus(MAX_LIFE),
         token_id: "t-1".to_owned(),
+        holder: Some("spiffe://portal.local/gateway".to_owned()),
     }
 }
 
@@ -88,8 +94,23 @@ fn what_is_issued_is_read_back() {
     let token = issue(&claims(), &key, Suites::ALL).unwrap();
     assert_eq!(verify(&token, &keys(&key), &EXPECT), Ok(claims()));
     assert!(token.len() < 6_000, "{} bytes", token.len());
-    let bare = AccessClaims { roles: vec![], scopes: vec![], ..claims() };
+    let bare = AccessClaims { roles: vec![], scopes: vec![], assurance: None, holder: None, ..claims() };
     assert_eq!(verify(&issue(&bare, &key, Suites::ALL).unwrap(), &keys(&key), &EXPECT), Ok(bare));
+}
+
+/// Nothing is made up of half of it.
+#[test]
+fn assurance_is_whole_or_absent() {
+    for (name, value) in [
+        ("acr", json!("0")),
+        ("acr", json!(1)),
+        ("auth_time", json!("now")),
+        ("auth_time", Value::Null),
+        ("second_factor", json!(0)),
+        ("second_factor", Value::Null),
+    ] {
+        assert_eq!(refused(|claims| claims[name] = value.clone()), TokenError::Claim(name), "{value}");
+    }
 }
 
 #[test]
@@ -109,10 +130,14 @@ fn the_wire_format_is_that_of_rfc_9068() {
         "sid": "0198c3a4-7d1e-7cc3-98c4-dc0c0c073991",
         "roles": ["subject", "auditor"],
         "scope": "consent:read consent:write",
+        "acr": "mfa",
+        "auth_time": 1_795_305_540,
+        "second_factor": true,
         "iat": 1_795_305_600,
         "nbf": 1_795_305_600,
         "exp": 1_795_305_900,
         "jti": "t-1",
+        "cnf": { "spiffe_id": "spiffe://portal.local/gateway" },
     });
     assert_eq!(payload, expected);
     assert_eq!(parts[2].len(), 3_309);
@@ -205,6 +230,11 @@ fn claims_of_the_wrong_shape_are_named() {
     for scope in [json!(""), json!(" "), json!("a  b"), json!("a\tb"), json!(["a"])] {
         assert_eq!(refused(|claims| claims["scope"] = scope), TokenError::Claim("scope"));
     }
+    for holder in [json!(null), json!("x"), json!({}), json!({ "jkt": "x" }), json!({ "spiffe_id": "" })] {
+        assert_eq!(refused(|claims| claims["cnf"] = holder), TokenError::Claim("cnf"));
+    }
+    let both = json!({ "spiffe_id": "spiffe://portal.local/gateway", "jkt": "x" });
+    assert_eq!(refused(|claims| claims["cnf"] = both), TokenError::Claim("cnf"));
     let key = key(1);
     let doubled = claims().to_json().replacen('{', r#"{"aud":"auth","#, 1);
     let token = forge(&key, &header(&key), &doubled);
@@ -216,7 +246,7 @@ fn claims_of_the_wrong_shape_are_named() {
 #[test]
 fn an_unknown_claim_is_ignored() {
     let key = key(1);
-    let more = claims().to_json().replacen('{', r#"{"acr":"1","#, 1);
+    let more = claims().to_json().replacen('{', r#"{"azp":"1","#, 1);
     assert_eq!(verify(&forge(&key, &header(&key), &more), &keys(&key), &EXPECT), Ok(claims()));
 }
 

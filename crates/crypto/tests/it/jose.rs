@@ -1,8 +1,9 @@
-//! Wycheproof's tokens and keys of classical JOSE: whatever they are good or bad for elsewhere, here none is taken.
+//! Wycheproof's tokens and keys of classical JOSE: none is taken among services; for clients outside, those of ES256.
 
 use std::time::Duration;
 
 use portal_core::Timestamp;
+use portal_crypto::jose::{self, JoseError, JwkError, PublicKey};
 use portal_crypto::jws;
 use portal_crypto::pair::PairSigningKey;
 use portal_crypto::suite::Suites;
@@ -55,4 +56,42 @@ fn classical_keys_are_passed_over_and_secret_ones_refused() {
         }
     }
     assert!(passed_over > 20 && refused > 20, "{passed_over} passed over, {refused} refused");
+}
+
+/// Tokens of ES256: the payload of the good ones is the word `foo`, which is refused after the signature was found right.
+#[test]
+fn wycheproof_es256() {
+    let vectors = json(include_str!("../vectors/wycheproof-es256.json"));
+    let expect = jose::Expect { typ: None, algorithms: &[jose::Algorithm::Es256], suites: Suites::ALL };
+    let (mut valid, mut invalid) = (0, 0);
+    for group in vectors["testGroups"].as_array().unwrap() {
+        let key = PublicKey::from_jwk(group["public"].as_object().unwrap());
+        for test in super::tests(group) {
+            let text = test["jws"].as_str().unwrap();
+            let verified = key.as_ref().is_ok_and(|key| {
+                matches!(jose::verify(text, key, &expect), Ok(_) | Err(JoseError::NotClaims))
+            });
+            assert_eq!(verified, super::valid(test), "{}: {}", test["tcId"], test["comment"]);
+            *(if verified { &mut valid } else { &mut invalid }) += 1;
+        }
+    }
+    assert_eq!((valid, invalid), (2, 39));
+}
+
+#[test]
+fn wycheproof_keys() {
+    let vectors = json(include_str!("../vectors/wycheproof-jose.json"));
+    let (mut taken, mut secret, mut refused) = (0, 0, 0);
+    for key in vectors["jwks"].as_array().unwrap().iter().flat_map(|set| set["keys"].as_array().unwrap()) {
+        let text = |name: &str| key[name].as_str().unwrap_or_default();
+        match PublicKey::from_jwk(key.as_object().unwrap()) {
+            Ok(_) => {
+                assert_eq!((text("kty"), text("crv")), ("EC", "P-256"));
+                taken += 1;
+            }
+            Err(JwkError::Secret) => secret += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(taken > 0 && secret > 20 && refused > 20, "{taken} taken, {secret} secret, {refused} refused");
 }

@@ -1,8 +1,8 @@
-//! ML-DSA-65: keys of seeds, signatures, the JOSE forms of RFC 9964.
+//! ML-DSA-65: keys of seeds, signatures, the JOSE forms of RFC 9964. Signatures of P-256 and Ed25519.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portal_crypto::sign::{Algorithm, SigningKey, VerifyingKey};
+use portal_crypto::sign::{Algorithm, SigningKey, VerifyingKey, ed25519, p256};
 use portal_crypto::token::{KeyId, KeySet, KeySetError};
 use serde_json::Value;
 
@@ -85,4 +85,35 @@ fn wycheproof_ml_dsa_65_seeds_and_their_signatures() {
         count += 1;
     }
     assert_eq!(count, 55);
+}
+
+#[test]
+fn wycheproof_ecdsa_on_p_256() {
+    let vectors = json(include_str!("../vectors/wycheproof-ecdsa-p256.json"));
+    let (mut valid, mut invalid) = (0, 0);
+    for group in vectors["testGroups"].as_array().unwrap() {
+        let point = hex(&group["publicKey"]);
+        let key = p256::VerifyingKey::from_coordinates(&point[1..33], &point[33..]).unwrap();
+        for test in tests(group) {
+            let verified = key.verify(&hex(&test["msg"]), &hex(&test["sig"])).is_ok();
+            assert_eq!(verified, crate::valid(test), "{}: {}", test["tcId"], test["comment"]);
+            *(if verified { &mut valid } else { &mut invalid }) += 1;
+        }
+    }
+    assert_eq!((valid, invalid), (173, 89));
+}
+
+#[test]
+fn wycheproof_ed25519() {
+    let vectors = json(include_str!("../vectors/wycheproof-ed25519.json"));
+    let (mut valid, mut invalid) = (0, 0);
+    for group in vectors["testGroups"].as_array().unwrap() {
+        let key = ed25519::VerifyingKey::from_bytes(&hex(&group["publicKey"])).unwrap();
+        for test in tests(group) {
+            let verified = key.verify(&hex(&test["msg"]), &hex(&test["sig"])).is_ok();
+            assert_eq!(verified, crate::valid(test), "{}: {}", test["tcId"], test["comment"]);
+            *(if verified { &mut valid } else { &mut invalid }) += 1;
+        }
+    }
+    assert_eq!((valid, invalid), (88, 63));
 }

@@ -102,7 +102,7 @@ pub(crate) async fn set_state(
         .filter(Column::EpochId.eq(id.uuid()))
         .filter(Column::State.eq(from.id()));
     match to {
-        KeyState::Active | KeyState::Disabled => {}
+        KeyState::Active | KeyState::Disabled | KeyState::Pending => {}
         KeyState::Retired => {
             let first = Expr::col(Column::RetiredAt).if_null(now.as_micros());
             update = update.col_expr(Column::RetiredAt, first);

@@ -100,7 +100,7 @@ pub(crate) async fn set_state(
     let mut update =
         this(tenant, name).col_expr(Column::State, Expr::value(to.id())).filter(Column::State.eq(from.id()));
     match to {
-        KeyState::Active | KeyState::Disabled => {}
+        KeyState::Active | KeyState::Disabled | KeyState::Pending => {}
         KeyState::Retired => update = update.col_expr(Column::RetiredAt, Expr::value(now.as_micros())),
         KeyState::Destroyed => {
             update = update

@@ -16,11 +16,13 @@ pub enum KeyState {
     Disabled,
     /// Gone; only this record of it is left.
     Destroyed,
+    /// Published, and not used yet: a key that signs tokens. None of the key database is.
+    Pending,
 }
 
 impl KeyState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Retired, Self::Disabled, Self::Destroyed];
+    pub const ALL: [Self; 5] = [Self::Active, Self::Retired, Self::Disabled, Self::Destroyed, Self::Pending];
 
     pub(crate) const fn id(self) -> i64 {
         match self {
@@ -28,11 +30,12 @@ impl KeyState {
             Self::Retired => 2,
             Self::Disabled => 3,
             Self::Destroyed => 4,
+            Self::Pending => 5,
         }
     }
 
     pub(crate) fn from_id(id: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.id() == id)
+        Self::ALL.into_iter().find(|state| *state != Self::Pending && state.id() == id)
     }
 
     /// The name in logs and inventories.
@@ -43,6 +46,7 @@ impl KeyState {
             Self::Retired => "retired",
             Self::Disabled => "disabled",
             Self::Destroyed => "destroyed",
+            Self::Pending => "pending",
         }
     }
 }

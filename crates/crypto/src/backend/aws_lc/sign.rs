@@ -1,8 +1,10 @@
-//! ML-DSA-65 and Ed25519 of aws-lc-rs. The library frees signing keys through `OPENSSL_free`, which wipes them.
+//! ML-DSA-65, Ed25519 and ECDSA on P-256 of aws-lc-rs. The library frees signing keys through `OPENSSL_free`, which wipes them.
 
+use aws_lc_rs::agreement;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ED25519, Ed25519KeyPair, KeyPair, ML_DSA_65, ML_DSA_65_SIGNING, ParsedPublicKey, PqdsaKeyPair,
-    PqdsaSigningAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ML_DSA_65, ML_DSA_65_SIGNING, ParsedPublicKey, PqdsaKeyPair, PqdsaSigningAlgorithm,
 };
 use portal_core::Sensitive;
 
@@ -88,6 +90,50 @@ pub(crate) struct Ed25519Public(ParsedPublicKey);
 impl Ed25519Public {
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         ParsedPublicKey::new(&ED25519, bytes).ok().map(Self)
+    }
+
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify_sig(message, signature).is_ok()
+    }
+}
+
+/// A signing key of ECDSA on P-256 with SHA-256.
+pub(crate) struct P256Secret(EcdsaKeyPair);
+
+impl P256Secret {
+    /// From the private number, big-endian; `None` unless it is from 1 to the order of the curve less 1.
+    pub(crate) fn from_scalar(scalar: &[u8; 32]) -> Option<Self> {
+        // The signature API wants both halves, and only the one of key agreement computes the other.
+        let public = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, scalar).ok()?;
+        let public = public.compute_public_key().ok()?;
+        EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            scalar,
+            public.as_ref(),
+        )
+        .ok()
+        .map(Self)
+    }
+
+    /// Signs with a nonce of the library's own entropy: r and s, 32 bytes each.
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        self.0.sign(&SystemRandom::new(), message).ok()?.as_ref().try_into().ok()
+    }
+
+    /// The point, not compressed.
+    pub(crate) fn public(&self) -> Option<[u8; 65]> {
+        self.0.public_key().as_ref().try_into().ok()
+    }
+}
+
+/// A verifying key of ECDSA on P-256, parsed once.
+#[derive(Clone)]
+pub(crate) struct P256Public(ParsedPublicKey);
+
+impl P256Public {
+    /// From a point that is not compressed; `None` unless it is on the curve.
+    pub(crate) fn from_bytes(bytes: &[u8; 65]) -> Option<Self> {
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).ok().map(Self)
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {

@@ -1,4 +1,4 @@
-//! ML-DSA-65 of `ml-dsa` and Ed25519 of `ed25519-dalek`.
+//! ML-DSA-65 of `ml-dsa`, Ed25519 of `ed25519-dalek` and ECDSA of `p256`.
 
 use ed25519_dalek::{Signer, Verifier};
 use getrandom::SysRng;
@@ -98,5 +98,42 @@ impl Ed25519Public {
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+/// A signing key of ECDSA on P-256 with SHA-256.
+pub(crate) struct P256Secret(p256::ecdsa::SigningKey);
+
+impl P256Secret {
+    /// From the private number, big-endian; `None` unless it is from 1 to the order of the curve less 1.
+    pub(crate) fn from_scalar(scalar: &[u8; 32]) -> Option<Self> {
+        p256::ecdsa::SigningKey::from_slice(scalar).ok().map(Self)
+    }
+
+    /// Signs with the nonce of RFC 6979: r and s, 32 bytes each.
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        let signature: p256::ecdsa::Signature = self.0.try_sign(message).ok()?;
+        Some(signature.to_bytes().into())
+    }
+
+    /// The point, not compressed.
+    pub(crate) fn public(&self) -> Option<[u8; 65]> {
+        self.0.verifying_key().to_sec1_point(false).as_bytes().try_into().ok()
+    }
+}
+
+/// A verifying key of ECDSA on P-256, parsed once.
+#[derive(Clone)]
+pub(crate) struct P256Public(p256::ecdsa::VerifyingKey);
+
+impl P256Public {
+    /// From a point that is not compressed; `None` unless it is on the curve.
+    pub(crate) fn from_bytes(bytes: &[u8; 65]) -> Option<Self> {
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).ok().map(Self)
+    }
+
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        p256::ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| self.0.verify(message, &signature).is_ok())
     }
 }
