@@ -222,8 +222,10 @@ pub struct ListKeysResponse {
 /// Makes a new active key for a use and retires the one before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeysRequest {
-    /// Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX. Others are INVALID_ARGUMENT: keys of people
-    /// are replaced with their epoch, the other keys of the service itself by no call.
+    /// Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH, KEY_USE_BLIND_INDEX or, of auth, KEY_USE_TOKEN. Others are
+    /// INVALID_ARGUMENT: keys of people are replaced with their epoch, the other keys of the service itself by no call.
+    /// Keys that sign tokens are replaced by themselves every month; this begins it now, and the new ones sign when they
+    /// have been published for ten minutes. Until then asking again changes nothing.
     #[prost(enumeration = "KeyUse", tag = "1")]
     pub r#use: i32,
     /// Also wrap the keys of people under the new epoch again, in the background. What a root key wraps is always wrapped
@@ -252,7 +254,8 @@ pub struct RotateKeysResponse {
     pub rewrap_pending_count: i64,
 }
 /// Destroys a key that nothing depends on any more: a retired root or epoch key, or one of a blind index. Answered by the
-/// key; one that is destroyed already is answered as it is.
+/// key; one that is destroyed already is answered as it is. A key that signs tokens is ended in whatever state it is, with
+/// all that it signed, and another one signs at once: that is for a key that somebody else may have.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DestroyKeyRequest {
     /// Id of the key.

@@ -7,13 +7,19 @@ import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf
 import { file_google_api_annotations } from "../../../google/api/annotations_pb";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { AuditEvent } from "./audit_service_pb";
+import { file_portal_auth_v1_audit_service } from "./audit_service_pb";
+import type { Factor } from "./factor_pb";
+import { file_portal_auth_v1_factor } from "./factor_pb";
+import type { Session } from "./session_service_pb";
+import { file_portal_auth_v1_session_service } from "./session_service_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file portal/auth/v1/account_service.proto.
  */
 export const file_portal_auth_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRwb3J0YWwvYXV0aC92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDnBvcnRhbC5hdXRoLnYxIp4ECgdBY2NvdW50EhIKCmFjY291bnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRISCgVlbWFpbBgDIAEoCUIDgAEBEhkKDGRpc3BsYXlfbmFtZRgEIAEoCUIDgAEBEg0KBXJvbGVzGAUgAygJEiwKBXN0YXRlGAYgASgOMh0ucG9ydGFsLmF1dGgudjEuQWNjb3VudC5TdGF0ZRIMCgRldGFnGAcgASgJEi8KC2NyZWF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoRZW1haWxfdmVyaWZ5X3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXBlbmRpbmdfZW1haWwYCyABKAlCA4ABARI0ChBsb2NrX2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIQCgxTVEFURV9BQ1RJVkUQARIQCgxTVEFURV9MT0NLRUQQAhIRCg1TVEFURV9ERUxFVEVEEAMicAoUQ3JlYXRlQWNjb3VudFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABARIVCghwYXNzd29yZBgCIAEoCUIDgAEBEhkKDGRpc3BsYXlfbmFtZRgDIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYBCABKAkiJwoRR2V0QWNjb3VudFJlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCSKFAQoUVXBkYXRlQWNjb3VudFJlcXVlc3QSKAoHYWNjb3VudBgBIAEoCzIXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQSLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEhIKCnJlcXVlc3RfaWQYAyABKAkieQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0EhIKCmFjY291bnRfaWQYASABKAkSHQoQY3VycmVudF9wYXNzd29yZBgCIAEoCUIDgAEBEhkKDG5ld19wYXNzd29yZBgDIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYBCABKAkiNwoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZRIdChVyZXZva2VkX3Nlc3Npb25fY291bnQYASABKAUiTAoURGVsZXRlQWNjb3VudFJlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiSAoVRGVsZXRlQWNjb3VudFJlc3BvbnNlEi8KC2RlbGV0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKMAQoTTGlzdEFjY291bnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRISCgVlbWFpbBgDIAEoCUIDgAEBEiwKBXN0YXRlGAQgASgOMh0ucG9ydGFsLmF1dGgudjEuQWNjb3VudC5TdGF0ZRIMCgRyb2xlGAUgASgJIloKFExpc3RBY2NvdW50c1Jlc3BvbnNlEikKCGFjY291bnRzGAEgAygLMhcucG9ydGFsLmF1dGgudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiiwEKEkxvY2tBY2NvdW50UmVxdWVzdBISCgphY2NvdW50X2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJIlwKFFVubG9ja0FjY291bnRSZXF1ZXN0EhIKCmFjY291bnRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBGV0YWcYAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSJWCg9TZXRSb2xlc1JlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCRINCgVyb2xlcxgCIAMoCRIMCgRldGFnGAMgASgJEhIKCnJlcXVlc3RfaWQYBCABKAkiPgoUU3RhcnRSZWNvdmVyeVJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABARISCgpyZXF1ZXN0X2lkGAIgASgJIhcKFVN0YXJ0UmVjb3ZlcnlSZXNwb25zZSJlChdDb21wbGV0ZVJlY292ZXJ5UmVxdWVzdBIbCg5yZWNvdmVyeV90b2tlbhgBIAEoCUIDgAEBEhkKDG5ld19wYXNzd29yZBgCIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYAyABKAkiLgoYQ29tcGxldGVSZWNvdmVyeVJlc3BvbnNlEhIKCmFjY291bnRfaWQYASABKAkiSQoSVmVyaWZ5RW1haWxSZXF1ZXN0Eh8KEnZlcmlmaWNhdGlvbl90b2tlbhgBIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYAiABKAkiYAoTVmVyaWZ5RW1haWxSZXNwb25zZRISCgphY2NvdW50X2lkGAEgASgJEjUKEWVtYWlsX3ZlcmlmeV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDLxCwoOQWNjb3VudFNlcnZpY2USZwoNQ3JlYXRlQWNjb3VudBIkLnBvcnRhbC5hdXRoLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GhcucG9ydGFsLmF1dGgudjEuQWNjb3VudCIXgtPkkwIROgEqIgwvdjEvYWNjb3VudHMSbgoKR2V0QWNjb3VudBIhLnBvcnRhbC5hdXRoLnYxLkdldEFjY291bnRSZXF1ZXN0GhcucG9ydGFsLmF1dGgudjEuQWNjb3VudCIkkAIBgtPkkwIbEhkvdjEvYWNjb3VudHMve2FjY291bnRfaWR9EnwKDVVwZGF0ZUFjY291bnQSJC5wb3J0YWwuYXV0aC52MS5VcGRhdGVBY2NvdW50UmVxdWVzdBoXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQiLILT5JMCJjoBKjIhL3YxL2FjY291bnRzL3thY2NvdW50LmFjY291bnRfaWR9EpQBCg5DaGFuZ2VQYXNzd29yZBIlLnBvcnRhbC5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBomLnBvcnRhbC5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiM4LT5JMCLToBKiIoL3YxL2FjY291bnRzL3thY2NvdW50X2lkfTpjaGFuZ2VQYXNzd29yZBJ/Cg1EZWxldGVBY2NvdW50EiQucG9ydGFsLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJS5wb3J0YWwuYXV0aC52MS5EZWxldGVBY2NvdW50UmVzcG9uc2UiIYLT5JMCGyoZL3YxL2FjY291bnRzL3thY2NvdW50X2lkfRJyCgxMaXN0QWNjb3VudHMSIy5wb3J0YWwuYXV0aC52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiQucG9ydGFsLmF1dGgudjEuTGlzdEFjY291bnRzUmVzcG9uc2UiF5ACAYLT5JMCDhIML3YxL2FjY291bnRzEnUKC0xvY2tBY2NvdW50EiIucG9ydGFsLmF1dGgudjEuTG9ja0FjY291bnRSZXF1ZXN0GhcucG9ydGFsLmF1dGgudjEuQWNjb3VudCIpgtPkkwIjOgEqIh4vdjEvYWNjb3VudHMve2FjY291bnRfaWR9OmxvY2sSewoNVW5sb2NrQWNjb3VudBIkLnBvcnRhbC5hdXRoLnYxLlVubG9ja0FjY291bnRSZXF1ZXN0GhcucG9ydGFsLmF1dGgudjEuQWNjb3VudCIrgtPkkwIlOgEqIiAvdjEvYWNjb3VudHMve2FjY291bnRfaWR9OnVubG9jaxJzCghTZXRSb2xlcxIfLnBvcnRhbC5hdXRoLnYxLlNldFJvbGVzUmVxdWVzdBoXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQiLYLT5JMCJzoBKiIiL3YxL2FjY291bnRzL3thY2NvdW50X2lkfTpzZXRSb2xlcxKDAQoNU3RhcnRSZWNvdmVyeRIkLnBvcnRhbC5hdXRoLnYxLlN0YXJ0UmVjb3ZlcnlSZXF1ZXN0GiUucG9ydGFsLmF1dGgudjEuU3RhcnRSZWNvdmVyeVJlc3BvbnNlIiWC0+STAh86ASoiGi92MS9hY2NvdW50czpzdGFydFJlY292ZXJ5Eo8BChBDb21wbGV0ZVJlY292ZXJ5EicucG9ydGFsLmF1dGgudjEuQ29tcGxldGVSZWNvdmVyeVJlcXVlc3QaKC5wb3J0YWwuYXV0aC52MS5Db21wbGV0ZVJlY292ZXJ5UmVzcG9uc2UiKILT5JMCIjoBKiIdL3YxL2FjY291bnRzOmNvbXBsZXRlUmVjb3ZlcnkSewoLVmVyaWZ5RW1haWwSIi5wb3J0YWwuYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaIy5wb3J0YWwuYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIiOC0+STAh06ASoiGC92MS9hY2NvdW50czp2ZXJpZnlFbWFpbGIGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiRwb3J0YWwvYXV0aC92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDnBvcnRhbC5hdXRoLnYxIp4ECgdBY2NvdW50EhIKCmFjY291bnRfaWQYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRISCgVlbWFpbBgDIAEoCUIDgAEBEhkKDGRpc3BsYXlfbmFtZRgEIAEoCUIDgAEBEg0KBXJvbGVzGAUgAygJEiwKBXN0YXRlGAYgASgOMh0ucG9ydGFsLmF1dGgudjEuQWNjb3VudC5TdGF0ZRIMCgRldGFnGAcgASgJEi8KC2NyZWF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoRZW1haWxfdmVyaWZ5X3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXBlbmRpbmdfZW1haWwYCyABKAlCA4ABARI0ChBsb2NrX2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIQCgxTVEFURV9BQ1RJVkUQARIQCgxTVEFURV9MT0NLRUQQAhIRCg1TVEFURV9ERUxFVEVEEAMicAoUQ3JlYXRlQWNjb3VudFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABARIVCghwYXNzd29yZBgCIAEoCUIDgAEBEhkKDGRpc3BsYXlfbmFtZRgDIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYBCABKAkiJwoRR2V0QWNjb3VudFJlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCSKFAQoUVXBkYXRlQWNjb3VudFJlcXVlc3QSKAoHYWNjb3VudBgBIAEoCzIXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQSLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEhIKCnJlcXVlc3RfaWQYAyABKAkieQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0EhIKCmFjY291bnRfaWQYASABKAkSHQoQY3VycmVudF9wYXNzd29yZBgCIAEoCUIDgAEBEhkKDG5ld19wYXNzd29yZBgDIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYBCABKAkiNwoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZRIdChVyZXZva2VkX3Nlc3Npb25fY291bnQYASABKAUiTAoURGVsZXRlQWNjb3VudFJlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiSAoVRGVsZXRlQWNjb3VudFJlc3BvbnNlEi8KC2RlbGV0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJRChRFeHBvcnRBY2NvdW50UmVxdWVzdBISCgphY2NvdW50X2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIpECChVFeHBvcnRBY2NvdW50UmVzcG9uc2USKAoHYWNjb3VudBgBIAEoCzIXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQSJwoHZmFjdG9ycxgCIAMoCzIWLnBvcnRhbC5hdXRoLnYxLkZhY3RvchIpCghzZXNzaW9ucxgDIAMoCzIXLnBvcnRhbC5hdXRoLnYxLlNlc3Npb24SMAoMYXVkaXRfZXZlbnRzGAQgAygLMhoucG9ydGFsLmF1dGgudjEuQXVkaXRFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YBSABKAkSLwoLZXhwb3J0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIowBChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEhIKBWVtYWlsGAMgASgJQgOAAQESLAoFc3RhdGUYBCABKA4yHS5wb3J0YWwuYXV0aC52MS5BY2NvdW50LlN0YXRlEgwKBHJvbGUYBSABKAkiWgoUTGlzdEFjY291bnRzUmVzcG9uc2USKQoIYWNjb3VudHMYASADKAsyFy5wb3J0YWwuYXV0aC52MS5BY2NvdW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKLAQoSTG9ja0FjY291bnRSZXF1ZXN0EhIKCmFjY291bnRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkiXAoUVW5sb2NrQWNjb3VudFJlcXVlc3QSEgoKYWNjb3VudF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDAoEZXRhZxgDIAEoCRISCgpyZXF1ZXN0X2lkGAQgASgJIlYKD1NldFJvbGVzUmVxdWVzdBISCgphY2NvdW50X2lkGAEgASgJEg0KBXJvbGVzGAIgAygJEgwKBGV0YWcYAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSI+ChRTdGFydFJlY292ZXJ5UmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYAiABKAkiFwoVU3RhcnRSZWNvdmVyeVJlc3BvbnNlImUKF0NvbXBsZXRlUmVjb3ZlcnlSZXF1ZXN0EhsKDnJlY292ZXJ5X3Rva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQESEgoKcmVxdWVzdF9pZBgDIAEoCSIuChhDb21wbGV0ZVJlY292ZXJ5UmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCSJJChJWZXJpZnlFbWFpbFJlcXVlc3QSHwoSdmVyaWZpY2F0aW9uX3Rva2VuGAEgASgJQgOAAQESEgoKcmVxdWVzdF9pZBgCIAEoCSJgChNWZXJpZnlFbWFpbFJlc3BvbnNlEhIKCmFjY291bnRfaWQYASABKAkSNQoRZW1haWxfdmVyaWZ5X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMvoMCg5BY2NvdW50U2VydmljZRJnCg1DcmVhdGVBY2NvdW50EiQucG9ydGFsLmF1dGgudjEuQ3JlYXRlQWNjb3VudFJlcXVlc3QaFy5wb3J0YWwuYXV0aC52MS5BY2NvdW50IheC0+STAhE6ASoiDC92MS9hY2NvdW50cxJuCgpHZXRBY2NvdW50EiEucG9ydGFsLmF1dGgudjEuR2V0QWNjb3VudFJlcXVlc3QaFy5wb3J0YWwuYXV0aC52MS5BY2NvdW50IiSQAgGC0+STAhsSGS92MS9hY2NvdW50cy97YWNjb3VudF9pZH0SfAoNVXBkYXRlQWNjb3VudBIkLnBvcnRhbC5hdXRoLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GhcucG9ydGFsLmF1dGgudjEuQWNjb3VudCIsgtPkkwImOgEqMiEvdjEvYWNjb3VudHMve2FjY291bnQuYWNjb3VudF9pZH0SlAEKDkNoYW5nZVBhc3N3b3JkEiUucG9ydGFsLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiYucG9ydGFsLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIzgtPkkwItOgEqIigvdjEvYWNjb3VudHMve2FjY291bnRfaWR9OmNoYW5nZVBhc3N3b3JkEn8KDURlbGV0ZUFjY291bnQSJC5wb3J0YWwuYXV0aC52MS5EZWxldGVBY2NvdW50UmVxdWVzdBolLnBvcnRhbC5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZSIhgtPkkwIbKhkvdjEvYWNjb3VudHMve2FjY291bnRfaWR9EoYBCg1FeHBvcnRBY2NvdW50EiQucG9ydGFsLmF1dGgudjEuRXhwb3J0QWNjb3VudFJlcXVlc3QaJS5wb3J0YWwuYXV0aC52MS5FeHBvcnRBY2NvdW50UmVzcG9uc2UiKILT5JMCIhIgL3YxL2FjY291bnRzL3thY2NvdW50X2lkfTpleHBvcnQScgoMTGlzdEFjY291bnRzEiMucG9ydGFsLmF1dGgudjEuTGlzdEFjY291bnRzUmVxdWVzdBokLnBvcnRhbC5hdXRoLnYxLkxpc3RBY2NvdW50c1Jlc3BvbnNlIheQAgGC0+STAg4SDC92MS9hY2NvdW50cxJ1CgtMb2NrQWNjb3VudBIiLnBvcnRhbC5hdXRoLnYxLkxvY2tBY2NvdW50UmVxdWVzdBoXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQiKYLT5JMCIzoBKiIeL3YxL2FjY291bnRzL3thY2NvdW50X2lkfTpsb2NrEnsKDVVubG9ja0FjY291bnQSJC5wb3J0YWwuYXV0aC52MS5VbmxvY2tBY2NvdW50UmVxdWVzdBoXLnBvcnRhbC5hdXRoLnYxLkFjY291bnQiK4LT5JMCJToBKiIgL3YxL2FjY291bnRzL3thY2NvdW50X2lkfTp1bmxvY2sScwoIU2V0Um9sZXMSHy5wb3J0YWwuYXV0aC52MS5TZXRSb2xlc1JlcXVlc3QaFy5wb3J0YWwuYXV0aC52MS5BY2NvdW50Ii2C0+STAic6ASoiIi92MS9hY2NvdW50cy97YWNjb3VudF9pZH06c2V0Um9sZXMSgwEKDVN0YXJ0UmVjb3ZlcnkSJC5wb3J0YWwuYXV0aC52MS5TdGFydFJlY292ZXJ5UmVxdWVzdBolLnBvcnRhbC5hdXRoLnYxLlN0YXJ0UmVjb3ZlcnlSZXNwb25zZSIlgtPkkwIfOgEqIhovdjEvYWNjb3VudHM6c3RhcnRSZWNvdmVyeRKPAQoQQ29tcGxldGVSZWNvdmVyeRInLnBvcnRhbC5hdXRoLnYxLkNvbXBsZXRlUmVjb3ZlcnlSZXF1ZXN0GigucG9ydGFsLmF1dGgudjEuQ29tcGxldGVSZWNvdmVyeVJlc3BvbnNlIiiC0+STAiI6ASoiHS92MS9hY2NvdW50czpjb21wbGV0ZVJlY292ZXJ5EnsKC1ZlcmlmeUVtYWlsEiIucG9ydGFsLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GiMucG9ydGFsLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIjgtPkkwIdOgEqIhgvdjEvYWNjb3VudHM6dmVyaWZ5RW1haWxiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_portal_auth_v1_audit_service, file_portal_auth_v1_factor, file_portal_auth_v1_session_service]);
 
 /**
  * A person or a member of staff who can sign in.
@@ -142,7 +148,7 @@ export enum Account_State {
   ACTIVE = 1,
 
   /**
-   * May not sign in until `lock_expire_time`, an operator or a recovery lifts it.
+   * May not sign in until `lock_expire_time` or an operator lifts it.
    *
    * @generated from enum value: STATE_LOCKED = 2;
    */
@@ -380,6 +386,98 @@ export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*
   messageDesc(file_portal_auth_v1_account_service, 7);
 
 /**
+ * Request of AccountService.ExportAccount.
+ *
+ * @generated from message portal.auth.v1.ExportAccountRequest
+ */
+export type ExportAccountRequest = Message<"portal.auth.v1.ExportAccountRequest"> & {
+  /**
+   * Account to export; the caller's own.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Events per page; 0 means 50, more than 1,000 means 1,000, negative is
+   * INVALID_ARGUMENT.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the page to read, from the reply before; empty for the first.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message portal.auth.v1.ExportAccountRequest.
+ * Use `create(ExportAccountRequestSchema)` to create a new message.
+ */
+export const ExportAccountRequestSchema: GenMessage<ExportAccountRequest> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_account_service, 8);
+
+/**
+ * Reply of AccountService.ExportAccount.
+ *
+ * @generated from message portal.auth.v1.ExportAccountResponse
+ */
+export type ExportAccountResponse = Message<"portal.auth.v1.ExportAccountResponse"> & {
+  /**
+   * Account with all that is personal about it; on the first page.
+   *
+   * @generated from field: portal.auth.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+
+  /**
+   * Second factors that count, without secrets; on the first page.
+   *
+   * @generated from field: repeated portal.auth.v1.Factor factors = 2;
+   */
+  factors: Factor[];
+
+  /**
+   * Live sessions, without tokens; on the first page.
+   *
+   * @generated from field: repeated portal.auth.v1.Session sessions = 3;
+   */
+  sessions: Session[];
+
+  /**
+   * Security events that concern the account. Who acted is told if it was the caller.
+   *
+   * @generated from field: repeated portal.auth.v1.AuditEvent audit_events = 4;
+   */
+  auditEvents: AuditEvent[];
+
+  /**
+   * Token of the next page; empty on the last.
+   *
+   * @generated from field: string next_page_token = 5;
+   */
+  nextPageToken: string;
+
+  /**
+   * When this was read.
+   *
+   * @generated from field: google.protobuf.Timestamp export_time = 6;
+   */
+  exportTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message portal.auth.v1.ExportAccountResponse.
+ * Use `create(ExportAccountResponseSchema)` to create a new message.
+ */
+export const ExportAccountResponseSchema: GenMessage<ExportAccountResponse> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_account_service, 9);
+
+/**
  * Request of AccountService.ListAccounts.
  *
  * @generated from message portal.auth.v1.ListAccountsRequest
@@ -427,7 +525,7 @@ export type ListAccountsRequest = Message<"portal.auth.v1.ListAccountsRequest"> 
  * Use `create(ListAccountsRequestSchema)` to create a new message.
  */
 export const ListAccountsRequestSchema: GenMessage<ListAccountsRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 8);
+  messageDesc(file_portal_auth_v1_account_service, 10);
 
 /**
  * Reply of AccountService.ListAccounts.
@@ -455,7 +553,7 @@ export type ListAccountsResponse = Message<"portal.auth.v1.ListAccountsResponse"
  * Use `create(ListAccountsResponseSchema)` to create a new message.
  */
 export const ListAccountsResponseSchema: GenMessage<ListAccountsResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 9);
+  messageDesc(file_portal_auth_v1_account_service, 11);
 
 /**
  * Request of AccountService.LockAccount.
@@ -504,7 +602,7 @@ export type LockAccountRequest = Message<"portal.auth.v1.LockAccountRequest"> & 
  * Use `create(LockAccountRequestSchema)` to create a new message.
  */
 export const LockAccountRequestSchema: GenMessage<LockAccountRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 10);
+  messageDesc(file_portal_auth_v1_account_service, 12);
 
 /**
  * Request of AccountService.UnlockAccount.
@@ -546,7 +644,7 @@ export type UnlockAccountRequest = Message<"portal.auth.v1.UnlockAccountRequest"
  * Use `create(UnlockAccountRequestSchema)` to create a new message.
  */
 export const UnlockAccountRequestSchema: GenMessage<UnlockAccountRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 11);
+  messageDesc(file_portal_auth_v1_account_service, 13);
 
 /**
  * Request of AccountService.SetRoles.
@@ -588,7 +686,7 @@ export type SetRolesRequest = Message<"portal.auth.v1.SetRolesRequest"> & {
  * Use `create(SetRolesRequestSchema)` to create a new message.
  */
 export const SetRolesRequestSchema: GenMessage<SetRolesRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 12);
+  messageDesc(file_portal_auth_v1_account_service, 14);
 
 /**
  * Request of AccountService.StartRecovery.
@@ -616,7 +714,7 @@ export type StartRecoveryRequest = Message<"portal.auth.v1.StartRecoveryRequest"
  * Use `create(StartRecoveryRequestSchema)` to create a new message.
  */
 export const StartRecoveryRequestSchema: GenMessage<StartRecoveryRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 13);
+  messageDesc(file_portal_auth_v1_account_service, 15);
 
 /**
  * Reply of AccountService.StartRecovery; says nothing about the account, on purpose.
@@ -631,7 +729,7 @@ export type StartRecoveryResponse = Message<"portal.auth.v1.StartRecoveryRespons
  * Use `create(StartRecoveryResponseSchema)` to create a new message.
  */
 export const StartRecoveryResponseSchema: GenMessage<StartRecoveryResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 14);
+  messageDesc(file_portal_auth_v1_account_service, 16);
 
 /**
  * Request of AccountService.CompleteRecovery.
@@ -666,7 +764,7 @@ export type CompleteRecoveryRequest = Message<"portal.auth.v1.CompleteRecoveryRe
  * Use `create(CompleteRecoveryRequestSchema)` to create a new message.
  */
 export const CompleteRecoveryRequestSchema: GenMessage<CompleteRecoveryRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 15);
+  messageDesc(file_portal_auth_v1_account_service, 17);
 
 /**
  * Reply of AccountService.CompleteRecovery.
@@ -687,7 +785,7 @@ export type CompleteRecoveryResponse = Message<"portal.auth.v1.CompleteRecoveryR
  * Use `create(CompleteRecoveryResponseSchema)` to create a new message.
  */
 export const CompleteRecoveryResponseSchema: GenMessage<CompleteRecoveryResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 16);
+  messageDesc(file_portal_auth_v1_account_service, 18);
 
 /**
  * Request of AccountService.VerifyEmail.
@@ -715,7 +813,7 @@ export type VerifyEmailRequest = Message<"portal.auth.v1.VerifyEmailRequest"> & 
  * Use `create(VerifyEmailRequestSchema)` to create a new message.
  */
 export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 17);
+  messageDesc(file_portal_auth_v1_account_service, 19);
 
 /**
  * Reply of AccountService.VerifyEmail.
@@ -743,7 +841,7 @@ export type VerifyEmailResponse = Message<"portal.auth.v1.VerifyEmailResponse"> 
  * Use `create(VerifyEmailResponseSchema)` to create a new message.
  */
 export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_account_service, 18);
+  messageDesc(file_portal_auth_v1_account_service, 20);
 
 /**
  * Accounts: people and staff who sign in, their roles and their life cycle.
@@ -781,7 +879,11 @@ export const AccountService: GenService<{
   },
   /**
    * Changes the display name or the e-mail. A new e-mail is kept as `pending_email`
-   * until VerifyEmail confirms it.
+   * until VerifyEmail confirms it; the one in force gets a notice. The one in force again
+   * takes a change back that waits, and sends the confirmation again if there was none yet.
+   *
+   * Errors: FAILED_PRECONDITION for a new e-mail while this installation sends no mail,
+   * RESOURCE_EXHAUSTED when asked too often.
    *
    * @generated from rpc portal.auth.v1.AccountService.UpdateAccount
    */
@@ -804,7 +906,9 @@ export const AccountService: GenService<{
   },
   /**
    * Deletes an account: its sealed data is destroyed, its sessions die, a tombstone
-   * without personal data stays.
+   * without personal data stays, by which an operator still reads ids and times.
+   *
+   * Errors: FAILED_PRECONDITION when no operator would be left who can sign in.
    *
    * @generated from rpc portal.auth.v1.AccountService.DeleteAccount
    */
@@ -812,6 +916,18 @@ export const AccountService: GenService<{
     methodKind: "unary";
     input: typeof DeleteAccountRequestSchema;
     output: typeof DeleteAccountResponseSchema;
+  },
+  /**
+   * Gives all that is held of the caller: profile, second factors without their secrets,
+   * live sessions without their tokens, and the security events that concern the account,
+   * newest first. The events come in pages, the rest with the first of them.
+   *
+   * @generated from rpc portal.auth.v1.AccountService.ExportAccount
+   */
+  exportAccount: {
+    methodKind: "unary";
+    input: typeof ExportAccountRequestSchema;
+    output: typeof ExportAccountResponseSchema;
   },
   /**
    * Lists accounts, newest first. Operators only.
@@ -863,6 +979,9 @@ export const AccountService: GenService<{
    * Sends a recovery token to the e-mail, if an account has it. The answer and its time
    * are the same whether or not one does. Public.
    *
+   * Errors: FAILED_PRECONDITION while this installation sends no mail, RESOURCE_EXHAUSTED
+   * when asked too often.
+   *
    * @generated from rpc portal.auth.v1.AccountService.StartRecovery
    */
   startRecovery: {
@@ -871,8 +990,8 @@ export const AccountService: GenService<{
     output: typeof StartRecoveryResponseSchema;
   },
   /**
-   * Sets a new password with a recovery token, lifts a lock and revokes all sessions.
-   * Second factors stay as they are. Public.
+   * Sets a new password with a recovery token, revokes all sessions and forgets sign-ins
+   * that failed. Second factors stay as they are, and so does the lock of an operator. Public.
    *
    * Errors: INVALID_ARGUMENT when the token is unknown, used or expired.
    *
