@@ -19,12 +19,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use crate::alias::Given;
+use crate::certificate::Algorithm;
 use crate::identity::Identity;
-use crate::metrics::MeshMetrics;
-use crate::task;
-use crate::verifier::spiffe_id;
+use crate::metrics::{Listener, Negotiated, TlsMetrics};
+use crate::{svid, task};
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HANDSHAKES: usize = 64;
 /// A failing `accept` (no file descriptors left, say) is tried again after this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub(crate) struct MeshStream {
 pub(crate) fn accept(
     listener: TcpListener,
     identity: Arc<Identity>,
-    metrics: MeshMetrics,
+    metrics: TlsMetrics,
 ) -> impl Stream<Item = io::Result<MeshStream>> {
     let (ready, connections) = mpsc::channel(MAX_HANDSHAKES);
     task::spawn("mesh-accept", async move {
@@ -77,14 +77,14 @@ pub(crate) fn accept(
             };
             let (identity, metrics, ready) = (Arc::clone(&identity), metrics.clone(), ready.clone());
             task::spawn("mesh-handshake", async move {
-                match handshake(tcp, address, &identity).await {
+                let shaken = handshake(tcp, address, &identity).await;
+                metrics.handshake(Listener::Mesh, shaken.as_ref().map(MeshStream::negotiated));
+                match shaken {
                     Ok(stream) => {
-                        metrics.handshake("accepted", stream.connection.peer.group);
                         // The receiver is gone only when the server stops: the connection closes with it.
                         drop(ready.send(Ok(stream)).await);
                     }
                     Err(error) => {
-                        metrics.handshake("refused", None);
                         tracing::info!(%address, %error, "refused a connection");
                     }
                 }
@@ -105,12 +105,18 @@ async fn handshake(tcp: TcpStream, address: SocketAddr, identity: &Identity) -> 
     let workload = connection
         .peer_certificates()
         .and_then(<[_]>::first)
-        .and_then(spiffe_id)
-        .and_then(|id| identity.trust_domain().workload(&id))
+        .and_then(|leaf| svid::workload(leaf, identity.trust_domain()).ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "the peer has no identity"))?;
     let group = connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
     let connection = Connection { peer: Peer { workload, group, address }, aliases: Arc::default() };
     Ok(MeshStream { stream, connection })
+}
+
+impl MeshStream {
+    /// Both sides sign with ML-DSA-65: nothing else is accepted.
+    fn negotiated(&self) -> Negotiated {
+        Negotiated::of(self.stream.get_ref().1, Algorithm::MlDsa65)
+    }
 }
 
 impl Connected for MeshStream {

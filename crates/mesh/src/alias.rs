@@ -12,7 +12,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portal_core::Timestamp;
 
-use crate::EndUser;
 use crate::token::Verified;
 
 /// In an answer: the alias of the token that came with the call. In a call: the alias, in the place of the token.
@@ -49,14 +48,10 @@ impl Given {
     }
 
     /// Whom an alias of this connection stands for; nobody once the token has expired.
-    pub(crate) fn user(&self, alias: &HeaderValue, now: Timestamp) -> Option<EndUser> {
+    pub(crate) fn verified(&self, alias: &HeaderValue, now: Timestamp) -> Option<Verified> {
         let alias = alias.to_str().ok()?.parse().ok()?;
         let users = lock(&self.0);
-        users
-            .known
-            .get(&alias)
-            .filter(|verified| verified.expires_at > now)
-            .map(|verified| verified.user.clone())
+        users.known.get(&alias).filter(|verified| verified.expires_at > now).cloned()
     }
 }
 
@@ -112,11 +107,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use portal_core::id::{AccountId, Id, SessionId, SubjectId};
     use portal_core::{Entropy, SeededEntropy};
+    use portal_crypto::token::KeyId;
 
     use super::*;
+    use crate::{EndUser, Via};
 
     const NOW: Timestamp = Timestamp::from_micros(1_000);
 
@@ -127,8 +125,19 @@ mod tests {
             subject: SubjectId::generate(NOW, entropy),
             session: SessionId::generate(NOW, entropy),
             roles: BTreeSet::new(),
+            via: Via::FirstParty,
+            assurance: None,
         };
-        Verified { user, expires_at: Timestamp::from_micros(expires_at) }
+        Verified {
+            user,
+            expires_at: Timestamp::from_micros(expires_at),
+            holder: None,
+            key: Arc::new(KeyId::from_thumbprint(&[7; 32])),
+        }
+    }
+
+    fn user(given: &Given, alias: &HeaderValue, now: Timestamp) -> Option<EndUser> {
+        given.verified(alias, now).map(|verified| verified.user)
     }
 
     fn call(token: &str) -> HeaderMap {
@@ -140,14 +149,14 @@ mod tests {
         let given = Given::default();
         let (ada, ben) = (verified(1, 2_000), verified(2, 3_000));
         let (a, b) = (given.give(ada.clone(), NOW).unwrap(), given.give(ben.clone(), NOW).unwrap());
-        assert_eq!(given.user(&a, NOW), Some(ada.user));
-        assert_eq!(given.user(&b, NOW), Some(ben.user.clone()));
+        assert_eq!(user(&given, &a, NOW), Some(ada.user));
+        assert_eq!(user(&given, &b, NOW), Some(ben.user.clone()));
         let later = Timestamp::from_micros(2_000);
-        assert_eq!((given.user(&a, later), given.user(&b, later)), (None, Some(ben.user)));
+        assert_eq!((user(&given, &a, later), user(&given, &b, later)), (None, Some(ben.user)));
         for other in ["0", "3", "-1", "", "1x", "4294967296"] {
-            assert_eq!(given.user(&HeaderValue::from_static(other), NOW), None, "{other}");
+            assert_eq!(user(&given, &HeaderValue::from_static(other), NOW), None, "{other}");
         }
-        assert_eq!(Given::default().user(&a, NOW), None, "another connection");
+        assert_eq!(user(&Given::default(), &a, NOW), None, "another connection");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 /// How long a root is valid: ten years.
-const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+pub(crate) const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// Certificates start a little in the past, since clocks of hosts differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// Longest life of a workload certificate.
@@ -28,6 +28,12 @@ pub enum CaError {
     /// A workload certificate must live 1 s to 24 h.
     #[error("a workload certificate must live from 1 second to 24 hours")]
     Life,
+    /// A certificate of the edge must live 1 s to 90 days.
+    #[error("a certificate of the edge must live from 1 second to 90 days")]
+    EdgeLife,
+    /// A certificate of the edge must have a name.
+    #[error("a certificate of the edge must name a host or an address")]
+    NoName,
     /// Signing or parsing a certificate failed.
     #[error("the certificate authority failed")]
     Certificate(#[from] rcgen::Error),
@@ -40,20 +46,20 @@ pub enum CaError {
 }
 
 /// An ML-DSA-65 key for rcgen, which can generate such keys but not load them.
-struct Key(SigningKey);
+pub(crate) struct Key(SigningKey);
 
 impl Key {
-    fn generate(entropy: &dyn Entropy) -> Result<Self, CaError> {
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, CaError> {
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(random_bytes(entropy));
         SigningKey::from_seed(&seed).map(Self).map_err(CaError::Key)
     }
 
-    fn from_pem(text: &str) -> Result<Self, CaError> {
+    pub(crate) fn from_pem(text: &str) -> Result<Self, CaError> {
         let der = Zeroizing::new(pem::parse(text)?.into_contents());
         SigningKey::from_pkcs8(&der).map(Self).map_err(CaError::Key)
     }
 
-    fn to_pem(&self) -> Result<Zeroizing<String>, CaError> {
+    pub(crate) fn to_pem(&self) -> Result<Zeroizing<String>, CaError> {
         let der = self.0.to_pkcs8().map_err(CaError::Key)?;
         Ok(Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", der.expose().as_slice()))))
     }
@@ -171,7 +177,7 @@ impl CertificateAuthority {
     }
 }
 
-fn set_validity(params: &mut CertificateParams, clock: &dyn Clock, life: Duration) {
+pub(crate) fn set_validity(params: &mut CertificateParams, clock: &dyn Clock, life: Duration) {
     let now = clock.now();
     params.not_before = (std::time::UNIX_EPOCH + since_epoch(now.minus(CLOCK_SKEW))).into();
     params.not_after = (std::time::UNIX_EPOCH + since_epoch(now.plus(life))).into();
@@ -181,7 +187,7 @@ fn since_epoch(at: portal_core::Timestamp) -> Duration {
     at.since(portal_core::Timestamp::default())
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+pub(crate) fn name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Portal");
     name.push(DnType::CommonName, common_name);
@@ -189,7 +195,7 @@ fn name(common_name: &str) -> DistinguishedName {
 }
 
 /// 127 random bits: positive, and unique without a counter (RFC 5280, section 4.1.2.2).
-fn serial_number(entropy: &dyn Entropy) -> [u8; 16] {
+pub(crate) fn serial_number(entropy: &dyn Entropy) -> [u8; 16] {
     let mut serial: [u8; 16] = random_bytes(entropy);
     if let Some(first) = serial.first_mut() {
         *first &= 0x7f;
@@ -198,6 +204,6 @@ fn serial_number(entropy: &dyn Entropy) -> [u8; 16] {
     serial
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use portal_core::id::{AccountId, SessionId, SubjectId};
-use portal_core::{Role, Workload};
+use portal_core::id::{AccountId, ClientId, SessionId, SubjectId};
+use portal_core::{Assurance, Role, Scope, Workload};
 use tonic::{Request, Status};
 
 use crate::policy::{Action, Permit, Row};
@@ -22,6 +22,32 @@ pub struct EndUser {
     pub session: SessionId,
     /// What the account may do.
     pub roles: BTreeSet<Role>,
+    /// How sure one can be of the person; `None` if the token does not say.
+    pub assurance: Option<Assurance>,
+    /// By what the account acts, which may be allowed less.
+    pub via: Via,
+}
+
+/// By what an account acts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Via {
+    /// An OAuth client to which its holder gave these scopes.
+    Client(ClientId, BTreeSet<Scope>),
+    /// Portal's own sign-in.
+    FirstParty,
+    /// Nothing: the account is an OAuth client, which acts for itself with these scopes.
+    Itself(ClientId, BTreeSet<Scope>),
+}
+
+impl EndUser {
+    /// The OAuth client that holds the token, if one does, and its scopes.
+    #[must_use]
+    pub const fn client(&self) -> Option<(ClientId, &BTreeSet<Scope>)> {
+        match &self.via {
+            Via::Client(id, scopes) | Via::Itself(id, scopes) => Some((*id, scopes)),
+            Via::FirstParty => None,
+        }
+    }
 }
 
 /// On whose behalf a workload calls.
@@ -91,6 +117,14 @@ impl Caller {
         }
     }
 
+    /// The end user, who has to be one.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED without a token that can be used.
+    pub fn signed_in(&self) -> Result<&EndUser, Status> {
+        self.user().ok_or_else(|| self.missing_token())
+    }
+
     pub(crate) const fn on_own_behalf(&self) -> bool {
         matches!(self.behalf, Behalf::Own)
     }
@@ -108,6 +142,7 @@ impl Caller {
         match &self.behalf {
             Behalf::Anonymous(_) => "anonymous".to_owned(),
             Behalf::Own => format!("workload/{}", self.workload),
+            Behalf::User(EndUser { via: Via::Itself(client, _), .. }) => format!("client/{client}"),
             Behalf::User(user) => format!("account/{}", user.account),
         }
     }

@@ -233,7 +233,7 @@ enum DialError {
 }
 
 /// Shows an error with its sources.
-struct Chain<'error>(&'error dyn std::error::Error);
+pub(crate) struct Chain<'error>(pub(crate) &'error dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

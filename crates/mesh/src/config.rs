@@ -68,6 +68,25 @@ impl IdentityConfig {
     }
 }
 
+/// `[edge_tls]`: the certificates that clients from outside are shown. Clients that can verify ML-DSA-65 get that one, all
+/// others the ECDSA P-256 one; with only one of the two, everybody gets that. The files are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeTlsConfig {
+    /// PEM file of the ML-DSA-65 certificate: the leaf first, then what is between it and its root.
+    #[serde(default)]
+    pub ml_dsa_certificate_file: Option<PathBuf>,
+    /// PEM file of its private key (PKCS#8).
+    #[serde(default)]
+    pub ml_dsa_private_key_file: Option<PathBuf>,
+    /// PEM file of the ECDSA P-256 certificate: the leaf first, then what is between it and its root.
+    #[serde(default)]
+    pub ecdsa_certificate_file: Option<PathBuf>,
+    /// PEM file of its private key (PKCS#8 or SEC 1).
+    #[serde(default)]
+    pub ecdsa_private_key_file: Option<PathBuf>,
+}
+
 fn default_trust_domain() -> String {
     "portal.local".to_owned()
 }

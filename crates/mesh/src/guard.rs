@@ -109,8 +109,10 @@ where
         let (behalf, alias) = state.behalf(request.headers(), connection).await?;
         let client = client_address(request.headers(), connection.peer.workload);
         let caller = Caller::new((connection.peer.workload, client), behalf, row);
-        // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away.
+        // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away. Then
+        // assurance: who may call a sensitive method must have proven lately who they are.
         row.reach(&caller)?;
+        row.assured(&caller, state.tokens.now())?;
         // 6. Deadline: the sooner of what the caller waits and what the row allows.
         let context = state.context(request.headers(), row, call.started)?;
         // 7. Size: each message of the request is bounded before it is read.
@@ -168,13 +170,17 @@ impl GuardState {
             return Err(reason::WORKLOAD_NOT_ALLOWED.status());
         }
         if let Some(token) = token {
-            let verified = self.verify(token).await?;
+            let verified = self.verify(token, connection.peer.workload).await?;
             let alias = connection.aliases.give(verified.clone(), self.tokens.now());
             return Ok((Behalf::User(verified.user), alias));
         }
         if let Some(alias) = alias {
-            let user = connection.aliases.user(alias, self.tokens.now());
-            return Ok((Behalf::User(user.ok_or_else(|| reason::TOKEN_INVALID.status())?), None));
+            let verified = connection.aliases.verified(alias, self.tokens.now());
+            let verified = verified.ok_or_else(|| reason::TOKEN_INVALID.status())?;
+            if !self.tokens.still_counts(&verified).await.map_err(refusal)? {
+                return Err(reason::TOKEN_INVALID.status());
+            }
+            return Ok((Behalf::User(verified.user), None));
         }
         if headers.get(CALLER_HEADER).is_some_and(|value| value == CALLER_WORKLOAD) {
             return Ok((Behalf::Own, None));
@@ -182,12 +188,9 @@ impl GuardState {
         Ok((Behalf::Anonymous(why_no_token(headers)), None))
     }
 
-    async fn verify(&self, authorization: &HeaderValue) -> Result<Verified, Status> {
+    async fn verify(&self, authorization: &HeaderValue, peer: Workload) -> Result<Verified, Status> {
         let token = bearer(authorization.as_bytes()).ok_or_else(|| reason::TOKEN_SCHEME.status())?;
-        self.tokens.verify(token).await.map_err(|error| match error {
-            TokenError::Refused(_) => reason::TOKEN_INVALID.status(),
-            TokenError::KeysUnavailable(_) => reason::TOKEN_UNVERIFIABLE.status(),
-        })
+        self.tokens.verify(token, peer).await.map_err(refusal)
     }
 
     fn context(&self, headers: &HeaderMap, row: &Row, started: Instant) -> Result<Context, Status> {
@@ -202,6 +205,14 @@ impl GuardState {
         }
         let trace = Trace::continue_from(headers, self.entropy.as_ref());
         Ok(Context { deadline: allowed.map(|time| started + time), trace })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an argument of map_err")]
+fn refusal(error: TokenError) -> Status {
+    match error {
+        TokenError::Refused(_) | TokenError::WrongHolder => reason::TOKEN_INVALID.status(),
+        TokenError::KeysUnavailable(_) => reason::TOKEN_UNVERIFIABLE.status(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use portal_core::{Clock, TrustDomain, Workload};
+use portal_core::{Clock, Timestamp, TrustDomain, Workload};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -17,12 +17,12 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use crate::Host;
+use crate::certificate::{Algorithm, Facts, Pair, Untimely};
 use crate::config::{ConfigError, IdentityConfig, read};
-use crate::verifier::{PeerVerifier, mesh_provider, spiffe_id};
-use crate::{Host, task};
-
-/// How often the files are looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+use crate::reload::{self, Reloaded};
+use crate::svid::{self, SvidError};
+use crate::verifier::{PeerVerifier, mesh_provider};
 
 /// The certificate files can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,15 @@ pub enum IdentityError {
         /// The SPIFFE id that was expected.
         expected: String,
     },
+    /// The certificate breaks a rule of X.509-SVIDs, and peers would refuse it.
+    #[error("identity.certificate_file")]
+    Svid(#[source] SvidError),
+    /// A root breaks a rule of X.509-SVIDs, or is of another trust domain.
+    #[error("identity.trust_bundle_file")]
+    Root(#[source] SvidError),
+    /// The certificate has expired or is not valid yet, and peers would refuse it.
+    #[error("identity.certificate_file")]
+    Time(#[from] Untimely),
     /// Key and certificate do not fit each other, or their algorithm is not ML-DSA-65.
     #[error("the certificate and key can't be used")]
     Tls(#[from] rustls::Error),
@@ -52,19 +61,20 @@ pub struct Identity {
     workload: Workload,
     trust_domain: TrustDomain,
     clock: Arc<dyn Clock>,
+    files: IdentityConfig,
     material: ArcSwap<Material>,
 }
 
 struct Material {
     pem: Pem,
+    not_after: Timestamp,
     server: Arc<ServerConfig>,
     clients: Vec<(Workload, Arc<ClientConfig>)>,
 }
 
 #[derive(Clone, Eq, PartialEq)]
 struct Pem {
-    certificate: String,
-    private_key: zeroize::Zeroizing<String>,
+    own: Pair,
     bundle: String,
 }
 
@@ -84,34 +94,38 @@ impl Identity {
             workload,
             trust_domain,
             clock: Arc::clone(&host.clock),
+            files: config.clone(),
             material: ArcSwap::from_pointee(material),
         });
-        let watched = Arc::downgrade(&identity);
-        let config = config.clone();
-        task::spawn("identity-reload", async move {
-            loop {
-                tokio::time::sleep(RELOAD_INTERVAL).await;
-                let Some(identity) = watched.upgrade() else { return };
-                if let Err(error) = identity.reload(&config) {
-                    tracing::warn!(%workload, %error, "kept the old certificate: the new files can't be used");
-                }
-            }
-        });
+        reload::watch(workload.name(), &identity, host.metrics.tls(), Arc::clone(&host.clock));
         Ok(identity)
     }
 
-    /// Reads the files again; new connections use them if they changed and are usable.
+    /// Every problem of the files that `config` names, for someone who is about to start `workload` with it.
+    #[must_use]
+    pub fn problems(
+        config: &IdentityConfig,
+        workload: Workload,
+        clock: &Arc<dyn Clock>,
+    ) -> Vec<IdentityError> {
+        let checked = config.trust_domain().map_err(IdentityError::from).and_then(|trust_domain| {
+            Material::build(Pem::read(config)?, workload, &trust_domain, clock).map(drop)
+        });
+        checked.err().into_iter().collect()
+    }
+
+    /// Reads the files again; new connections use them if they changed and are usable. Says whether they did.
     ///
     /// # Errors
     /// As [`Self::load`]; what was loaded before stays in use.
-    pub fn reload(&self, config: &IdentityConfig) -> Result<(), IdentityError> {
-        let pem = Pem::read(config)?;
-        if pem != self.material.load().pem {
+    pub fn reload(&self) -> Result<bool, IdentityError> {
+        let pem = Pem::read(&self.files)?;
+        let new = pem != self.material.load().pem;
+        if new {
             let material = Material::build(pem, self.workload, &self.trust_domain, &self.clock)?;
             self.material.store(Arc::new(material));
-            tracing::info!(workload = %self.workload, "a new workload certificate is in use");
         }
-        Ok(())
+        Ok(new)
     }
 
     /// Which workload this process is.
@@ -126,40 +140,56 @@ impl Identity {
         &self.trust_domain
     }
 
-    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+    /// What a connection is accepted with.
+    #[must_use]
+    pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.material.load().server)
     }
 
-    pub(crate) fn client_config(&self, to: Workload) -> Option<Arc<ClientConfig>> {
+    /// What a connection to `to` is made with.
+    #[must_use]
+    pub fn client_config(&self, to: Workload) -> Option<Arc<ClientConfig>> {
         let material = self.material.load();
         material.clients.iter().find(|(workload, _)| *workload == to).map(|(_, config)| Arc::clone(config))
     }
 }
 
+impl Reloaded for Identity {
+    type Error = IdentityError;
+
+    fn look(&self) -> (bool, Option<IdentityError>) {
+        match self.reload() {
+            Ok(new) => (new, None),
+            Err(error) => (false, Some(error)),
+        }
+    }
+
+    fn not_after(&self) -> Vec<(Algorithm, Timestamp)> {
+        vec![(Algorithm::MlDsa65, self.material.load().not_after)]
+    }
+}
+
 impl Pem {
     fn read(config: &IdentityConfig) -> Result<Self, IdentityError> {
-        Ok(Self {
-            certificate: read(&config.certificate_file)?,
-            private_key: zeroize::Zeroizing::new(read(&config.private_key_file)?),
-            bundle: read(&config.trust_bundle_file)?,
-        })
+        let own = Pair::read(&config.certificate_file, &config.private_key_file)?;
+        Ok(Self { own, bundle: read(&config.trust_bundle_file)? })
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-        CertificateDer::pem_slice_iter(self.certificate.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|_| IdentityError::Pem("certificate_file"))
+        self.own.chain().ok_or(IdentityError::Pem("certificate_file"))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
-        PrivateKeyDer::from_pem_slice(self.private_key.as_bytes())
-            .map_err(|_| IdentityError::Pem("private_key_file"))
+        self.own.key().ok_or(IdentityError::Pem("private_key_file"))
     }
 
-    fn roots(&self) -> Result<RootCertStore, IdentityError> {
+    /// The roots of the trust domain. A bundle is that of one trust domain: what another one signs is not ours to believe.
+    fn roots(&self, trust_domain: &TrustDomain) -> Result<RootCertStore, IdentityError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.bundle.as_bytes()) {
-            roots.add(certificate.map_err(|_| IdentityError::Pem("trust_bundle_file"))?)?;
+            let certificate = certificate.map_err(|_| IdentityError::Pem("trust_bundle_file"))?;
+            svid::check_root(&certificate, trust_domain).map_err(IdentityError::Root)?;
+            roots.add(certificate)?;
         }
         if roots.is_empty() { Err(IdentityError::EmptyBundle) } else { Ok(roots) }
     }
@@ -172,11 +202,17 @@ impl Material {
         trust_domain: &TrustDomain,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, IdentityError> {
-        let (chain, roots) = (pem.chain()?, Arc::new(pem.roots()?));
-        let expected = trust_domain.spiffe_id(workload);
-        if chain.first().and_then(|leaf| spiffe_id(leaf)) != Some(expected.clone()) {
-            return Err(IdentityError::OtherWorkload { expected });
+        let (chain, roots) = (pem.chain()?, Arc::new(pem.roots(trust_domain)?));
+        let leaf = chain.first().ok_or(IdentityError::Pem("certificate_file"))?;
+        match svid::workload(leaf, trust_domain) {
+            Ok(named) if named == workload => {}
+            Ok(_) | Err(SvidError::Stranger) => {
+                return Err(IdentityError::OtherWorkload { expected: trust_domain.spiffe_id(workload) });
+            }
+            Err(error) => return Err(IdentityError::Svid(error)),
         }
+        let facts = Facts::of(leaf).ok_or(IdentityError::Pem("certificate_file"))?;
+        facts.check_time(clock.as_ref())?;
         let time = Arc::new(MeshTime(Arc::clone(clock)));
         let server = server_config(&pem, chain.clone(), trust_domain, &roots, Arc::clone(&time))?;
         let client = |to: Workload| {
@@ -184,7 +220,7 @@ impl Material {
             Ok::<_, IdentityError>((to, Arc::new(config)))
         };
         let clients = Workload::ALL.into_iter().map(client).collect::<Result<_, _>>()?;
-        Ok(Self { server: Arc::new(server), clients, pem })
+        Ok(Self { server: Arc::new(server), clients, not_after: facts.not_after, pem })
     }
 }
 
@@ -227,7 +263,7 @@ fn client_config(
 }
 
 /// The injected clock, as rustls asks for it.
-struct MeshTime(Arc<dyn Clock>);
+pub(crate) struct MeshTime(pub(crate) Arc<dyn Clock>);
 
 impl std::fmt::Debug for MeshTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

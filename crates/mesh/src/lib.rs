@@ -11,6 +11,7 @@
 //! | [`config`] | the configuration sections every process shares |
 //! | [`ca`] | issues workload certificates |
 //! | [`identity`] | loads, checks and reloads this process's certificate |
+//! | [`edge`] | TLS for clients from outside: two certificates, chosen by what the client can do |
 //! | [`server`], [`guard`] | serves: the layers from socket to handler |
 //! | [`channel`] | calls another service |
 //! | [`policy`], [`caller`] | who may call what; the permit |
@@ -27,6 +28,7 @@ pub mod channel;
 pub mod config;
 pub mod context;
 pub mod convert;
+pub mod edge;
 pub mod guard;
 pub mod host;
 pub mod identity;
@@ -41,14 +43,19 @@ pub mod token;
 mod acceptor;
 mod alias;
 mod body;
+mod certificate;
+mod reload;
+mod svid;
 mod verifier;
 
 pub use acceptor::Peer;
-pub use caller::{Caller, EndUser};
+pub use caller::{Caller, EndUser, Via};
+pub use certificate::{Algorithm, Untimely};
 pub use channel::MeshChannel;
 pub use host::{Drain, Host, Readiness, Running};
 pub use identity::Identity;
 pub use metrics::Metrics;
 pub use policy::{Audit, Permit, RateClass, Retry, Row};
 pub use server::MeshServer;
+pub use svid::SvidError;
 pub use token::TokenVerifier;

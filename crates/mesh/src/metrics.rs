@@ -13,8 +13,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use rustls::NamedGroup;
 use tonic::Code;
+
+mod tls;
+
+pub(crate) use tls::{Listener, Negotiated, TlsMetrics};
 
 /// The registry of the process; clones share it.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ pub struct Metrics(Arc<Shared>);
 struct Shared {
     registry: Mutex<Registry>,
     mesh: MeshMetrics,
+    tls: TlsMetrics,
     /// Metrics that several services of a process count in, by type.
     shared: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
 }
@@ -31,7 +35,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("portal");
         let mesh = MeshMetrics::register(&mut registry);
-        Self(Arc::new(Shared { registry: Mutex::new(registry), mesh, shared: Mutex::default() }))
+        let tls = TlsMetrics::register(&mut registry);
+        Self(Arc::new(Shared { registry: Mutex::new(registry), mesh, tls, shared: Mutex::default() }))
     }
 }
 
@@ -60,6 +65,11 @@ impl Metrics {
         self.0.mesh.clone()
     }
 
+    /// The metrics of handshakes and certificates.
+    pub(crate) fn tls(&self) -> TlsMetrics {
+        self.0.tls.clone()
+    }
+
     /// All metrics in OpenMetrics text form.
     ///
     /// # Errors
@@ -70,12 +80,6 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
     }
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Handshake {
-    outcome: &'static str,
-    group: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -97,7 +101,6 @@ fn latency_histogram() -> Histogram {
 /// Metrics of connections and calls.
 #[derive(Clone)]
 pub struct MeshMetrics {
-    handshakes: Family<Handshake, Counter>,
     calls: Family<Call, Counter>,
     seconds: Family<Method, Histogram, fn() -> Histogram>,
     under_way: Gauge<i64, AtomicI64>,
@@ -106,16 +109,10 @@ pub struct MeshMetrics {
 impl MeshMetrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            handshakes: Family::default(),
             calls: Family::default(),
             seconds: Family::new_with_constructor(latency_histogram),
             under_way: Gauge::default(),
         };
-        registry.register(
-            "mesh_handshakes",
-            "TLS handshakes of the mesh by outcome and key exchange group",
-            metrics.handshakes.clone(),
-        );
         registry.register("rpc_server_calls", "Calls served by method and gRPC code", metrics.calls.clone());
         registry.register(
             "rpc_server_duration_seconds",
@@ -124,11 +121,6 @@ impl MeshMetrics {
         );
         registry.register("rpc_server_under_way", "Calls being served", metrics.under_way.clone());
         metrics
-    }
-
-    pub(crate) fn handshake(&self, outcome: &'static str, group: Option<NamedGroup>) {
-        let group = group.map_or_else(|| "none".to_owned(), |group| format!("{group:?}"));
-        self.handshakes.get_or_create(&Handshake { outcome, group }).inc();
     }
 
     pub(crate) fn call_started(&self) {

@@ -3,15 +3,16 @@
 //! Invariants: a method without a row is refused; a row that names nobody refuses everybody; a [`Permit`] can't be made
 //! outside this crate, so a use case that asks for one can't be reached without the policy having said yes.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use portal_core::id::SubjectId;
-use portal_core::{Role, Workload};
+use portal_core::{Assurance, Role, Scope, Timestamp, Workload};
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::status::reason;
+use crate::status::{self, reason};
 
 /// A method of a service as a type. Made by [`actions!`](crate::actions).
 pub trait Action: Send + Sync + 'static {
@@ -85,18 +86,24 @@ pub struct Row {
     public: bool,
     own: bool,
     any: &'static [Role],
+    scopes: &'static [Scope],
     workloads: &'static [Workload],
     rate: RateClass,
     audit: Audit,
     retry: Retry,
     deadline: Option<Duration>,
     max_request_bytes: usize,
+    step_up: Option<Duration>,
 }
 
 /// Longest time for a call whose row says nothing else.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 /// Largest request message for a method whose row says nothing else.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 256 * 1_024;
+
+/// How long ago, in seconds, the caller of a sensitive method may have proven who they are: of one that gives or takes rights,
+/// ends what can't be brought back, or adds a factor. Methods that take a password or the proof of a factor need no more.
+pub const FRESH: u64 = 15 * 60;
 
 impl Row {
     /// A row for `A` that lets nobody in.
@@ -107,12 +114,14 @@ impl Row {
             public: false,
             own: false,
             any: &[],
+            scopes: &[],
             workloads: &[],
             rate: RateClass::Write,
             audit: Audit::Access,
             retry: Retry::Never,
             deadline: Some(DEFAULT_DEADLINE),
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
+            step_up: None,
         }
     }
 
@@ -127,6 +136,14 @@ impl Row {
     #[must_use]
     pub const fn own(mut self) -> Self {
         self.own = true;
+        self
+    }
+
+    /// OAuth clients may call with one of these scopes: for a person as far as that person may, and for themselves as far as
+    /// the role `service` may. A method without scopes is not for clients, unless everybody may call it.
+    #[must_use]
+    pub const fn scopes(mut self, scopes: &'static [Scope]) -> Self {
+        self.scopes = scopes;
         self
     }
 
@@ -196,6 +213,13 @@ impl Row {
         self
     }
 
+    /// An end user must have proven who they are in the last `max_age_seconds`: by a second factor too, if they have one.
+    #[must_use]
+    pub const fn step_up(mut self, max_age_seconds: u64) -> Self {
+        self.step_up = Some(Duration::from_secs(max_age_seconds));
+        self
+    }
+
     /// The gRPC path.
     #[must_use]
     pub const fn method(&self) -> &'static str {
@@ -232,6 +256,17 @@ impl Row {
         self.retry
     }
 
+    /// Refuses an end user of whom one can't be sure enough. Processes prove who they are with each connection.
+    pub(crate) fn assured(&self, caller: &Caller, now: Timestamp) -> Result<(), Status> {
+        let (Some(max_age), Some(user)) = (self.step_up, caller.user()) else { return Ok(()) };
+        if user.assurance.is_some_and(|assurance| assurance.suffices(max_age, now)) {
+            return Ok(());
+        }
+        // Of whom nothing is known it is not known either that they have no second factor.
+        let has_second_factor = user.assurance.is_none_or(|assurance| assurance.has_second_factor);
+        Err(status::step_up(Assurance::good_enough(has_second_factor), max_age))
+    }
+
     /// Lets the caller in, or says why not. The reach of a permit is decided here and nowhere else.
     pub(crate) fn reach(&self, caller: &Caller) -> Result<Reach, Status> {
         let Some(user) = caller.user() else {
@@ -242,6 +277,10 @@ impl Row {
                 false => Err(caller.missing_token()),
             };
         };
+        let scoped = |given: &BTreeSet<Scope>| self.scopes.iter().any(|scope| given.contains(scope));
+        if !self.public && user.client().is_some_and(|(_, scopes)| !scoped(scopes)) {
+            return Err(reason::SCOPE_MISSING.status());
+        }
         if self.public || self.any.iter().any(|role| user.roles.contains(role)) {
             return Ok(Reach::Any);
         }

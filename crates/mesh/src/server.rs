@@ -63,7 +63,7 @@ impl MeshServer {
     async fn serve(self, listener: TcpListener, routes: Routes, drain: Drain) {
         let workload: Workload = self.identity.workload();
         let mesh_metrics = self.host.metrics.mesh();
-        let connections = accept(listener, self.identity, mesh_metrics.clone());
+        let connections = accept(listener, self.identity, self.host.metrics.tls());
         let state = GuardState {
             policy: self.policy,
             tokens: self.tokens,

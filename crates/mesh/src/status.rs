@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portal_core::Invalid;
+use portal_core::{Acr, Invalid};
 use portal_proto::google::rpc;
 use prost::Message;
 use tonic::{Code, Status};
@@ -69,6 +69,18 @@ pub mod reason {
         "ROLE_NOT_ALLOWED",
         "none of this account's roles may call this method",
     );
+    /// The token is an OAuth client's, and does not carry the scope of the method.
+    pub const SCOPE_MISSING: Reason = Reason::new(
+        Code::PermissionDenied,
+        "SCOPE_MISSING",
+        "this token was given to an OAuth client without the scope that this method takes",
+    );
+    /// The caller has to prove again, or better, who they are. It is told by [`super::step_up`] alone.
+    pub const STEP_UP_REQUIRED: Reason = Reason::new(
+        Code::Unauthenticated,
+        "STEP_UP_REQUIRED",
+        "this method wants a fresh proof of who you are, by a second factor if you have one; sign in again with raise_session",
+    );
     /// The token can't be verified.
     pub const TOKEN_INVALID: Reason = Reason::new(
         Code::Unauthenticated,
@@ -104,7 +116,7 @@ pub mod reason {
         Reason::new(Code::PermissionDenied, "WORKLOAD_NOT_ALLOWED", "this workload may not call this method");
 
     /// All of them, for documentation tests.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 15] = [
         DEADLINE,
         INTERNAL,
         MESSAGE_TOO_LARGE,
@@ -112,6 +124,8 @@ pub mod reason {
         NOT_YOUR_DATA,
         OVERLOADED,
         ROLE_NOT_ALLOWED,
+        SCOPE_MISSING,
+        STEP_UP_REQUIRED,
         TOKEN_INVALID,
         TOKEN_MISSING,
         TOKEN_SCHEME,
@@ -158,6 +172,16 @@ pub fn retry_after(reason: Reason, delay: Duration) -> Status {
     )
 }
 
+/// The status of a call that wants the person to prove who they are in one of these ways, best first, and not longer ago than
+/// this: what RFC 9470 calls `insufficient_user_authentication`, in its words.
+#[must_use]
+pub fn step_up(ways: &[Acr], max_age: Duration) -> Status {
+    let Reason { code, name, message } = reason::STEP_UP_REQUIRED;
+    let ways: Vec<_> = ways.iter().map(|acr| acr.name()).collect();
+    let metadata = [("acr_values", ways.join(" ")), ("max_age", max_age.as_secs().to_string())];
+    with_details(code, message.to_owned(), vec![error_info_with(name, metadata)])
+}
+
 /// The reason in a status of ours.
 #[must_use]
 pub fn reason_of(status: &Status) -> Option<String> {
@@ -167,10 +191,14 @@ pub fn reason_of(status: &Status) -> Option<String> {
 }
 
 fn error_info(reason: &str) -> prost_types::Any {
+    error_info_with(reason, [])
+}
+
+fn error_info_with<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> prost_types::Any {
     let info = rpc::ErrorInfo {
         reason: reason.to_owned(),
         domain: DOMAIN.to_owned(),
-        metadata: std::collections::HashMap::new(),
+        metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     };
     any("google.rpc.ErrorInfo", &info)
 }

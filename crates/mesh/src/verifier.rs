@@ -1,4 +1,4 @@
-//! What the mesh accepts of a peer: ML-DSA-65, a chain to our roots, and a SPIFFE id of our trust domain.
+//! What the mesh accepts of a peer: ML-DSA-65, a chain to our roots, and an X.509-SVID of our trust domain.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
-use x509_parser::extensions::GeneralName;
+
+use crate::svid;
 
 /// The only cryptography the mesh speaks: aws-lc, TLS 1.3 suites, X25519MLKEM768, ML-DSA-65.
 pub(crate) fn mesh_provider() -> Arc<CryptoProvider> {
@@ -43,22 +44,10 @@ fn only(scheme: SignatureScheme, algorithms: &WebPkiSupportedAlgorithms) -> WebP
     WebPkiSupportedAlgorithms { all: mapping.first().map_or(&[], |(_, all)| *all), mapping }
 }
 
-/// The one SPIFFE id of a certificate; `None` if there is no URI name, or more than one.
-pub(crate) fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let names = &parsed.subject_alternative_name().ok()??.value.general_names;
-    let mut uris = names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let uri = uris.next()?;
-    uris.next().is_none().then(|| uri.to_owned())
-}
-
-/// The peer is not who it must be.
+/// The peer is another workload than the one that was dialled.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the certificate has no SPIFFE id that is accepted here")]
-struct WrongPeer;
+#[error("the certificate is not that of {0}")]
+struct WrongPeer(Workload);
 
 #[derive(Debug)]
 enum Expect {
@@ -92,9 +81,8 @@ impl PeerVerifier {
     }
 
     fn workload(&self, certificate: &CertificateDer<'_>) -> Result<Workload, Error> {
-        spiffe_id(certificate)
-            .and_then(|id| self.trust_domain.workload(&id))
-            .ok_or_else(|| CertificateError::Other(OtherError(Arc::new(WrongPeer))).into())
+        svid::workload(certificate, &self.trust_domain)
+            .map_err(|error| CertificateError::Other(OtherError(Arc::new(error))).into())
     }
 }
 
@@ -155,7 +143,7 @@ impl ServerCertVerifier for PeerVerifier {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.algorithms.all)?;
         if self.workload(end_entity)? != *expected {
-            return Err(CertificateError::Other(OtherError(Arc::new(WrongPeer))).into());
+            return Err(CertificateError::Other(OtherError(Arc::new(WrongPeer(*expected)))).into());
         }
         Ok(ServerCertVerified::assertion())
     }

@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `authenticator` | [`Authenticator`]: a passkey in software |
 //! | [`database`] | [`TestDatabase`] and [`each_database!`]: a test on SQLite and on PostgreSQL |
 //! | `keys` | [`TestDatabase::keys`]: the keys of a service, with a root key in a file |
 //! | [`mesh`] | [`TestMesh`]: certificates, a clock that stands still, tokens for made-up users |
@@ -20,6 +21,8 @@
     reason = "this is test code"
 )]
 
+#[cfg(feature = "mesh")]
+pub mod authenticator;
 pub mod database;
 #[cfg(feature = "mesh")]
 mod keys;
@@ -28,6 +31,8 @@ pub mod mesh;
 pub mod postgres;
 pub mod proxy;
 
+#[cfg(feature = "mesh")]
+pub use authenticator::Authenticator;
 pub use database::TestDatabase;
 #[cfg(feature = "mesh")]
 pub use mesh::{START, TestMesh, TestUser, UserChannel};

@@ -13,13 +13,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
-use portal_core::id::{AccountId, Id, SessionId, SubjectId};
-use portal_core::{Clock, ManualClock, Role, SystemEntropy, Timestamp, TrustDomain, Workload};
+use portal_core::id::{AccountId, ClientId, Id, SessionId, SubjectId};
+use portal_core::{
+    Acr, Assurance, Clock, ManualClock, Role, Scope, SystemEntropy, Timestamp, TrustDomain, Workload,
+};
 use portal_crypto::suite::Suites;
-use portal_crypto::token::{AccessClaims, KeySet as VerifyingKeys, TokenKey, issue};
+use portal_crypto::token::{AccessClaims, FIRST_PARTY, KeySet as VerifyingKeys, TokenKey, issue};
 use portal_mesh::ca::CertificateAuthority;
 use portal_mesh::config::{IdentityConfig, ServerConfig, UpstreamsConfig};
-use portal_mesh::{Host, Identity, MeshChannel, MeshServer, Metrics, Readiness, Row, Running, TokenVerifier};
+use portal_mesh::{
+    Host, Identity, MeshChannel, MeshServer, Metrics, Readiness, Row, Running, TokenVerifier, Via,
+};
 use portal_proto::auth::v1::token_service_server::{TokenService, TokenServiceServer};
 use portal_proto::auth::v1::{GetKeySetRequest, JsonWebKey, KeySet};
 use tempfile::TempDir;
@@ -42,9 +46,31 @@ pub struct TestUser {
     pub session: SessionId,
     /// What the account may do.
     pub roles: BTreeSet<Role>,
+    /// By what they act.
+    pub via: Via,
 }
 
 impl TestUser {
+    /// The same through an OAuth client that was given `scopes`.
+    #[must_use]
+    pub fn through_client(self, scopes: &[Scope]) -> Self {
+        let client = ClientId::generate(START, &SystemEntropy);
+        Self { via: Via::Client(client, scopes.iter().copied().collect()), ..self }
+    }
+
+    /// An OAuth client that acts for itself.
+    #[must_use]
+    pub fn client(scopes: &[Scope]) -> Self {
+        let client = ClientId::generate(START, &SystemEntropy);
+        Self {
+            account: AccountId::from_uuid(client.uuid()),
+            subject: SubjectId::from_uuid(client.uuid()),
+            session: SessionId::from_uuid(client.uuid()),
+            roles: BTreeSet::from([Role::Service]),
+            via: Via::Itself(client, scopes.iter().copied().collect()),
+        }
+    }
+
     /// Someone with no role but `subject`.
     #[must_use]
     pub fn subject() -> Self {
@@ -59,6 +85,7 @@ impl TestUser {
             subject: SubjectId::generate(START, &SystemEntropy),
             session: SessionId::generate(START, &SystemEntropy),
             roles: roles.iter().copied().chain([Role::Subject]).collect(),
+            via: Via::FirstParty,
         }
     }
 }
@@ -116,6 +143,12 @@ impl TestMesh {
         identity_files(&self.authority, &self.directory, self.clock.as_ref(), workload)
     }
 
+    /// The authority that all certificates of this mesh are from.
+    #[must_use]
+    pub const fn authority(&self) -> &CertificateAuthority {
+        &self.authority
+    }
+
     /// `[server]` on a free loopback port.
     #[must_use]
     pub fn server(&self) -> ServerConfig {
@@ -157,29 +190,77 @@ impl TestMesh {
         UserChannel { authorization: HeaderValue::from_str(&bearer).unwrap(), inner: channel.clone() }
     }
 
-    /// A token for `user` that `audience` accepts for `life` from now.
+    /// A token for `user`, who just signed in by a password, that `audience` accepts from the gateway for `life` from now.
     ///
     /// # Panics
     /// If it can't be signed.
     #[must_use]
     pub fn token(&self, user: &TestUser, audience: Workload, life: Duration) -> String {
+        self.token_held_by(&gateway(), user, audience, life)
+    }
+
+    /// The same for whoever has the SPIFFE id `holder`.
+    ///
+    /// # Panics
+    /// If it can't be signed.
+    #[must_use]
+    pub fn token_held_by(&self, holder: &str, user: &TestUser, audience: Workload, life: Duration) -> String {
+        let authenticated_at = self.clock.now();
+        let assurance = Assurance { acr: Acr::Password, authenticated_at, has_second_factor: false };
+        self.signed((holder, user), (audience, life), Some(assurance))
+    }
+
+    /// The same for the gateway, with what it says of how they signed in.
+    ///
+    /// # Panics
+    /// If it can't be signed.
+    #[must_use]
+    pub fn token_saying(
+        &self,
+        user: &TestUser,
+        audience: Workload,
+        life: Duration,
+        assurance: Option<Assurance>,
+    ) -> String {
+        self.signed((&gateway(), user), (audience, life), assurance)
+    }
+
+    fn signed(
+        &self,
+        (holder, user): (&str, &TestUser),
+        (audience, life): (Workload, Duration),
+        assurance: Option<Assurance>,
+    ) -> String {
         let now = self.clock.now();
+        let (client_id, scopes) = match &user.via {
+            Via::FirstParty => (FIRST_PARTY.to_owned(), Vec::new()),
+            Via::Client(id, scopes) | Via::Itself(id, scopes) => {
+                (id.to_string(), scopes.iter().map(|scope| scope.name().parse().unwrap()).collect())
+            }
+        };
         let claims = AccessClaims {
             issuer: "https://portal.test".to_owned(),
             audience: audience.name().to_owned(),
             subject: user.account,
             subject_id: user.subject,
-            client_id: "portal".to_owned(),
+            client_id,
             session_id: user.session,
             roles: user.roles.iter().copied().collect(),
-            scopes: Vec::new(),
+            scopes,
+            assurance,
             issued_at: now,
             not_before: now,
             expires_at: now.plus(life),
             token_id: AccountId::generate(now, &SystemEntropy).to_string(),
+            holder: Some(holder.to_owned()),
         };
         issue(&claims, &self.key, Suites::ALL).unwrap()
     }
+}
+
+/// The SPIFFE id of the gateway.
+fn gateway() -> String {
+    format!("spiffe://portal.test/{}", Workload::Gateway)
 }
 
 fn host(clock: Arc<dyn Clock>) -> Host {

@@ -32,6 +32,7 @@ pub mod indexes;
 pub mod ledger;
 pub mod metrics;
 pub mod migration;
+pub mod own_keys;
 pub mod page;
 pub mod reasons;
 pub mod rpc;

@@ -36,6 +36,7 @@ use tonic::{Request, Response, Status};
 use crate::Host;
 use crate::indexes::Indexes;
 use crate::migration::Migrations;
+use crate::own_keys::OwnKeys;
 use crate::scan::Scans;
 
 mod failure;
@@ -70,6 +71,7 @@ struct Inner {
     host: Host,
     keys: Keys,
     indexes: Indexes,
+    own_keys: Option<Arc<dyn OwnKeys>>,
     migrations: Migrations,
     scans: Scans,
     log: Log,
@@ -89,14 +91,14 @@ impl Operators {
         (scans, log): (Scans, Log),
     ) -> Self {
         let indexes = Indexes::new(&keys, &host.database, Vec::new());
-        Self::with_indexes::<M>(host, (keys, replies, indexes), migrations, (scans, log))
+        Self::with_indexes::<M>(host, (keys, replies, indexes, None), migrations, (scans, log))
     }
 
-    /// The same for a database with blind indexes.
+    /// The same for a database with blind indexes, and perhaps keys.
     #[must_use]
     pub fn with_indexes<M: MigratorTrait>(
         host: Host,
-        (keys, replies, indexes): (Keys, Replies, Indexes),
+        (keys, replies, indexes, own_keys): (Keys, Replies, Indexes, Option<Arc<dyn OwnKeys>>),
         migrations: Migrations,
         (scans, log): (Scans, Log),
     ) -> Self {
@@ -107,6 +109,7 @@ impl Operators {
             host,
             keys,
             indexes,
+            own_keys,
             migrations,
             scans,
             log,

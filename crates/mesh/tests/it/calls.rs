@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use portal_core::{Role, Workload};
+use portal_core::{Acr, Assurance, Clock, Role, Scope, Workload};
 use portal_mesh::status::reason_of;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
 use portal_proto::consent::v1::{
-    ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposesRequest,
-    PublishPurposeRequest, Purpose,
+    ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposeRevisionsRequest,
+    ListPurposesRequest, PublishPurposeRequest, Purpose,
 };
+use portal_proto::google::rpc;
 use portal_testkit::TestUser;
+use prost::Message;
 use tonic::{Code, Request, Status};
 
 use crate::fixture::{SECOND, Served};
@@ -46,6 +48,35 @@ async fn roles_decide_and_the_token_proves_them() {
 }
 
 #[tokio::test]
+async fn a_client_may_what_its_scopes_and_its_person_may() {
+    let served = Served::start().await;
+    let gateway = served.channel(Workload::Gateway);
+    let client =
+        |user: &TestUser| PurposeServiceClient::new(served.mesh.call_as(user, Workload::Consent, &gateway));
+    let controller = || TestUser::with_roles(&[Role::Controller]);
+    let recording = [Scope::ConsentRecord, Scope::OpenId];
+    for allowed in [controller().through_client(&recording), TestUser::client(&recording)] {
+        let created = client(&allowed).create_purpose(CreatePurposeRequest::default()).await;
+        assert!(created.is_ok(), "{created:?}");
+    }
+    let others = [Scope::ConsentRead, Scope::OfflineAccess, Scope::OpenId];
+    for (user, reason) in [
+        (TestUser::subject().through_client(&recording), "ROLE_NOT_ALLOWED"),
+        (controller().through_client(&others), "SCOPE_MISSING"),
+        (controller().through_client(&[]), "SCOPE_MISSING"),
+        (TestUser::client(&others), "SCOPE_MISSING"),
+    ] {
+        let status = client(&user).create_purpose(CreatePurposeRequest::default()).await.unwrap_err();
+        assert_eq!(refused(&status), (Code::PermissionDenied, reason.to_owned()), "{user:?}");
+        // A method without scopes is no client's, unless it is everybody's.
+        let status = client(&user).list_purposes(ListPurposesRequest::default()).await.unwrap_err();
+        assert_eq!(refused(&status), (Code::PermissionDenied, "SCOPE_MISSING".to_owned()), "{user:?}");
+        client(&user).get_purpose(GetPurposeRequest::default()).await.unwrap();
+    }
+    assert_eq!(served.calls(), 6);
+}
+
+#[tokio::test]
 async fn a_token_expires() {
     let served = Served::start().await;
     let controller = TestUser::with_roles(&[Role::Controller]);
@@ -55,6 +86,57 @@ async fn a_token_expires() {
     served.mesh.clock.advance(Duration::from_secs(300));
     let status = client.create_purpose(CreatePurposeRequest::default()).await.unwrap_err();
     assert_eq!(refused(&status), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+}
+
+/// What an error asks for: which ways to sign in, and how long ago at most.
+fn asked(status: &Status) -> (String, String) {
+    let details = rpc::Status::decode(status.details()).unwrap().details;
+    let info = rpc::ErrorInfo::decode(details[0].value.as_slice()).unwrap();
+    (info.metadata["acr_values"].clone(), info.metadata["max_age"].clone())
+}
+
+#[tokio::test]
+async fn a_sensitive_method_wants_a_fresh_proof_by_all_that_the_person_has() {
+    let served = Served::start().await;
+    let controller = TestUser::with_roles(&[Role::Controller]);
+    let now = served.mesh.clock.now();
+    let call = async |user: &TestUser, assurance| {
+        let life = Duration::from_secs(240);
+        let token = served.mesh.token_saying(user, Workload::Consent, life, assurance);
+        let mut request = Request::new(ListPurposeRevisionsRequest::default());
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        PurposeServiceClient::new(served.channel(Workload::Gateway)).list_purpose_revisions(request).await
+    };
+    let said = |acr, seconds, has_second_factor| {
+        let authenticated_at = now.minus(Duration::from_secs(seconds));
+        Some(Assurance { acr, authenticated_at, has_second_factor })
+    };
+    for enough in [said(Acr::Password, 900, false), said(Acr::Mfa, 900, true), said(Acr::Passkey, 0, true)] {
+        call(&controller, enough).await.unwrap();
+    }
+    let (any, multi) = ("passkey mfa pwd", "passkey mfa");
+    for (too_little, ways) in [
+        (said(Acr::Password, 901, false), any),
+        (said(Acr::Mfa, 901, true), multi),
+        (said(Acr::Password, 0, true), multi),
+        // A token of an earlier version: nothing is known, so nothing is enough.
+        (None, multi),
+    ] {
+        let status = call(&controller, too_little).await.unwrap_err();
+        assert_eq!(
+            refused(&status),
+            (Code::Unauthenticated, "STEP_UP_REQUIRED".to_owned()),
+            "{too_little:?}"
+        );
+        assert_eq!(asked(&status), (ways.to_owned(), "900".to_owned()), "{too_little:?}");
+    }
+    // Who may not call at all is not asked to prove anything.
+    let status = call(&TestUser::subject(), None).await.unwrap_err();
+    assert_eq!(refused(&status), (Code::PermissionDenied, "ROLE_NOT_ALLOWED".to_owned()));
+    assert_eq!(served.calls(), 3);
+    let workload = served.channel(Workload::Valuation).as_workload();
+    let request = ListPurposeRevisionsRequest::default();
+    PurposeServiceClient::new(workload).list_purpose_revisions(request).await.unwrap();
 }
 
 #[tokio::test]

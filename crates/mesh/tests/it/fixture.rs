@@ -5,30 +5,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use portal_core::{Role, Workload};
+use portal_core::{Role, Scope, Workload};
 use portal_crypto::suite::Suites;
 use portal_mesh::config::{IdentityConfig, ServerConfig};
 use portal_mesh::context::Context;
-use portal_mesh::{Caller, Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
+use portal_mesh::{Caller, Identity, MeshChannel, MeshServer, Metrics, Row, Running, TokenVerifier};
 use portal_proto::consent::v1::purpose_service_server::{PurposeService, PurposeServiceServer};
 use portal_proto::consent::v1::{
-    ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposesRequest,
-    ListPurposesResponse, Purpose,
+    ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposeRevisionsRequest,
+    ListPurposeRevisionsResponse, ListPurposesRequest, ListPurposesResponse, Purpose,
 };
 use portal_testkit::TestMesh;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
 
 portal_mesh::actions! {
-    "portal.consent.v1.PurposeService" => CreatePurpose, GetPurpose, ListPurposes, ArchivePurpose, PublishPurpose
+    "portal.consent.v1.PurposeService" => CreatePurpose, GetPurpose, ListPurposes, ArchivePurpose, PublishPurpose,
+        ListPurposeRevisions
 }
 
 /// PublishPurpose has no row on purpose, UpdatePurpose has neither row nor handler.
-pub static POLICY: [Row; 4] = [
-    Row::of::<CreatePurpose>().any(&[Role::Controller]).write().max_request_bytes(1_000),
+pub static POLICY: [Row; 5] = [
+    Row::of::<CreatePurpose>()
+        .any(&[Role::Controller, Role::Service])
+        .scopes(&[Scope::ConsentRecord])
+        .write()
+        .max_request_bytes(1_000),
     Row::of::<GetPurpose>().workloads(&[Workload::Valuation]).public().read(),
     Row::of::<ListPurposes>().own().read().deadline_seconds(1),
     Row::of::<ArchivePurpose>().any(&[Role::Controller]),
+    Row::of::<ListPurposeRevisions>()
+        .any(&[Role::Controller])
+        .workloads(&[Workload::Valuation])
+        .read()
+        .step_up(900),
 ];
 
 #[derive(Clone, Default)]
@@ -70,6 +80,16 @@ impl PurposeService for Fixture {
         std::future::pending().await
     }
 
+    /// Wants a fresh proof of who calls.
+    async fn list_purpose_revisions(
+        &self,
+        request: Request<ListPurposeRevisionsRequest>,
+    ) -> Result<Response<ListPurposeRevisionsResponse>, Status> {
+        Caller::of(&request)?.permit::<ListPurposeRevisions>()?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(ListPurposeRevisionsResponse::default()))
+    }
+
     /// A handler that asks for the wrong permit.
     async fn archive_purpose(
         &self,
@@ -85,6 +105,7 @@ pub struct Served {
     pub mesh: TestMesh,
     pub fixture: Fixture,
     pub running: Running,
+    pub metrics: Metrics,
     files: IdentityConfig,
     identity: Arc<Identity>,
 }
@@ -101,14 +122,9 @@ impl Served {
         Self::serve(mesh, fixture, address, &files).await
     }
 
-    /// The same service with other certificate files, on another port.
-    pub async fn with_identity(self, files: &IdentityConfig) -> Self {
-        let address = self.mesh.server().listen;
-        Self::serve(self.mesh, self.fixture, address, files).await
-    }
-
     async fn serve(mesh: TestMesh, fixture: Fixture, address: SocketAddr, files: &IdentityConfig) -> Self {
         let host = mesh.host();
+        let metrics = host.metrics.clone();
         let identity = Identity::load(files, Workload::Consent, &host).unwrap();
         let files = files.clone();
         let auth = MeshChannel::new(
@@ -121,7 +137,7 @@ impl Served {
         let routes = Routes::new(PurposeServiceServer::new(fixture.clone()));
         let server = MeshServer { identity: Arc::clone(&identity), policy: &POLICY, tokens, host };
         let running = server.start(&ServerConfig { listen: address, ..mesh.server() }, routes).await.unwrap();
-        Self { mesh, fixture, running, files, identity }
+        Self { mesh, fixture, running, metrics, files, identity }
     }
 
     /// Puts a new certificate into the service's files and lets it notice.
@@ -129,7 +145,15 @@ impl Served {
         let renewed = self.mesh.identity(Workload::Consent);
         std::fs::copy(renewed.certificate_file, &self.files.certificate_file).unwrap();
         std::fs::copy(renewed.private_key_file, &self.files.private_key_file).unwrap();
-        self.identity.reload(&self.files).unwrap();
+        self.identity.reload().unwrap();
+    }
+
+    /// A verifier as the service has.
+    pub fn verifier(&self) -> TokenVerifier {
+        let (host, upstreams) = (self.mesh.host(), self.mesh.upstreams(&[]));
+        let auth = upstreams.address(Workload::Auth).unwrap();
+        let auth = MeshChannel::new(Arc::clone(&self.identity), Workload::Auth, auth, &host);
+        TokenVerifier::remote(&self.identity, &auth, Suites::ALL, &host)
     }
 
     pub fn channel(&self, from: Workload) -> MeshChannel {

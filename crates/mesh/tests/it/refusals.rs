@@ -82,7 +82,7 @@ pub fn client(groups: Vec<&'static dyn SupportedKxGroup>, issued: Option<&Issued
 
 /// Completes a handshake and reads the server's first HTTP/2 frame: in TLS 1.3 a client learns that its certificate was
 /// refused only when it reads.
-async fn connect(served: &Served, config: ClientConfig) -> std::io::Result<NamedGroup> {
+pub async fn connect(served: &Served, config: ClientConfig) -> std::io::Result<NamedGroup> {
     let tcp = TcpStream::connect(served.running.local_addr()).await?;
     let name = ServerName::try_from("consent").unwrap();
     let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
@@ -92,7 +92,7 @@ async fn connect(served: &Served, config: ClientConfig) -> std::io::Result<Named
     Ok(tls.get_ref().1.negotiated_key_exchange_group().unwrap().name())
 }
 
-fn issue(domain: &str, clock: &dyn Clock) -> (CertificateAuthority, Issued) {
+pub fn issue(domain: &str, clock: &dyn Clock) -> (CertificateAuthority, Issued) {
     let domain = TrustDomain::parse(domain).unwrap();
     let authority = CertificateAuthority::create(domain, clock, &SystemEntropy).unwrap();
     let issued =
@@ -141,22 +141,6 @@ async fn another_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn another_trust_domain_is_refused_even_under_a_trusted_root() {
-    // The root of `other.test` is trusted, as it would be while two meshes are merged; its names are still not ours.
-    let served = Served::start().await;
-    let (other, issued) = issue("other.test", served.mesh.clock.as_ref());
-    let files = served.mesh.identity(Workload::Consent);
-    let ours = std::fs::read_to_string(&files.trust_bundle_file).unwrap();
-    std::fs::write(&files.trust_bundle_file, format!("{ours}\n{}", other.certificate_pem())).unwrap();
-    let served = served.with_identity(&files).await;
-    let error = connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap_err();
-    assert!(!error.to_string().contains("UnknownCA"), "it must fail for its name: {error}");
-    // Under the same bundle our own certificates still work.
-    let own = mesh_identity(&served, Workload::Gateway);
-    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&own))).await.unwrap();
-}
-
-#[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let served = Served::start().await;
     let issued = mesh_identity(&served, Workload::Gateway);
@@ -201,4 +185,34 @@ async fn a_client_refuses_the_wrong_workload() {
         PurposeServiceClient::new(misled).get_purpose(GetPurposeRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     assert_eq!(served.calls(), 0);
+}
+
+#[tokio::test]
+async fn handshakes_are_counted_by_what_they_agreed_on() {
+    let served = Served::start().await;
+    let count = |labels: &str| {
+        let line = format!("portal_tls_handshakes_total{{{labels}}} ");
+        let text = served.metrics.encode().unwrap();
+        text.lines().find_map(|found| found.strip_prefix(line.as_str())?.parse().ok()).unwrap_or(0)
+    };
+    let accepted =
+        r#"listener="mesh",outcome="accepted",version="1.3",group="X25519MLKEM768",signature="ML-DSA-65""#;
+    let failed = |outcome: &str| {
+        count(&format!(r#"listener="mesh",outcome="{outcome}",version="none",group="none",signature="none""#))
+    };
+    let issued = mesh_identity(&served, Workload::Gateway);
+    connect(&served, client(vec![kx_group::X25519MLKEM768], Some(&issued))).await.unwrap();
+    connect(&served, client(vec![kx_group::X25519MLKEM768], None)).await.unwrap_err();
+    connect(&served, client(vec![kx_group::X25519], Some(&issued))).await.unwrap_err();
+    drop(TcpStream::connect(served.running.local_addr()).await.unwrap());
+    for _ in 0..100 {
+        if failed("broken_off") > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((count(accepted), failed("refused"), failed("broken_off")), (1, 2, 1));
+    let days = served.metrics.encode().unwrap();
+    let days = days.lines().find(|line| line.starts_with("portal_certificate_days_left")).unwrap();
+    assert_eq!(days, r#"portal_certificate_days_left{certificate="consent",algorithm="ML-DSA-65"} 1.0"#);
 }

@@ -19,6 +19,7 @@ use super::once::Once;
 use super::pages::Pages;
 use super::{Answer, Inner, Operators, asked, count, refused};
 use crate::indexes::BlindIndex;
+use crate::own_keys::OwnKeys;
 use crate::reasons::KEY_NOT_FOUND;
 
 /// What has keys that can be replaced by a call.
@@ -26,6 +27,7 @@ enum Rotatable {
     Epoch,
     Index(Arc<dyn BlindIndex>),
     Root,
+    Token(Arc<dyn OwnKeys>),
 }
 
 impl Operators {
@@ -45,7 +47,7 @@ impl Operators {
         invalid.check("use", pb::KeyUse::try_from(r#use).map_err(|_| "must be a use of keys"));
         invalid.check("state", pb::KeyState::try_from(state).map_err(|_| "must be a state of keys"));
         let pages = invalid.finish(Some(())).and(pages).map_err(refused)?;
-        let Inventory { mut keys, .. } = self.0.keys.inventory().await.map_err(Failure::from)?;
+        let Inventory { mut keys, .. } = self.0.inventory().await?;
         keys.sort_by(|a, b| (Reverse(a.created), &a.id).cmp(&(Reverse(b.created), &b.id)));
         let wanted = keys
             .iter()
@@ -69,6 +71,10 @@ impl Operators {
         let once = Once::parse::<A>(&mut invalid, &caller, &request, id);
         let what = self.0.rotatable(&mut invalid, request.r#use(), &request.column);
         let what = invalid.finish(what).map_err(refused)?;
+        if let Rotatable::Token(own) = &what {
+            // A successor that is on its way stays the one: whoever asks again changes nothing.
+            return Ok(Response::new(self.0.rotate_tokens(&**own, &caller.key()).await?));
+        }
         Ok(Response::new(self.0.rotate(&what, request.rewrap, once.as_ref()).await?))
     }
 
@@ -80,12 +86,15 @@ impl Operators {
         &self,
         request: Request<pb::DestroyKeyRequest>,
     ) -> Answer<pb::CryptoKey> {
-        let (_, pb::DestroyKeyRequest { key_id }) = asked::<A, _>(request)?;
+        let (caller, pb::DestroyKeyRequest { key_id }) = asked::<A, _>(request)?;
         let key = self.0.key(&key_id).await?;
         if key.state == KeyState::Destroyed {
             return Ok(Response::new(message(&key)));
         }
-        self.0.destroy(&key).await?;
+        match (&self.0.own_keys, key.key_use) {
+            (Some(own), KeyUse::Token) => own.end(&key_id, &caller.key()).await?,
+            _ => self.0.destroy(&key).await?,
+        }
         Ok(Response::new(message(&self.0.key(&key_id).await?)))
     }
 
@@ -98,7 +107,7 @@ impl Operators {
         request: Request<pb::GetCryptoInventoryRequest>,
     ) -> Answer<pb::CryptoInventory> {
         asked::<A, _>(request)?;
-        let inventory = self.0.keys.inventory().await.map_err(Failure::from)?;
+        let inventory = self.0.inventory().await?;
         Ok(Response::new(pb::CryptoInventory {
             create_time: Some(timestamp(inventory.taken)),
             backend: portal_crypto::BACKEND.to_owned(),
@@ -109,6 +118,32 @@ impl Operators {
 }
 
 impl Inner {
+    /// All keys of the service.
+    async fn inventory(&self) -> Result<Inventory, Status> {
+        let mut inventory = self.keys.inventory().await.map_err(Failure::from)?;
+        if let Some(own) = &self.own_keys {
+            inventory.keys.extend(own.list().await?);
+        }
+        Ok(inventory)
+    }
+
+    /// Lets the keys that sign tokens be replaced: what follows the one of now is answered, which does not sign yet.
+    async fn rotate_tokens(&self, own: &dyn OwnKeys, actor: &str) -> Result<pb::RotateKeysResponse, Status> {
+        let signs = |keys: &[KeyEntry], state| {
+            let of_mesh = |key: &&KeyEntry| key.algorithm == KeyAlgorithm::Suite(Algorithm::MlDsa65);
+            let key =
+                keys.iter().filter(of_mesh).filter(|key| key.state == state).max_by_key(|key| key.created);
+            key.map(message)
+        };
+        own.rotate(actor).await?;
+        let keys = own.list().await?;
+        Ok(pb::RotateKeysResponse {
+            active_key: signs(&keys, KeyState::Pending),
+            retired_key: signs(&keys, KeyState::Active),
+            rewrap_pending_count: 0,
+        })
+    }
+
     /// What `RotateKeys` is asked to replace a key of.
     fn rotatable(&self, invalid: &mut Invalid, key_use: pb::KeyUse, column: &str) -> Option<Rotatable> {
         if !column.is_empty() && key_use != pb::KeyUse::BlindIndex {
@@ -125,13 +160,21 @@ impl Inner {
             }
             pb::KeyUse::Epoch => Some(Rotatable::Epoch),
             pb::KeyUse::Root => Some(Rotatable::Root),
-            _ => invalid.check("use", Err("must be KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX")),
+            pb::KeyUse::Token => {
+                let own = self.own_keys.as_ref().ok_or("is of a service that signs tokens");
+                invalid.check("use", own).map(|own| Rotatable::Token(Arc::clone(own)))
+            }
+            _ => {
+                let uses =
+                    "must be KEY_USE_ROOT, KEY_USE_EPOCH, KEY_USE_BLIND_INDEX or, of auth, KEY_USE_TOKEN";
+                invalid.check("use", Err(uses))
+            }
         }
     }
 
     /// The key with this id.
     async fn key(&self, id: &str) -> Result<KeyEntry, Status> {
-        let keys = self.keys.inventory().await.map_err(Failure::from)?.keys;
+        let keys = self.inventory().await?.keys;
         keys.into_iter().find(|key| key.id == id).ok_or_else(|| KEY_NOT_FOUND.status())
     }
 
@@ -150,7 +193,7 @@ impl Inner {
                 let key = self.indexes.key(&key.id).ok_or_else(|| KEY_NOT_FOUND.status())?;
                 self.indexes.destroy(&key).await
             }
-            KeyUse::Service(_) => return Err(not_by_hand()),
+            KeyUse::Service(_) | KeyUse::Token => return Err(not_by_hand()),
         };
         Ok(destroyed.map_err(Failure::from)?)
     }
@@ -185,6 +228,8 @@ impl Inner {
                     self.keys.rewrap_under_root().await.map_err(Failure::from)?;
                 }
             }
+            // Answered before: what it replaces is in the data of the service, and not in the key database.
+            Rotatable::Token(_) => {}
         }
         if rewrap {
             self.keys.request_rewrap().await.map_err(Failure::from)?;
@@ -227,6 +272,7 @@ impl Rotatable {
                 key.key_use == KeyUse::Service(Purpose::BlindIndex) && of(&key.id)
             }
             Self::Root => key.key_use == KeyUse::Root,
+            Self::Token(_) => key.key_use == KeyUse::Token,
         }
     }
 
@@ -249,6 +295,7 @@ fn none_active(what: &Rotatable) -> Failure {
         Rotatable::Epoch => "epoch/active",
         Rotatable::Index(_) => "blind-index/active",
         Rotatable::Root => "root/active",
+        Rotatable::Token(_) => "token/active",
     };
     KeysError::NoSuchKey(id.to_owned()).into()
 }
@@ -270,6 +317,7 @@ const fn key_use(key_use: KeyUse) -> pb::KeyUse {
     match key_use {
         KeyUse::Epoch => pb::KeyUse::Epoch,
         KeyUse::Root => pb::KeyUse::Root,
+        KeyUse::Token => pb::KeyUse::Token,
         KeyUse::Service(Purpose::BlindIndex) => pb::KeyUse::BlindIndex,
         KeyUse::Service(Purpose::Ledger) => pb::KeyUse::Ledger,
         KeyUse::Service(Purpose::RowDigest) => pb::KeyUse::RowDigest,
@@ -284,6 +332,7 @@ const fn state(state: KeyState) -> pb::KeyState {
         KeyState::Active => pb::KeyState::Active,
         KeyState::Destroyed => pb::KeyState::Destroyed,
         KeyState::Disabled => pb::KeyState::Disabled,
+        KeyState::Pending => pb::KeyState::Pending,
         KeyState::Retired => pb::KeyState::Retired,
     }
 }
@@ -296,6 +345,7 @@ const fn algorithm(algorithm: KeyAlgorithm) -> pb::Algorithm {
             Algorithm::Aes256Gcm => pb::Algorithm::Aes256Gcm,
             Algorithm::Cobblestone256 => pb::Algorithm::Cobblestone256,
             Algorithm::Dilithium3Round3 => pb::Algorithm::Dilithium3R3,
+            Algorithm::EcdsaP256 => pb::Algorithm::EcdsaP256,
             Algorithm::Ed25519 => pb::Algorithm::Ed25519,
             Algorithm::Kyber768Round3 => pb::Algorithm::Kyber768R3,
             Algorithm::MlDsa65 => pb::Algorithm::MlDsa65,
