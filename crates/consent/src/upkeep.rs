@@ -83,7 +83,7 @@ impl Upkeep {
 
     /// Answers operators.
     pub(crate) fn operators(&self, replies: &Replies) -> Operators {
-        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone());
+        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone(), None);
         let (migrations, scans) = (self.migrations.clone(), (self.scans.clone(), self.log.clone()));
         Operators::with_indexes::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }

@@ -4,6 +4,8 @@
 //! and nothing else.
 
 use portal_core::Role::{Controller, Operator};
+use portal_core::Scope::{self, ValuationRead};
+use portal_mesh::policy::FRESH;
 use portal_mesh::{Audit, RateClass, Row};
 
 portal_mesh::actions! {
@@ -23,14 +25,16 @@ portal_mesh::actions! {
         RollbackMigration, VerifyMigration, CommitMigration;
 }
 
+/// OAuth clients read, for somebody who may: nothing here belongs to a client.
+const READING: &[Scope] = &[ValuationRead];
 /// Largest message with records: 4 MiB.
 pub const MAX_BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// One row per method.
 pub const TABLE: &[Row] = &[
     Row::of::<CreateDataset>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetDataset>().any(&[Controller]).read(),
-    Row::of::<ListDatasets>().any(&[Controller]).read(),
+    Row::of::<GetDataset>().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ListDatasets>().any(&[Controller]).scopes(READING).read(),
     Row::of::<DeleteDataset>().any(&[Controller]).write().audit(Audit::Change),
     Row::of::<AppendRecords>()
         .any(&[Controller])
@@ -48,19 +52,19 @@ pub const TABLE: &[Row] = &[
     Row::of::<ListRecords>().any(&[Controller]).read(),
     Row::of::<DeleteRecords>().any(&[Controller]).write().audit(Audit::Change),
     Row::of::<StartValuation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetValuation>().any(&[Controller]).read(),
-    Row::of::<ListValuations>().any(&[Controller]).read(),
+    Row::of::<GetValuation>().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ListValuations>().any(&[Controller]).scopes(READING).read(),
     Row::of::<CancelValuation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<WatchValuation>().any(&[Controller]).read().open_ended(),
-    Row::of::<ListRecordValues>().any(&[Controller]).read(),
-    Row::of::<ListSubjectValues>().own().any(&[Controller]).read(),
-    Row::of::<GetSubjectValue>().own().any(&[Controller]).read(),
-    Row::of::<ListSuspects>().any(&[Controller]).read(),
-    Row::of::<ExplainValue>().own().any(&[Controller]).read(),
-    Row::of::<GetRemovalCurve>().any(&[Controller]).read(),
+    Row::of::<WatchValuation>().any(&[Controller]).scopes(READING).read().open_ended(),
+    Row::of::<ListRecordValues>().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ListSubjectValues>().own().any(&[Controller]).scopes(READING).read(),
+    Row::of::<GetSubjectValue>().own().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ListSuspects>().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ExplainValue>().own().any(&[Controller]).scopes(READING).read(),
+    Row::of::<GetRemovalCurve>().any(&[Controller]).scopes(READING).read(),
     Row::of::<CreatePayout>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetPayout>().any(&[Controller]).read(),
-    Row::of::<ListPayoutShares>().own().any(&[Controller]).read(),
+    Row::of::<GetPayout>().any(&[Controller]).scopes(READING).read(),
+    Row::of::<ListPayoutShares>().own().any(&[Controller]).scopes(READING).read(),
     Row::of::<CreateAnonymisedExport>().any(&[Controller]).write().audit(Audit::Change),
     Row::of::<GetAnonymisedExport>().any(&[Controller]).read(),
     Row::of::<GetOperation>().any(&[Controller]).read(),
@@ -76,16 +80,26 @@ pub const TABLE: &[Row] = &[
     Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<GetReport>().any(&[Operator]).read(),
     Row::of::<ListKeys>().any(&[Operator]).read(),
-    Row::of::<RotateKeys>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
-    Row::of::<DestroyKey>().any(&[Operator]).write().deadline_seconds(60).audit(Audit::Security),
+    Row::of::<RotateKeys>()
+        .any(&[Operator])
+        .write()
+        .deadline_seconds(60)
+        .audit(Audit::Security)
+        .step_up(FRESH),
+    Row::of::<DestroyKey>()
+        .any(&[Operator])
+        .write()
+        .deadline_seconds(60)
+        .audit(Audit::Security)
+        .step_up(FRESH),
     Row::of::<GetCryptoInventory>().any(&[Operator]).read(),
     Row::of::<ListMigrations>().any(&[Operator]).read(),
     Row::of::<GetMigration>().any(&[Operator]).read(),
     Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
     Row::of::<PauseMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
     Row::of::<VerifyMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security),
+    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
 ];
 
 #[cfg(test)]
