@@ -3,25 +3,34 @@
 pub mod accounts;
 pub mod attempts;
 pub mod audit;
+pub mod ceremonies;
 pub mod change;
+pub mod clients;
+pub mod contact;
+pub mod deletion;
+pub mod export;
 pub mod factors;
 pub mod feed;
 pub mod hashing;
+pub mod mailer;
+pub mod oauth;
 pub mod operator;
+pub mod passkeys;
 pub mod passwords;
+pub mod post;
+pub mod recovery;
 pub mod sessions;
 pub mod sign_in;
+pub mod signing;
 pub mod subject_keys;
 pub mod tokens;
 
 use std::sync::Arc;
 
 use portal_core::id::AccountId;
-use portal_core::{Clock, Entropy, Timestamp};
+use portal_core::{Clock, Entropy, Timestamp, TrustDomain};
 use portal_crypto::kdf::Label;
 use portal_crypto::mac::MacKey;
-use portal_crypto::sign::BackendFailure;
-use portal_crypto::token::TokenKey;
 use portal_keys::{Keys, Replies};
 use portal_ledger::Log;
 use portal_mesh::context::Context;
@@ -29,27 +38,41 @@ use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
 use portal_store::{Database, Inserts, Tx};
 use portal_upkeep::audit::{Audit, Happened};
+use portal_upkeep::erasure::Erasures;
+use tokio::sync::Notify;
 
-use crate::config::PasswordRules;
+use crate::config::Rules;
 use crate::domain::{Email, HandleKey};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::Seals;
 use crate::store::accounts::Accounts;
+use crate::store::authorizations::Authorizations;
+use crate::store::ceremonies::Ceremonies;
 use crate::store::challenges::Challenges;
+use crate::store::clients::Clients;
+use crate::store::contacts::Contacts;
 use crate::store::contexts::Contexts;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
 use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
+use crate::store::grants::Grants;
 use crate::store::live::Lives;
+use crate::store::mail_tokens::MailTokens;
+use crate::store::outbox::Outbox;
+use crate::store::recovery_requests::RecoveryRequests;
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
 use crate::store::token_pairs::TokenPairs;
+use crate::store::tombstones::Tombstones;
 use crate::upkeep::Upkeep;
 
 use attempts::Attempts;
+use ceremonies::RelyingParty;
 use feed::Feed;
 use hashing::PasswordPool;
+use mailer::Mailer;
+use signing::Signing;
 
 pub use change::{Change, Reply};
 
@@ -73,9 +96,23 @@ pub struct App {
     pub(crate) failures: SignInFailures,
     pub(crate) factors: Factors,
     pub(crate) challenges: Challenges,
+    pub(crate) ceremonies: Ceremonies,
     pub(crate) contexts: Contexts,
+    pub(crate) clients: Clients,
+    pub(crate) authorizations: Authorizations,
+    pub(crate) grants: Grants,
     pub(crate) audit: Audit,
     pub(crate) log: Log,
+    pub(crate) contacts: Contacts,
+    pub(crate) mail_tokens: MailTokens,
+    pub(crate) outbox: Outbox,
+    pub(crate) requests: RecoveryRequests,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) erasures: Erasures,
+    /// None if this installation sends no mail.
+    mailer: Option<Mailer>,
+    /// That something may be to be sent.
+    due: Notify,
     replies: Replies,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -83,25 +120,25 @@ pub struct App {
     handles: HandleKey,
     pub(crate) attempts: Attempts,
     passwords: PasswordPool,
-    token_key: TokenKey,
+    pub(crate) signing: Signing,
+    relying_party: RelyingParty,
+    totp_issuer: String,
     issuer: String,
+    trust_domain: TrustDomain,
     metrics: Metrics,
 }
 
 impl App {
     /// The use cases on the data and keys of `upkeep`.
-    ///
-    /// # Errors
-    /// [`BackendFailure`] if the signing key can't be made.
     pub fn new(
         upkeep: &Upkeep,
-        issuer: String,
-        rules: PasswordRules,
+        trust_domain: TrustDomain,
+        (rules, mailer): (Rules, Option<Mailer>),
         host: &Host,
-    ) -> Result<Self, BackendFailure> {
+    ) -> Self {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
         let secret = keys.service_secret();
-        Ok(Self {
+        Self {
             database: upkeep.database.clone(),
             feed: Feed::default(),
             accounts: Accounts::new(seals.clone()),
@@ -111,34 +148,44 @@ impl App {
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),
             failures: SignInFailures::new(seals.digests.clone()),
-            factors: Factors::new(seals.sealing.clone(), seals.digests.clone()),
+            factors: Factors::new(seals, &upkeep.cells),
+            ceremonies: Ceremonies::new(seals, &upkeep.cells),
             challenges: Challenges::new(seals.sealing.clone(), seals.digests.clone()),
             contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
+            clients: Clients::new(seals.digests.clone()),
+            authorizations: Authorizations::new(seals.digests.clone()),
+            grants: Grants::new(seals.digests.clone()),
+            contacts: Contacts::new(seals.sealing.clone(), seals.digests.clone()),
+            mail_tokens: MailTokens::new(seals.sealing.clone(), seals.digests.clone()),
+            outbox: Outbox::new(seals.sealing.clone(), seals.digests.clone()),
+            requests: RecoveryRequests::new(keys, seals.digests.clone(), Arc::clone(&host.entropy)),
+            tombstones: Tombstones::new(seals.digests.clone()),
+            erasures: upkeep.erasures(),
+            mailer,
+            due: Notify::new(),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),
             log: upkeep.log.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
-            attempts: Attempts::new(rules.quotas, &host.clock),
+            attempts: Attempts::new(rules.passwords.quotas, &host.clock),
+            relying_party: RelyingParty::new(rules.webauthn, secret),
+            totp_issuer: rules.totp_issuer,
             clock: Arc::clone(&host.clock),
             entropy: Arc::clone(&host.entropy),
             fingerprints: MacKey::new(secret.derive(Label::BlindIndex).expose()),
             handles: HandleKey::new(secret),
-            passwords: PasswordPool::new(secret, rules, Arc::clone(&host.entropy)),
-            token_key: TokenKey::from_seed(secret.derive(Label::TokenSigning).expose())?,
-            issuer,
+            passwords: PasswordPool::new(secret, rules.passwords, Arc::clone(&host.entropy)),
+            signing: Signing::new(upkeep.signing.clone(), rules.signing_key_life),
+            issuer: portal_mesh::token::issuer(&trust_domain),
+            trust_domain,
             metrics: host.metrics.register(Metrics::register),
             keys: keys.clone(),
-        })
+        }
     }
 
     /// The current time: asked for once per use case.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// The key that signs tokens.
-    pub(crate) const fn token_key(&self) -> &TokenKey {
-        &self.token_key
     }
 
     /// The kept replies to request ids.

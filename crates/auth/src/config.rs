@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portal_crypto::password::Cost;
 use portal_keys::KeysConfig;
@@ -9,9 +10,15 @@ use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryCo
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
+use url::Url;
+use webauthn_rs::{Webauthn, WebauthnBuilder};
 
 use crate::app::attempts::Quotas;
 use crate::domain::Strength;
+
+mod mail;
+
+pub use mail::{InvalidMailConfig, MailConfig, SmtpConfig, SmtpTls, TransportConfig};
 
 const LEAST_MEMORY_KIB: u32 = 19_456;
 const LEAST_ITERATIONS: u32 = 2;
@@ -40,6 +47,18 @@ pub struct Config {
     /// What passwords are taken, and what they cost to hash.
     #[serde(default)]
     pub passwords: PasswordConfig,
+    /// How mail leaves; none does without it.
+    #[serde(default)]
+    pub mail: Option<MailConfig>,
+    /// How long a key signs tokens.
+    #[serde(default)]
+    pub tokens: TokenConfig,
+    /// For whom authenticators show codes.
+    #[serde(default)]
+    pub totp: TotpConfig,
+    /// For whom passkeys are made; without it there are none.
+    #[serde(default)]
+    pub passkeys: Option<PasskeyConfig>,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -85,6 +104,121 @@ impl Default for PasswordConfig {
             client_per_minute: CLIENT_PER_MINUTE,
             per_second: None,
         }
+    }
+}
+
+/// `[tokens]`: the keys that sign them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenConfig {
+    /// After how many days a key that signs tokens is replaced, 1 to 365.
+    pub rotation_days: u32,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self { rotation_days: 30 }
+    }
+}
+
+impl TokenConfig {
+    /// How long a key signs.
+    pub(crate) fn life(self) -> Result<Duration, ConfigError> {
+        let days = Some(self.rotation_days).filter(|days| (1..=365).contains(days));
+        let problem = || "must be from 1 to 365".to_owned();
+        let invalid = || ConfigError::Invalid { key: "tokens.rotation_days", problem: problem() };
+        Ok(Duration::from_secs(u64::from(days.ok_or_else(invalid)?) * 86_400))
+    }
+}
+
+/// `[totp]`: for whom authenticators show codes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TotpConfig {
+    /// The name beside the codes, 1 to 64 characters.
+    pub issuer: String,
+}
+
+impl Default for TotpConfig {
+    fn default() -> Self {
+        Self { issuer: "Portal".to_owned() }
+    }
+}
+
+impl TotpConfig {
+    fn issuer(&self) -> Result<String, ConfigError> {
+        if self.issuer.is_empty() || self.issuer.chars().count() > 64 {
+            let problem = "must have 1 to 64 characters".to_owned();
+            return Err(ConfigError::Invalid { key: "totp.issuer", problem });
+        }
+        Ok(self.issuer.clone())
+    }
+}
+
+/// `[passkeys]`: for whom passkeys are made. Whoever changes `rp_id` makes all that there are worthless.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasskeyConfig {
+    /// The domain that passkeys are for: that of `origins`, or one above. Browsers take no IP address.
+    pub rp_id: String,
+    /// The name that browsers show.
+    #[serde(default = "rp_name")]
+    pub rp_name: String,
+    /// The pages from which passkeys may be used, such as `https://portal.example.org`.
+    pub origins: Vec<String>,
+    /// Whether the ports of `origins` don't matter: for a laptop alone.
+    #[serde(default)]
+    pub any_port: bool,
+}
+
+fn rp_name() -> String {
+    "Portal".to_owned()
+}
+
+impl PasskeyConfig {
+    /// What makes and checks passkeys.
+    fn webauthn(&self) -> Result<Webauthn, ConfigError> {
+        let invalid = |key, problem: &str| ConfigError::Invalid { key, problem: problem.to_owned() };
+        let of_rp = format!(".{}", self.rp_id);
+        let origin = |text: &String| {
+            let url = Url::parse(text).ok()?;
+            let domain = url.domain()?;
+            let ours = domain == self.rp_id || domain.ends_with(&of_rp);
+            let safe = url.scheme() == "https" || (url.scheme() == "http" && domain == "localhost");
+            let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            (ours && safe && bare && url.username().is_empty()).then_some(url)
+        };
+        let wrong = "must be https origins of passkeys.rp_id or of domains below it (http for localhost)";
+        let origins = self.origins.iter().map(origin).collect::<Option<Vec<_>>>();
+        let origins = origins.ok_or_else(|| invalid("passkeys.origins", wrong))?;
+        let first = origins.first().ok_or_else(|| invalid("passkeys.origins", "must name at least one"))?;
+        let builder = WebauthnBuilder::new(&self.rp_id, first);
+        let builder = builder.map_err(|_| invalid("passkeys.rp_id", "must be a domain"))?;
+        let builder = builder.rp_name(&self.rp_name).allow_any_port(self.any_port);
+        let builder = origins.iter().skip(1).fold(builder, WebauthnBuilder::append_allowed_origin);
+        builder.build().map_err(|_| invalid("passkeys", "can't be used"))
+    }
+}
+
+/// What the configuration decides, parsed.
+pub(crate) struct Rules {
+    /// What passwords are taken.
+    pub(crate) passwords: PasswordRules,
+    /// How long a key signs tokens.
+    pub(crate) signing_key_life: Duration,
+    pub(crate) totp_issuer: String,
+    pub(crate) webauthn: Option<Webauthn>,
+}
+
+impl Config {
+    /// What the keys say, if they may.
+    pub(crate) fn rules(&self) -> Result<Rules, ConfigError> {
+        Ok(Rules {
+            passwords: self.passwords.rules()?,
+            signing_key_life: self.tokens.life()?,
+            totp_issuer: self.totp.issuer()?,
+            webauthn: self.passkeys.as_ref().map(PasskeyConfig::webauthn).transpose()?,
+        })
     }
 }
 
@@ -170,6 +304,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_that_sign_tokens_are_replaced_after_a_day_to_a_year() {
+        let life = |text: &str| toml::from_str::<TokenConfig>(text).unwrap().life();
+        assert_eq!(life("").unwrap(), Duration::from_secs(30 * 86_400));
+        assert_eq!(life("rotation_days = 1").unwrap(), Duration::from_secs(86_400));
+        for text in ["rotation_days = 0", "rotation_days = 366"] {
+            let refused = matches!(life(text), Err(ConfigError::Invalid { key: "tokens.rotation_days", .. }));
+            assert!(refused, "{text}");
+        }
+    }
+
     const MINIMAL: &str = r#"
 [server]
 listen = "0.0.0.0:3001"
@@ -189,6 +334,7 @@ database_url = "sqlite:auth-keys.db"
     fn what_is_optional_may_be_left_out_and_what_is_unknown_is_refused() {
         let config: Config = toml::from_str(MINIMAL).unwrap();
         assert!(config.operator.is_none());
+        assert!(config.mail.is_none());
         let operator = format!("{MINIMAL}[operator]\nemail = \"a@b\"\npassword_file = \"p\"");
         assert!(toml::from_str::<Config>(&operator).unwrap().operator.is_some());
         for unknown in ["[edge]", "[operator]\nemail = \"a@b\"\npassword = \"12345678\""] {

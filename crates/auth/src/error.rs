@@ -1,13 +1,17 @@
 //! Why a use case did not do what it was asked to. `service/status.rs` says it to the caller.
 
+use portal_crypto::jose::SignError;
 use portal_crypto::password::PasswordError;
-use portal_crypto::token::IssueError;
+use portal_crypto::sign::BackendFailure;
+use portal_crypto::token::{InvalidScope, IssueError};
 use portal_keys::{KeysError, ReplyError};
 use portal_store::StoreError;
 use portal_store::idempotency::IdempotencyError;
+use portal_upkeep::erasure::ErasureError;
 
 use crate::domain::WeakPassword;
 use crate::domain::account::EtagMismatch;
+use crate::domain::client::NoSecret;
 
 /// One variant per cause.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +19,24 @@ pub enum Error {
     /// There is no such account.
     #[error("there is no such account")]
     AccountNotFound,
+    /// The authorization request is unknown, decided or over.
+    #[error("there is no such authorization request")]
+    AuthorizationNotFound,
+    /// A ceremony with a passkey could not be begun, or what was kept of one could not be read.
+    #[error("a ceremony with a passkey failed")]
+    Ceremony(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The challenge of a sign-in is unknown, used or over, or the proof is wrong: nobody is told which.
     #[error("the challenge or the proof was rejected")]
     ChallengeRejected,
+    /// There is no such client.
+    #[error("there is no such client")]
+    ClientNotFound,
     /// A new authenticator was not confirmed by its code.
     #[error("the code is wrong")]
     CodeWrong,
+    /// What a browser made is not the passkey that it was asked for.
+    #[error("the credential does not answer the registration")]
+    CredentialWrong,
     /// E-mail address or password are wrong, or the account is locked: nobody is told which.
     #[error("the credentials were rejected")]
     CredentialsRejected,
@@ -45,30 +61,57 @@ pub enum Error {
     /// The key of a person could not be had.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// There is no key that signs by the algorithm that is asked for.
+    #[error("no key signs by this algorithm")]
+    NoSigningKey,
     /// Nobody would be left who can set roles.
     #[error("this is the last operator")]
     LastOperator,
+    /// This installation sends no mail.
+    #[error("no mail is sent")]
+    MailOff,
+    /// A token from a mail, in this field, is unknown, used or over: nobody is told which.
+    #[error("the token of a mail was rejected")]
+    MailTokenRejected(&'static str),
+    /// A data migration that seals what is personal is not committed: what it has not sealed would outlive its person.
+    #[error("the data migration {0} is not committed")]
+    NotSealed(&'static str),
     /// The caller reaches its own account only.
     #[error("the account is somebody else's")]
     NotYourData,
     /// So many sign-ins failed for the address that nobody may try for this long.
     #[error("too many sign-ins failed")]
     LockedOut(std::time::Duration),
+    /// A public client has no secret.
+    #[error(transparent)]
+    NoSecret(#[from] NoSecret),
     /// No authenticator waits for its first code under this id.
     #[error("no authenticator waits for its first code")]
     NothingToConfirm,
+    /// The configuration says nothing of passkeys.
+    #[error("there are no passkeys")]
+    PasskeysOff,
     /// The password of now is another.
     #[error("the current password is wrong")]
     PasswordWrong,
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
     Password(#[from] PasswordError),
+    /// A scope could not be put into a token.
+    #[error("a scope could not be put into a token")]
+    ScopeUnwritable(#[from] InvalidScope),
+    /// No registration of a passkey waits under this id.
+    #[error("no registration waits")]
+    RegistrationUnknown,
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
     /// The feed no longer holds what comes after this place.
     #[error("the place in the feed is no longer known")]
     ResumeUnknown,
+    /// A key that signs tokens could not be made or opened.
+    #[error("a key that signs tokens could not be made or opened")]
+    SigningKey(#[from] BackendFailure),
     /// There is no such session.
     #[error("there is no such session")]
     SessionNotFound,
@@ -87,6 +130,9 @@ pub enum Error {
     /// A token could not be signed.
     #[error("a token could not be signed")]
     TokenNotIssued(#[from] IssueError),
+    /// A token for clients outside could not be signed.
+    #[error("a token for a client could not be signed")]
+    TokenNotSigned(#[from] SignError),
     /// From this client, with this e-mail address or in all there were so many attempts that the next one has to wait this
     /// long.
     #[error("too many attempts")]
@@ -135,6 +181,16 @@ impl From<IdempotencyError> for Error {
         match error {
             IdempotencyError::Mismatch => Self::RequestIdReused,
             IdempotencyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ErasureError> for Error {
+    fn from(error: ErasureError) -> Self {
+        match error {
+            ErasureError::Keys(error) => Self::Keys(error),
+            ErasureError::Store(error) => Self::Store(error),
+            ErasureError::Unsealed { migration } => Self::NotSealed(migration),
         }
     }
 }

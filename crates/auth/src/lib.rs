@@ -11,6 +11,9 @@
 //! - Whatever is revoked, or changes its roles, is in the feed of revocations by the same transaction, in the order of
 //!   commits; a watcher sees all of it or hears nothing.
 //! - Every change is an audit event with a leaf in the ledger, in the transaction that makes it.
+//! - What is mailed is in the database before anything is answered, and leaves it when it was sent. A mailed token is good
+//!   once; who asks for one learns nothing about accounts.
+//! - Who deletes their account is forgotten: rows and keys go, ids stay.
 //! - Services get short-lived signed tokens with the roles of the moment of exchange.
 //! - What is personal is sealed under the key of its person; a row that was changed from outside is not used.
 //! - No e-mail address, name, password or token is in a log, an error or a `Debug`.
@@ -39,7 +42,10 @@ mod store;
 mod upkeep;
 mod worker;
 
-pub use config::{Config, OperatorConfig, PasswordConfig};
+pub use config::{
+    Config, MailConfig, OperatorConfig, PasskeyConfig, PasswordConfig, SmtpConfig, SmtpTls, TokenConfig,
+    TotpConfig, TransportConfig,
+};
 pub use migration::Migrations;
 pub use service::{REASONS, Service, StartError};
 pub use upkeep::Upkeep;

@@ -26,6 +26,22 @@ pub enum Outcome {
     Repeated,
 }
 
+/// What became of a mail.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum Posting {
+    /// It could not be sent, and is tried again.
+    Delayed,
+    /// It was sent.
+    Sent,
+    /// It was of no more use, or not what was written, before it could be sent.
+    Void,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct MailLabel {
+    outcome: Posting,
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Label {
     outcome: Outcome,
@@ -36,6 +52,7 @@ struct Label {
 pub struct Metrics {
     sign_ins: Family<Label, Counter>,
     refreshes: Family<Label, Counter>,
+    mails: Family<MailLabel, Counter>,
 }
 
 impl Metrics {
@@ -45,11 +62,16 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("auth_sign_ins", "Sign-ins by outcome", metrics.sign_ins.clone());
         registry.register("auth_refreshes", "Refreshes of sessions by outcome", metrics.refreshes.clone());
+        registry.register("auth_mails", "Attempts to send a mail by outcome", metrics.mails.clone());
         metrics
     }
 
     pub(crate) fn sign_in(&self, outcome: Outcome) {
         self.sign_ins.get_or_create(&Label { outcome }).inc();
+    }
+
+    pub(crate) fn posting(&self, outcome: Posting) {
+        self.mails.get_or_create(&MailLabel { outcome }).inc();
     }
 
     pub(crate) fn refresh(&self, outcome: Outcome) {

@@ -6,6 +6,10 @@ mod m0003_unsealed_changes;
 mod m0007_sign_in_failures;
 mod m0008_factors;
 mod m0009_audit_indexes;
+mod m0010_mail_and_tombstones;
+mod m0011_passkeys;
+mod m0012_oauth;
+mod m0013_signing_keys;
 
 use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -25,6 +29,10 @@ impl MigratorTrait for Migrations {
             Box::new(m0007_sign_in_failures::Migration),
             Box::new(m0008_factors::Migration),
             Box::new(m0009_audit_indexes::Migration),
+            Box::new(m0010_mail_and_tombstones::Migration),
+            Box::new(m0011_passkeys::Migration),
+            Box::new(m0012_oauth::Migration),
+            Box::new(m0013_signing_keys::Migration),
         ]
     }
 }

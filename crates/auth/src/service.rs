@@ -4,8 +4,11 @@ pub mod policy;
 
 mod accounts;
 mod audit;
+mod clients;
 mod convert;
 mod factors;
+mod keys;
+mod oauth;
 mod ocsf;
 mod sessions;
 mod status;
@@ -15,13 +18,12 @@ use std::sync::Arc;
 
 use portal_core::{Invalid, Workload};
 use portal_crypto::page_token::PageTokenKey;
-use portal_crypto::sign::BackendFailure;
-use portal_crypto::token::KeySet;
 use portal_keys::KeysError;
 use portal_mesh::config::{ConfigError, read};
 use portal_mesh::identity::IdentityError;
 use portal_mesh::policy::Action;
 use portal_mesh::server::ServeError;
+use portal_mesh::token::KeySource;
 use portal_mesh::{Caller, Host, Identity, MeshServer, Running, TokenVerifier, task};
 use portal_proto::auth::v1 as pb;
 use portal_store::ConnectError;
@@ -33,7 +35,8 @@ use prost::Message;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 
-use crate::app::{App, Change, Reply, feed};
+use crate::app::mailer::Mailer;
+use crate::app::{App, Change, Reply, feed, post, signing};
 use crate::config::{Config, OperatorConfig};
 use crate::domain::{Email, NewPassword};
 use crate::error::Error;
@@ -73,9 +76,9 @@ pub enum StartError {
     /// The address can't be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The key that signs tokens could not be made.
-    #[error("the key that signs tokens could not be made")]
-    SigningKey(#[source] BackendFailure),
+    /// The keys that sign tokens could not be had.
+    #[error("the keys that sign tokens could not be had")]
+    SigningKeys(#[source] Error),
 }
 
 /// The authentication service.
@@ -88,25 +91,27 @@ impl Service {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
-        let passwords = config.passwords.rules()?;
+        let rules = config.rules()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
+        let mailer = config.mail.as_ref().map(Mailer::new).transpose()?;
         let upkeep = Upkeep::open(&config, &host).await?;
-        let issuer = portal_mesh::token::issuer(identity.trust_domain());
-        let app = App::new(&upkeep, issuer, passwords, &host).map_err(StartError::SigningKey)?;
-        let app = Arc::new(app);
+        let trust_domain = identity.trust_domain().clone();
+        let app = Arc::new(App::new(&upkeep, trust_domain, (rules, mailer), &host));
+        app.keep_signing_keys().await.map_err(StartError::SigningKeys)?;
         if let Some((email, password)) = operator {
             app.ensure_operator(email, password).await.map_err(StartError::Operator)?;
         }
-        let mut token_keys = KeySet::new();
-        token_keys.insert(app.token_key().verifying_key().clone());
-        let tokens = TokenVerifier::local(&identity, token_keys, app.keys.suites(), &host);
+        let own: Arc<dyn KeySource> = Arc::<App>::clone(&app);
+        let tokens = TokenVerifier::of_issuer(&identity, own, app.keys.suites(), &host);
         let page_tokens = PageTokenKey::new(app.keys.service_secret());
-        let operators = upkeep.operators(app.replies());
+        let operators = upkeep.operators(app.replies(), Arc::<App>::clone(&app));
         let routes = routes(&Api { app: Arc::clone(&app), page_tokens, operators });
         let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
         let mut running = server.start(&config.server, routes).await?;
         running.own(task::spawn("auth-feed", feed::run(Arc::clone(&app), running.drain())));
+        running.own(task::spawn("auth-signing-keys", signing::run(Arc::clone(&app), running.drain())));
         running.own(task::spawn("auth-worker", worker::run(Arc::clone(&app), running.drain())));
+        running.own(task::spawn("auth-post", post::run(Arc::clone(&app), running.drain())));
         upkeep.run(&mut running);
         Ok(running)
     }
@@ -132,21 +137,16 @@ macro_rules! bounded {
 fn routes(api: &Api) -> Routes {
     Routes::new(bounded!(account_service_server::AccountServiceServer, api.clone()))
         .add_service(bounded!(audit_service_server::AuditServiceServer, api.clone()))
-        .add_service(bounded!(client_service_server::ClientServiceServer, Later))
+        .add_service(bounded!(client_service_server::ClientServiceServer, api.clone()))
         .add_service(bounded!(integrity_service_server::IntegrityServiceServer, api.clone()))
         .add_service(bounded!(key_service_server::KeyServiceServer, api.clone()))
         .add_service(bounded!(ledger_service_server::LedgerServiceServer, api.clone()))
         .add_service(bounded!(mfa_service_server::MfaServiceServer, api.clone()))
         .add_service(bounded!(migration_service_server::MigrationServiceServer, api.clone()))
+        .add_service(bounded!(o_auth_service_server::OAuthServiceServer, api.clone()))
         .add_service(bounded!(session_service_server::SessionServiceServer, api.clone()))
         .add_service(bounded!(token_service_server::TokenServiceServer, api.clone()))
 }
-
-/// Services whose methods all answer UNIMPLEMENTED, behind their policy rows.
-#[derive(Clone, Copy)]
-struct Later;
-
-impl pb::client_service_server::ClientService for Later {}
 
 /// The handlers.
 #[derive(Clone)]

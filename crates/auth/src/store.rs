@@ -9,17 +9,28 @@
 //!   the text in the clear is the truth, and digests are not looked at.
 
 pub mod accounts;
+pub mod authorizations;
+pub mod ceremonies;
 pub mod challenges;
+pub mod clients;
+pub mod contacts;
 pub mod contexts;
 pub mod email_index;
 pub mod factors;
 pub mod failures;
+pub mod grants;
 pub mod live;
+pub mod mail_tokens;
 pub mod moving;
+pub mod outbox;
+pub mod passkeys;
+pub mod recovery_requests;
 pub mod revocations;
 pub mod scanned;
 pub mod sessions;
+pub mod signing_keys;
 pub mod token_pairs;
+pub mod tombstones;
 
 mod entity;
 mod rows;
@@ -28,15 +39,20 @@ mod tests;
 
 use std::sync::Arc;
 
+use portal_core::Entropy;
+use portal_keys::{Keys, ServiceCells};
 use portal_store::sealed::{RowDigests, Sealing};
 use portal_store::{ReadTx, StoreError};
 use portal_upkeep::migration::{Finality, Mode, ModeOf};
 
+use crate::domain::HandleKey;
 use crate::error::Error;
 
 pub(crate) use entity::{
-    account, factor, mfa_challenge, revocation, revocation_head, session, session_context, sign_in_failure,
-    token_pair,
+    account, account_contact, account_tombstone, authorization_code, authorization_request, client,
+    client_approval, client_token, factor, grant_token, mail, mail_token, mfa_challenge, passkey,
+    passkey_ceremony, recovery_request, revocation, revocation_head, session, session_context, session_grant,
+    sign_in_failure, signing_key, token_pair,
 };
 
 /// What rows are sealed, opened, stamped and checked with.
@@ -60,6 +76,31 @@ impl Seals {
     /// In which form rows are written.
     pub async fn mode(&self, tx: &ReadTx) -> Result<Mode, StoreError> {
         self.mode.get(tx).await
+    }
+}
+
+/// What passkeys are found by, and what of them is sealed under keys of the service: it is read before anybody has proven
+/// anything.
+#[derive(Clone)]
+pub struct Cells {
+    /// What authenticators call them.
+    pub credential_ids: ServiceCells,
+    /// What ceremonies wait for.
+    pub ceremonies: ServiceCells,
+    /// Hashes by which they are found.
+    pub handles: HandleKey,
+}
+
+impl Cells {
+    /// Under the keys of the service; `entropy` must be fit for nonces.
+    #[must_use]
+    pub fn new(keys: &Keys, entropy: &Arc<dyn Entropy>) -> Self {
+        let cells = |column| ServiceCells::new(keys, column, Arc::clone(entropy));
+        Self {
+            credential_ids: cells(passkeys::CREDENTIAL_ID),
+            ceremonies: cells(ceremonies::STATE),
+            handles: HandleKey::new(keys.service_secret()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use portal_upkeep::audit::Audit;
 use portal_upkeep::erasure::Erasures;
 use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::{Finality, Migrations};
+use portal_upkeep::own_keys::OwnKeys;
 use portal_upkeep::rpc::Operators;
 use portal_upkeep::scan::{Scans, shred_ledger};
 
@@ -23,7 +24,8 @@ use crate::migration;
 use crate::service::StartError;
 use crate::store::accounts::Accounts;
 use crate::store::email_index::{EmailIndex, EmailIndexer};
-use crate::store::{Seals, moving, scanned};
+use crate::store::signing_keys::SigningKeys;
+use crate::store::{Cells, Seals, moving, scanned};
 
 mod reindex;
 
@@ -45,8 +47,10 @@ pub struct Upkeep {
     pub audit: Audit,
     engines: portal_upkeep::Host,
     pub(crate) seals: Seals,
+    pub(crate) cells: Cells,
     pub(crate) sealing: Sealing,
     pub(crate) emails: EmailIndexer,
+    pub(crate) signing: SigningKeys,
 }
 
 impl Upkeep {
@@ -67,6 +71,7 @@ impl Upkeep {
         let digests = RowDigests::new(keys.digest_key().clone(), &store_metrics);
         let finality = Finality::open(&keys).await?;
         let seals = Seals::new(sealing.clone(), digests.clone(), moving::SEAL, &finality);
+        let cells = Cells::new(&keys, &host.entropy);
         let emails = EmailIndexer::new(keys.clone(), keys.service_secret());
         let engines = portal_upkeep::Host {
             service: Workload::Auth,
@@ -78,8 +83,9 @@ impl Upkeep {
         let migrations = moving::migrations(&keys, &seals, &emails);
         let migrations = Migrations::new(&engines, config.migrations.clone(), finality, migrations);
         let ledger = Some(shred_ledger(&keys));
-        let audit = Audit::new(&engines, &keys, digests);
-        let mut tables = scanned::tables(&keys, &seals);
+        let audit = Audit::new(&engines, &keys, digests.clone());
+        let signing = SigningKeys::new(&keys, digests.clone(), Arc::clone(&host.entropy));
+        let mut tables = scanned::tables(&keys, &seals, &signing, &host.entropy, &cells);
         tables.push(Arc::new(audit.clone()));
         let scans = Scans::with_ledger(&engines, config.integrity.clone(), tables, ledger);
         migrations.settle().await?;
@@ -88,7 +94,21 @@ impl Upkeep {
         let log = portal_upkeep::ledger::open(&engines, &keys, &trust_domain, log_metrics).await?;
         let indexes =
             Indexes::new(&keys, &database, vec![Arc::new(EmailIndex(Accounts::new(seals.clone())))]);
-        Ok(Self { keys, database, migrations, scans, log, audit, indexes, engines, seals, sealing, emails })
+        Ok(Self {
+            keys,
+            database,
+            migrations,
+            scans,
+            log,
+            audit,
+            indexes,
+            engines,
+            seals,
+            cells,
+            sealing,
+            emails,
+            signing,
+        })
     }
 
     /// Erases people.
@@ -98,8 +118,8 @@ impl Upkeep {
     }
 
     /// Answers operators.
-    pub(crate) fn operators(&self, replies: &Replies) -> Operators {
-        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone());
+    pub(crate) fn operators(&self, replies: &Replies, own: Arc<dyn OwnKeys>) -> Operators {
+        let keys = (self.keys.clone(), replies.clone(), self.indexes.clone(), Some(own));
         let (migrations, scans) = (self.migrations.clone(), (self.scans.clone(), self.log.clone()));
         Operators::with_indexes::<migration::Migrations>(self.engines.clone(), keys, migrations, scans)
     }

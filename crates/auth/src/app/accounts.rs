@@ -2,20 +2,26 @@
 
 use portal_core::id::{AccountId, Id, SubjectId};
 use portal_core::{Role, Timestamp};
+use portal_crypto::envelope::SubjectKey;
 use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::idempotency::KeptReply;
-use portal_store::{StoreError, Tx};
+use portal_store::{ReadTx, StoreError, Tx};
 use portal_upkeep::audit::Happened;
 
 use super::change::Outcome;
+use super::post::Addressee;
 use super::subject_keys::KnownOf;
 use super::{App, Change, Reply, check_reach};
-use crate::domain::{Account, DisplayName, Email, Etag, Lock, NewPassword, Profile, Profiled, Roles, Target};
+use crate::domain::{
+    Account, Contact, DisplayName, Email, Etag, Lock, NewPassword, Profile, Profiled, Purpose, Roles, Target,
+    Tombstone,
+};
 use crate::error::Error;
 use crate::service::policy::{CreateAccount, GetAccount, ListAccounts, LockAccount, SetRoles, UnlockAccount};
 use crate::store::Listed;
 use crate::store::accounts::{Filter, StoredAccount};
+use crate::store::contacts::Contacts;
 use crate::store::email_index::EmailIndexes;
 
 /// Somebody who wants an account.
@@ -36,6 +42,14 @@ pub struct AccountChange<T> {
     pub etag: Option<Etag>,
     /// What it becomes.
     pub to: T,
+}
+
+/// What is shown by the id of an account.
+pub enum Shown {
+    /// The account.
+    Account(Box<Profiled>),
+    /// What is left of it.
+    Tombstone(Tombstone),
 }
 
 /// What is known before an account is created.
@@ -85,12 +99,16 @@ impl App {
                         Err(StoreError::Duplicate { .. }) => return Err(Error::EmailTaken),
                         Err(error) => return Err(error.into()),
                     }
+                    let to = Addressee { account: account.id(), email: &profile.email, key };
+                    self.post_token(&tx, to, Purpose::Verify, now).await?;
                     self.note(&tx, happened.clone(), now).await?;
-                    Ok(Profiled { account: account.clone(), profile: Some(profile.clone()) })
+                    let (account, profile) = (account.clone(), Some(profile.clone()));
+                    Ok(Profiled { account, profile, contact: Contact::default() })
                 };
                 self.once(&tx, change, Some(key), insert).await
             })
             .await?;
+        self.due.notify_one();
         self.reply(change, outcome).await
     }
 
@@ -106,16 +124,42 @@ impl App {
             .await
     }
 
-    /// Reads an account.
-    pub(crate) async fn account(
-        &self,
-        permit: &Permit<GetAccount>,
-        id: AccountId,
-    ) -> Result<Profiled, Error> {
+    /// Reads an account, or what is left of it.
+    pub(crate) async fn account(&self, permit: &Permit<GetAccount>, id: AccountId) -> Result<Shown, Error> {
         check_reach(permit, id)?;
-        let find = |tx| async move { self.accounts.find(&tx, id).await?.ok_or(Error::AccountNotFound) };
-        let stored = self.database.read("get_account", find).await?;
-        self.opened(&stored).await
+        self.shown(id).await
+    }
+
+    /// The same, whoever asks.
+    pub(super) async fn shown(&self, id: AccountId) -> Result<Shown, Error> {
+        let find = |tx| async move {
+            let Some(stored) = self.accounts.find(&tx, id).await? else {
+                let stone = self.tombstones.find(&tx, id).await?.ok_or(Error::AccountNotFound)?;
+                return Ok::<_, Error>(Err(stone));
+            };
+            Ok(Ok((stored, self.contacts.find(&tx, id).await?)))
+        };
+        let (stored, contact) = match self.database.read("get_account", find).await? {
+            Ok(found) => found,
+            Err(stone) => return Ok(Shown::Tombstone(stone)),
+        };
+        let key =
+            if stored.is_sealed() || contact.is_some() { Some(self.key_of(&stored).await?) } else { None };
+        let profiled = self.accounts.profiled(&stored, key.as_deref())?;
+        let contact =
+            contact.zip(key).map(|(contact, key)| self.contacts.open(&contact, &key)).transpose()?;
+        Ok(Shown::Account(Box::new(Profiled { contact: contact.unwrap_or_default(), ..profiled })))
+    }
+
+    /// What is left of `size` deleted accounts at most, newest first.
+    pub(crate) async fn list_tombstones(
+        &self,
+        _: Permit<ListAccounts>,
+        after: Option<AccountId>,
+        size: usize,
+    ) -> Result<Listed<Tombstone, AccountId>, Error> {
+        let list = |tx| async move { Ok::<_, Error>(self.tombstones.list(&tx, (after, size)).await?) };
+        self.database.read("list_tombstones", list).await
     }
 
     /// `size` accounts at most, newest first.
@@ -127,9 +171,13 @@ impl App {
         size: usize,
     ) -> Result<Listed<Profiled, AccountId>, Error> {
         let now = self.now();
-        let list =
-            |tx| async move { Ok::<_, Error>(self.accounts.list(&tx, filter, (after, size), now).await?) };
-        let listed = self.database.read("list_accounts", list).await?;
+        let list = |tx| async move {
+            let listed = self.accounts.list(&tx, filter, (after, size), now).await?;
+            let ids = listed.rows.iter().map(|stored| stored.account().id());
+            let contacts = self.contacts.find_all(&tx, ids).await?;
+            Ok::<_, Error>((listed, contacts))
+        };
+        let (listed, contacts) = self.database.read("list_accounts", list).await?;
         let sealed = listed.rows.iter().filter(|stored| stored.is_sealed());
         let subjects: Vec<_> = sealed.map(|stored| stored.account().subject()).collect();
         let keys = &self.keys.subjects(&subjects).await?;
@@ -141,7 +189,10 @@ impl App {
                 Err(KeysError::Corrupt { .. } | KeysError::Missing(_)) => None,
                 Err(error) => return Err(error.into()),
             };
-            Ok(Some(self.accounts.profiled(&stored, key.map(|key| &**key))?))
+            let profiled = self.accounts.profiled(&stored, key.map(|key| &**key))?;
+            let contact = contacts.get(&stored.account().id()).zip(key);
+            let contact = contact.map(|(contact, key)| self.contacts.open(contact, key)).transpose()?;
+            Ok(Some(Profiled { contact: contact.unwrap_or_default(), ..profiled }))
         })
     }
 
@@ -170,7 +221,8 @@ impl App {
                     let account = stored.account().clone().with_roles(roles.clone(), now);
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
                     self.note(&tx, happened.clone(), now).await?;
-                    Ok(self.accounts.update(&tx, stored, account, key).await?)
+                    let updated = self.accounts.update(&tx, stored, account, key).await?;
+                    self.with_contact(&tx, updated, key).await
                 };
                 self.once(&tx, change, key, set).await
             })
@@ -201,7 +253,8 @@ impl App {
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;
-                    Ok(self.accounts.update(&tx, stored, account, key).await?)
+                    let updated = self.accounts.update(&tx, stored, account, key).await?;
+                    self.with_contact(&tx, updated, key).await
                 };
                 self.once(&tx, change, key, lock).await
             })
@@ -234,7 +287,8 @@ impl App {
                     }
                     self.failures.clear(&tx, &self.factor_hash(account.id())).await?;
                     self.note(&tx, happened.clone(), now).await?;
-                    Ok(self.accounts.update(&tx, stored, account, key).await?)
+                    let updated = self.accounts.update(&tx, stored, account, key).await?;
+                    self.with_contact(&tx, updated, key).await
                 };
                 self.once(&tx, change, key, unlock).await
             })
@@ -242,14 +296,33 @@ impl App {
         self.reply(change, outcome).await
     }
 
-    async fn expected<T>(&self, tx: &Tx, asked: &AccountChange<T>) -> Result<StoredAccount, Error> {
+    /// The same account with what is known of its e-mail address; without the key of its person, as far as that can be told.
+    pub(super) async fn with_contact(
+        &self,
+        tx: &ReadTx,
+        profiled: Profiled,
+        key: Option<&SubjectKey>,
+    ) -> Result<Profiled, Error> {
+        let Some(stored) = self.contacts.find(tx, profiled.account.id()).await? else { return Ok(profiled) };
+        let contact = match key {
+            Some(key) => self.contacts.open(&stored, key)?,
+            None => Contacts::unopened(&stored),
+        };
+        Ok(Profiled { contact, ..profiled })
+    }
+
+    pub(super) async fn expected<T>(
+        &self,
+        tx: &Tx,
+        asked: &AccountChange<T>,
+    ) -> Result<StoredAccount, Error> {
         let stored = self.accounts.find(tx, asked.account).await?.ok_or(Error::AccountNotFound)?;
         stored.account().expect(asked.etag.as_ref())?;
         Ok(stored)
     }
 
     /// Refuses to take away the last operator who can sign in. Whoever was erased can't.
-    async fn keep_an_operator(
+    pub(super) async fn keep_an_operator(
         &self,
         tx: &Tx,
         account: &Account,

@@ -1,4 +1,5 @@
-//! Second factors: adding, proving, removing. Nobody but their owner gets here; whoever removes one has to prove one.
+//! Second factors: adding, proving, removing. Nobody but their owner gets here; whoever removes one has to prove one. Signed
+//! tokens say whether there are any: those of before end when that may have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,12 @@ use portal_upkeep::audit::Happened;
 
 use super::sign_in::{failure, locking};
 use super::{App, check_reach};
-use crate::domain::{DisplayName, Factor, FactorKind, Failures, Profiled, Proof, RecoveryCode, Totp};
+use crate::domain::{DisplayName, Factor, FactorKind, Failures, Profiled, Proof, RecoveryCode, Target, Totp};
 use crate::error::Error;
 use crate::service::policy::{
     ConfirmTotp, DeleteFactor, DisableTotp, EnrollTotp, ListFactors, RegenerateRecoveryCodes,
 };
 use crate::store::failures::AddressHash;
-
-/// By whom an authenticator says that its codes are asked for.
-const ISSUER: &str = "Portal";
 
 /// Why a proof was not taken.
 pub(super) enum Unproven {
@@ -63,7 +61,7 @@ impl App {
         let (now, key) = (self.now(), &*key);
         let totp = Totp::generate(self.entropy.as_ref());
         let label = profiled.profile.as_ref().map_or("", |profile| profile.email.expose());
-        let uri = totp.to_uri(ISSUER, label).ok_or(Error::TotpUri)?;
+        let uri = totp.to_uri(&self.totp_issuer, label).ok_or(Error::TotpUri)?;
         let secret = totp.to_base32();
         let id = FactorId::generate(now, self.entropy.as_ref());
         let (factor, until) = Factor::totp((id, account), name, totp, now);
@@ -108,6 +106,7 @@ impl App {
                 };
                 self.factors.update(&tx, &factor, key).await?;
                 self.note(&tx, about("factor.confirm", actor, &factor), now).await?;
+                self.revocations.append(&tx, &[Target::Account(account)], now).await?;
                 let first = !factors.iter().any(|factor| factor.kind() == FactorKind::RecoveryCodes);
                 if first {
                     self.factors.insert(&tx, new_codes, key).await?;
@@ -116,6 +115,7 @@ impl App {
                 Ok::<_, Error>(Ok((factor, first)))
             })
             .await?;
+        self.feed.nudge();
         let (factor, first) = confirmed.map_err(|unproven| match unproven {
             Unproven::Locked(left) => Error::FactorLocked(left),
             Unproven::Wrong => Error::CodeWrong,
@@ -203,6 +203,9 @@ impl App {
         if factors.is_empty() {
             return Err(Error::FactorNotFound);
         }
+        if let Proof::Passkey(assertion) = proof {
+            return self.use_passkey(tx, (account, key), assertion, now).await;
+        }
         let used = match self.proven(tx, (account, key), (&factors, proof), now).await? {
             Ok(used) => used,
             Err(unproven) => return Ok(Err(unproven)),
@@ -264,9 +267,11 @@ impl App {
                 let gone = left.into_iter().filter(|_| stand_ins_only).chain([factor]);
                 self.factors.delete(&tx, &gone.map(|factor| factor.id).collect::<Vec<_>>()).await?;
                 self.note(&tx, about("factor.delete", actor, factor), now).await?;
+                self.revocations.append(&tx, &[Target::Account(account)], now).await?;
                 Ok::<_, Error>(Ok(()))
             })
             .await?;
+        self.feed.nudge();
         removed.map_err(Error::from)
     }
 
@@ -300,6 +305,6 @@ impl From<Unproven> for Error {
     }
 }
 
-fn about(what: &'static str, actor: &str, factor: &Factor) -> Happened {
+pub(super) fn about(what: &'static str, actor: &str, factor: &Factor) -> Happened {
     Happened::new(what, actor).on(factor.account).with("kind", factor.kind().name())
 }

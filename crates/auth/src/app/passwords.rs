@@ -9,7 +9,7 @@ use super::change::Outcome;
 use super::hashing::Verdict;
 use super::sign_in::{failure, unless_locked_out};
 use super::{App, Change, Reply};
-use crate::domain::{NewPassword, OfferedPassword, Target};
+use crate::domain::{NewPassword, OfferedPassword, Purpose, Target};
 use crate::error::Error;
 use crate::service::policy::ChangePassword;
 use crate::store::accounts::StoredAccount;
@@ -77,6 +77,8 @@ impl App {
                     let changed = stored.account().clone().with_password(now);
                     self.accounts.update(&tx, stored.with_password(new.clone()), changed, Some(key)).await?;
                     self.failures.clear(&tx, address).await?;
+                    // Who changes a password may have noticed that somebody else is about to.
+                    self.mail_tokens.delete(&tx, account, Purpose::Recover).await?;
                     let mut ids = self.sessions.live_ids(&tx, account, now).await?;
                     ids.retain(|id| Some(*id) != keep);
                     self.sessions.revoke(&tx, &ids, now).await?;

@@ -114,7 +114,7 @@ impl App {
                 self.give(&mut inserts, &named.session, &tokens, mode)?;
                 self.note_with(&mut inserts, about("session.refresh", actor, &named.session), now)?;
                 inserts.run(tx).await?;
-                Ok(Refreshed::Granted(SignedIn { session: named, account, tokens }))
+                Ok(Refreshed::Granted(SignedIn { session: named, account, tokens, raised: false }))
             }
             RefreshUse::Retry => {
                 let successor = self.handles.refresh_hash(tokens.refresh());
@@ -127,7 +127,7 @@ impl App {
                     ..named.session
                 };
                 let named = NamedSession { session, ..named };
-                Ok(Refreshed::Repeated(SignedIn { session: named, account, tokens }))
+                Ok(Refreshed::Repeated(SignedIn { session: named, account, tokens, raised: false }))
             }
             RefreshUse::Replay => {
                 let id = pair.session;
@@ -140,7 +140,7 @@ impl App {
     }
 
     /// A session with all that is known of it.
-    fn named(
+    pub(super) fn named(
         &self,
         stored: &StoredSession,
         context: Option<&StoredContext>,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portal_core::Timestamp;
 use portal_core::id::{AccountId, Id, SessionId};
+use portal_core::{Acr, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_crypto::password::PasswordHash;
 use portal_keys::KeysError;
@@ -18,7 +18,7 @@ use super::hashing::Verdict;
 use super::sessions::about;
 use super::{App, REASON};
 use crate::domain::{
-    Account, Acr, Challenge, Context, DeviceName, Email, FactorKind, Failures, Handle, NamedSession, Network,
+    Account, Challenge, Context, DeviceName, Email, FactorKind, Failures, Handle, NamedSession, Network,
     OfferedPassword, Proof, Session, TokenPair,
 };
 use crate::error::Error;
@@ -37,6 +37,8 @@ pub struct SignIn {
     pub remember_me: bool,
     /// What the device calls itself.
     pub device_name: DeviceName,
+    /// The session that is raised, if none is to begin.
+    pub raises: Option<SessionId>,
 }
 
 /// A session with the tokens that were just given.
@@ -48,6 +50,8 @@ pub struct SignedIn {
     pub account: Account,
     /// What the client gets.
     pub tokens: TokenPair,
+    /// Whether it is a session of before: the client keeps the refresh token it has.
+    pub raised: bool,
 }
 
 /// A second factor is asked for.
@@ -80,10 +84,22 @@ struct Admitted {
     renewed: Option<PasswordHash>,
 }
 
-/// A session that is to begin.
-struct Beginning {
+/// What the session is to be that somebody asks for.
+#[derive(Clone)]
+pub struct Wanted {
+    /// Whether it is to outlive seven days without use.
+    pub remember_me: bool,
+    /// What the device calls itself.
+    pub device_name: DeviceName,
+    /// The session that is raised, if none is to begin.
+    pub raises: Option<SessionId>,
+}
+
+/// A session that is to begin, or to be raised.
+pub(super) struct Beginning {
     session: NamedSession,
-    tokens: TokenPair,
+    pub(super) tokens: TokenPair,
+    raises: Option<SessionId>,
     /// Who makes it begin, for the audit log.
     actor: String,
 }
@@ -110,6 +126,13 @@ pub(super) fn locking(happened: Happened, failures: &Failures, now: Timestamp) -
     }
 }
 
+fn by_factor(happened: Happened, factor: Option<FactorKind>) -> Happened {
+    match factor {
+        Some(kind) => happened.with("factor", kind.name()),
+        None => happened,
+    }
+}
+
 /// Refuses while so many sign-ins failed that nobody may try.
 pub(super) fn unless_locked_out(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
     failures.and_then(|failures| failures.locked_at(now)).map_or(Ok(()), |left| Err(Error::LockedOut(left)))
@@ -127,7 +150,8 @@ impl App {
             let attempt = self.attempts.admit(caller.client_address(), &address)?;
             let password = (&asked.email, asked.password);
             let admitted = self.prove(attempt, password, (&address, &caller.key())).await?;
-            self.enter(caller, (asked.remember_me, asked.device_name), admitted, &address).await
+            let SignIn { remember_me, device_name, raises, .. } = asked;
+            self.enter(caller, Wanted { remember_me, device_name, raises }, admitted, &address).await
         };
         let entry = entry.await;
         match &entry {
@@ -146,10 +170,10 @@ impl App {
     pub(crate) async fn complete_mfa(
         &self,
         permit: &Permit<CompleteMfa>,
-        challenge: &Handle,
-        proof: &Proof,
+        (challenge, proof): (&Handle, &Proof),
+        raises: Option<SessionId>,
     ) -> Result<SignedIn, Error> {
-        let completed = self.complete(permit.caller(), challenge, proof).await;
+        let completed = self.complete(permit.caller(), (challenge, proof), raises).await;
         // The last factor was removed meanwhile, by its owner: the challenge is as good as over.
         let completed = completed.map_err(|error| match error {
             Error::FactorNotFound => Error::ChallengeRejected,
@@ -199,7 +223,7 @@ impl App {
     async fn enter(
         &self,
         caller: &Caller,
-        wanted: (bool, DeviceName),
+        wanted: Wanted,
         Admitted { account, key, hash, renewed }: Admitted,
         address: &AddressHash,
     ) -> Result<Entry, Error> {
@@ -231,24 +255,29 @@ impl App {
                 }
                 let kinds = self.factors.kinds(&tx, account.id()).await?;
                 if !kinds.is_empty() {
-                    let asked = Challenge::start(&account, wanted.clone(), now);
+                    let wanted = (wanted.remember_me, wanted.device_name.clone());
+                    let asked = Challenge::start(&account, wanted, now);
                     self.challenges.insert(&tx, (challenge, &asked), key).await?;
-                    return Ok(Some((asked.expires_at, kinds)));
+                    return Ok(Err((asked.expires_at, kinds)));
                 }
-                self.begin(&tx, beginning, (None, key), now).await?;
-                Ok::<_, Error>(None)
+                Ok::<_, Error>(Ok(self.begin(&tx, beginning, (None, key), now).await?))
             })
             .await?;
         Ok(match challenged {
-            Some((expires_at, kinds)) => Entry::Challenged(Challenged { handle, expires_at, kinds }),
-            None => {
-                let Beginning { session, tokens, .. } = begins;
-                Entry::SignedIn(Box::new(SignedIn { session, account, tokens }))
+            Err((expires_at, kinds)) => Entry::Challenged(Challenged { handle, expires_at, kinds }),
+            Ok(session) => {
+                let Beginning { tokens, raises, .. } = begins;
+                Entry::SignedIn(Box::new(SignedIn { session, account, tokens, raised: raises.is_some() }))
             }
         })
     }
 
-    async fn complete(&self, caller: &Caller, challenge: &Handle, proof: &Proof) -> Result<SignedIn, Error> {
+    async fn complete(
+        &self,
+        caller: &Caller,
+        (challenge, proof): (&Handle, &Proof),
+        raises: Option<SessionId>,
+    ) -> Result<SignedIn, Error> {
         let (hash, now) = (&self.handles.challenge_hash(challenge), self.now());
         let find = |tx| async move { Ok::<_, Error>(self.challenges.find(&tx, hash, now).await?) };
         let found = self.database.read("find_challenge", find).await?.ok_or(Error::ChallengeRejected)?;
@@ -257,7 +286,8 @@ impl App {
             key => &*key?,
         };
         let asked = &self.challenges.open(&found, key)?;
-        let wanted = (asked.remember_me, asked.device_name.clone());
+        let (remember_me, device_name) = (asked.remember_me, asked.device_name.clone());
+        let wanted = Wanted { remember_me, device_name, raises };
         let begins = self.beginning(caller, (asked.account, Acr::Mfa), wanted, now);
         let beginning = &begins;
         let completed = self
@@ -276,22 +306,22 @@ impl App {
                     Err(unproven) => return Ok(Err(unproven)),
                 };
                 self.challenges.delete(&tx, hash).await?;
-                self.begin(&tx, beginning, (Some(kind), key), now).await?;
-                Ok::<_, Error>(Ok(account))
+                let session = self.begin(&tx, beginning, (Some(kind), key), now).await?;
+                Ok::<_, Error>(Ok((session, account)))
             })
             .await?;
-        let account = completed.map_err(|unproven| match unproven {
+        let (session, account) = completed.map_err(|unproven| match unproven {
             Unproven::Locked(left) => Error::FactorLocked(left),
             Unproven::Wrong => Error::ChallengeRejected,
         })?;
-        Ok(SignedIn { session: begins.session, account, tokens: begins.tokens })
+        Ok(SignedIn { session, account, tokens: begins.tokens, raised: raises.is_some() })
     }
 
-    fn beginning(
+    pub(super) fn beginning(
         &self,
         caller: &Caller,
         (account, acr): (AccountId, Acr),
-        (remember_me, device_name): (bool, DeviceName),
+        Wanted { remember_me, device_name, raises }: Wanted,
         now: Timestamp,
     ) -> Beginning {
         let id = SessionId::generate(now, self.entropy.as_ref());
@@ -299,17 +329,22 @@ impl App {
         let last_network = caller.client_address().map(Network::of);
         let context = Context { acr, authenticated_at: now, last_network };
         let session = NamedSession { session, device_name, context };
-        Beginning { session, tokens: self.handles.first_pair(self.entropy.as_ref()), actor: caller.key() }
+        let tokens = self.handles.first_pair(self.entropy.as_ref());
+        Beginning { session, tokens, raises, actor: caller.key() }
     }
 
-    /// Writes a session down; `factor` is what it took beside the password.
-    async fn begin(
+    /// Writes a session down, or raises the one that is to be; `factor` is what it took beside the password.
+    pub(super) async fn begin(
         &self,
         tx: &Tx,
-        Beginning { session: named, tokens, actor }: &Beginning,
+        beginning: &Beginning,
         (factor, key): (Option<FactorKind>, &SubjectKey),
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<NamedSession, Error> {
+        let Beginning { session: named, tokens, raises, actor } = beginning;
+        if let Some(id) = raises {
+            return self.raise(tx, (*id, beginning), (factor, key), now).await;
+        }
         let (mut inserts, mode) = (Inserts::of(tx), self.seals.mode(tx).await?);
         self.sessions.add(&mut inserts, named, key, mode)?;
         if named.context.says_something() {
@@ -317,13 +352,42 @@ impl App {
         }
         let happened =
             about("session.create", actor, &named.session).with("remember_me", named.session.remember_me);
-        let happened = match factor {
-            Some(kind) => happened.with("factor", kind.name()),
-            None => happened,
-        };
-        self.note_with(&mut inserts, happened, now)?;
+        self.note_with(&mut inserts, by_factor(happened, factor), now)?;
         self.give(&mut inserts, &named.session, tokens, mode)?;
-        Ok(inserts.run(tx).await?)
+        inserts.run(tx).await?;
+        Ok(named.clone())
+    }
+
+    /// Notes in a session of before that its person proved anew who they are, and gives it another access token: no call with
+    /// that is answered by what was remembered of the one before. Its refresh token stays what it is.
+    async fn raise(
+        &self,
+        tx: &Tx,
+        (id, Beginning { session: proven, tokens, actor, .. }): (SessionId, &Beginning),
+        (factor, key): (Option<FactorKind>, &SubjectKey),
+        now: Timestamp,
+    ) -> Result<NamedSession, Error> {
+        let stored = self.sessions.find(tx, id).await?.filter(|stored| stored.session().is_live(now));
+        let stored = stored.ok_or(Error::TokenInvalid)?;
+        if stored.session().account != proven.session.account {
+            return Err(Error::NotYourData);
+        }
+        let before = self.contexts.find_all(tx, std::iter::once(id)).await?.remove(&id);
+        let named = self.named(&stored, before.as_ref(), Some(key))?;
+        let last_network = proven.context.last_network.clone().or(named.context.last_network);
+        let context = Context { last_network, ..proven.context.clone() };
+        let session = named.session.raised(now);
+        let (mut inserts, mode) = (Inserts::of(tx), self.seals.mode(tx).await?);
+        match &before {
+            Some(before) => self.contexts.update(tx, (id, &context), before, key).await?,
+            None => self.contexts.add(&mut inserts, (id, &context), key)?,
+        }
+        self.sessions.update(tx, stored, &session).await?;
+        let happened = about("session.raise", actor, &session).with("acr", context.acr.name());
+        self.note_with(&mut inserts, by_factor(happened, factor), now)?;
+        self.give(&mut inserts, &session, tokens, mode)?;
+        inserts.run(tx).await?;
+        Ok(NamedSession { session, context, ..named })
     }
 
     /// Counts and records a failure: after which others.
@@ -346,8 +410,9 @@ impl App {
             .await
     }
 
-    /// The account and key of somebody whose password was right; `None` if they may not sign in.
-    async fn admit(
+    /// The account and key of somebody whose password was right, or who says that it is forgotten; `None` if they may not
+    /// sign in.
+    pub(super) async fn admit(
         &self,
         candidate: Candidate,
         now: Timestamp,

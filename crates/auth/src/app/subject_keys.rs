@@ -9,7 +9,6 @@ use portal_crypto::envelope::SubjectKey;
 use portal_keys::KeysError;
 
 use super::App;
-use crate::domain::Profiled;
 use crate::error::Error;
 use crate::store::accounts::StoredAccount;
 
@@ -54,11 +53,5 @@ impl App {
         };
         let erased = if operators.is_empty() { HashSet::new() } else { self.keys.erased(&operators).await? };
         Ok(KnownOf { key, erased })
-    }
-
-    /// What is personal about an account.
-    pub(super) async fn opened(&self, stored: &StoredAccount) -> Result<Profiled, Error> {
-        let key = if stored.is_sealed() { Some(self.key_of(stored).await?) } else { None };
-        Ok(self.accounts.profiled(stored, key.as_deref())?)
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use portal_core::id::{AccountId, SubjectId};
 use portal_core::{Role, Sensitive, Timestamp};
 
-use super::Email;
+use super::{Contact, Email};
 
 /// The roles of an account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -126,6 +126,8 @@ pub struct Profiled {
     pub account: Account,
     /// What is personal; `None` if it can't be opened.
     pub profile: Option<Profile>,
+    /// Whether it was confirmed, and what it is to become.
+    pub contact: Contact,
 }
 
 /// An account, without anything personal.
@@ -251,6 +253,12 @@ impl Account {
         self.changed(now)
     }
 
+    /// The account with another name or e-mail address, or with another state of that.
+    #[must_use]
+    pub fn with_profile(self, now: Timestamp) -> Self {
+        self.changed(now)
+    }
+
     /// The account, locked.
     #[must_use]
     pub fn locked(self, lock: Lock, now: Timestamp) -> Self {
@@ -312,7 +320,7 @@ mod tests {
             display_name: DisplayName::new("Anna".to_owned()),
         };
         let account = account(Timestamp::from_seconds(1));
-        let text = format!("{:?}", Profiled { account, profile: Some(profile) });
+        let text = format!("{:?}", Profiled { account, profile: Some(profile), contact: Contact::default() });
         assert!(!text.to_lowercase().contains("anna"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What people prove beside a password: codes of an authenticator (TOTP, RFC 6238), recovery codes.
+//! What people prove beside a password: codes of an authenticator (TOTP, RFC 6238), recovery codes, passkeys.
 //!
 //! Invariant: a proof is used up by its use. A code of an authenticator is good for its thirty seconds, the ones before and the
 //! ones after, since clocks differ, and never for a step that is not later than the last one used (RFC 6238, section 5.2).
@@ -11,7 +11,7 @@ use portal_core::id::{AccountId, FactorId};
 use portal_core::{Entropy, Sensitive, Timestamp};
 use totp_rs::{Builder, Secret};
 
-use super::{DisplayName, HandleHash, HandleKey};
+use super::{Assertion, DisplayName, HandleHash, HandleKey, Passkey};
 
 /// How long a new authenticator waits for its first code.
 const PENDING: Duration = Duration::from_secs(15 * 60);
@@ -26,6 +26,8 @@ const SKEW: u16 = 1;
 /// A kind of factor.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum FactorKind {
+    /// A passkey (WebAuthn).
+    Passkey,
     /// Codes that are good once.
     RecoveryCodes,
     /// Codes of an authenticator.
@@ -34,12 +36,13 @@ pub enum FactorKind {
 
 impl FactorKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::RecoveryCodes, Self::Totp];
+    pub const ALL: [Self; 3] = [Self::Passkey, Self::RecoveryCodes, Self::Totp];
 
     /// The name in rows and in the audit log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Passkey => "passkey",
             Self::RecoveryCodes => "recovery_codes",
             Self::Totp => "totp",
         }
@@ -77,6 +80,8 @@ pub struct Factor {
 /// What a factor is proven by.
 #[derive(Clone, Debug)]
 pub enum FactorSecret {
+    /// An assertion of this.
+    Passkey(Passkey),
     /// One of these.
     RecoveryCodes(Vec<HandleHash>),
     /// A code of this.
@@ -95,6 +100,8 @@ pub struct RecoveryCode(Sensitive<[u8; RECOVERY_CODE]>);
 
 /// What is shown of a factor: itself, never its secret.
 pub enum Proof {
+    /// What a passkey answered.
+    Passkey(Assertion),
     /// One of the recovery codes.
     RecoveryCode(RecoveryCode),
     /// A code of the authenticator, six digits.
@@ -134,10 +141,23 @@ impl Factor {
         Self { id, account, name, state, last_used_at: None, secret, revision: 1 }
     }
 
+    /// A new passkey.
+    #[must_use]
+    pub fn passkey(
+        (id, account): (FactorId, AccountId),
+        name: DisplayName,
+        passkey: Passkey,
+        now: Timestamp,
+    ) -> Self {
+        let (secret, state) = (FactorSecret::Passkey(passkey), FactorState::Confirmed(now));
+        Self { id, account, name, state, last_used_at: None, secret, revision: 1 }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> FactorKind {
         match self.secret {
+            FactorSecret::Passkey(_) => FactorKind::Passkey,
             FactorSecret::RecoveryCodes(_) => FactorKind::RecoveryCodes,
             FactorSecret::Totp(_) => FactorKind::Totp,
         }
@@ -155,7 +175,8 @@ impl Factor {
         matches!(self.state, FactorState::Pending(until) if now < until)
     }
 
-    /// What it is after `proof` was used up on it; `None` if that is no proof of it.
+    /// What it is after `proof` was used up on it; `None` if that is no proof of it. What a passkey answered is looked at
+    /// elsewhere, with the challenge that it answers.
     #[must_use]
     pub fn proven(&self, proof: &Proof, handles: &HandleKey, now: Timestamp) -> Option<Self> {
         let secret = match (&self.secret, proof) {
@@ -165,7 +186,9 @@ impl Factor {
                 let left: Vec<_> = codes.iter().copied().filter(|code| *code != used).collect();
                 (left.len() < codes.len()).then_some(FactorSecret::RecoveryCodes(left))?
             }
-            (FactorSecret::RecoveryCodes(_) | FactorSecret::Totp(_), _) => return None,
+            (FactorSecret::Passkey(_) | FactorSecret::RecoveryCodes(_) | FactorSecret::Totp(_), _) => {
+                return None;
+            }
         };
         Some(Self { secret, last_used_at: Some(now), ..self.clone() })
     }
@@ -346,7 +369,7 @@ mod tests {
         let factor = Factor::recovery_codes(id, account, hashes, at(0));
         let left = |factor: &Factor| match &factor.secret {
             FactorSecret::RecoveryCodes(codes) => codes.len(),
-            FactorSecret::Totp(_) => panic!("recovery codes"),
+            FactorSecret::Passkey(_) | FactorSecret::Totp(_) => panic!("recovery codes"),
         };
         assert_eq!((texts.len(), left(&factor)), (RECOVERY_CODES, RECOVERY_CODES));
         let proof = |text: &str| Proof::recovery_code(text).unwrap();

@@ -16,6 +16,8 @@ use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
 
 use super::factor::RecoveryCode;
+use super::mail;
+use super::passkey::CredentialId;
 
 const BYTES: usize = 32;
 
@@ -98,6 +100,16 @@ enum Purpose {
     RefreshAfterRefresh = 4,
     HashOfChallenge = 5,
     HashOfRecoveryCode = 6,
+    HashOfRecoverToken = 7,
+    HashOfVerifyToken = 8,
+    HashOfCeremony = 9,
+    HashOfCredential = 10,
+    HashOfClientSecret = 20,
+    HashOfAuthorizationRequest = 21,
+    HashOfAuthorizationCode = 22,
+    HashOfClientAccess = 23,
+    HashOfGrantAccess = 24,
+    HashOfGrantRefresh = 25,
 }
 
 /// The service's key of handles.
@@ -139,6 +151,66 @@ impl HandleKey {
     #[must_use]
     pub fn challenge_hash(&self, challenge: &Handle) -> HandleHash {
         HandleHash(self.tag(Purpose::HashOfChallenge, challenge))
+    }
+
+    /// What is stored of a client's secret.
+    #[must_use]
+    pub fn client_secret_hash(&self, secret: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfClientSecret, secret))
+    }
+
+    /// What is stored of the reference of an authorization request.
+    #[must_use]
+    pub fn authorization_request_hash(&self, reference: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfAuthorizationRequest, reference))
+    }
+
+    /// What is stored of an authorization code.
+    #[must_use]
+    pub fn authorization_code_hash(&self, code: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfAuthorizationCode, code))
+    }
+
+    /// What is stored of an access handle that a client holds for itself.
+    #[must_use]
+    pub fn client_access_hash(&self, access: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfClientAccess, access))
+    }
+
+    /// What is stored of an access handle that a client holds for a person.
+    #[must_use]
+    pub fn grant_access_hash(&self, access: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfGrantAccess, access))
+    }
+
+    /// What is stored of a refresh handle that a client holds for a person.
+    #[must_use]
+    pub fn grant_refresh_hash(&self, refresh: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfGrantRefresh, refresh))
+    }
+
+    /// What is stored of a token that was mailed to somebody.
+    #[must_use]
+    pub fn mail_token_hash(&self, purpose: mail::Purpose, token: &Handle) -> HandleHash {
+        HandleHash(self.tag(
+            match purpose {
+                mail::Purpose::Recover => Purpose::HashOfRecoverToken,
+                mail::Purpose::Verify => Purpose::HashOfVerifyToken,
+            },
+            token,
+        ))
+    }
+
+    /// What is stored of the handle of a ceremony with a passkey.
+    #[must_use]
+    pub fn ceremony_hash(&self, ceremony: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfCeremony, ceremony))
+    }
+
+    /// By what a passkey is found.
+    #[must_use]
+    pub fn credential_hash(&self, id: &CredentialId) -> HandleHash {
+        HandleHash(self.0.tag(&[[Purpose::HashOfCredential as u8].as_slice(), id.as_bytes()].concat()))
     }
 
     /// What is stored of a recovery code of `account`.

@@ -2,6 +2,7 @@
 
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, SessionId};
+use portal_crypto::hash::Sha256;
 
 /// What a revocation is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -10,6 +11,8 @@ pub enum Target {
     Account(AccountId),
     /// One session.
     Session(SessionId),
+    /// Every token that a key has signed, by the thumbprint of the key.
+    SigningKey(Sha256),
 }
 
 /// An entry of the feed.

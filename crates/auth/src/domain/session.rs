@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use portal_core::id::{AccountId, SessionId};
-use portal_core::{Sensitive, Timestamp};
+use portal_core::{Acr, Sensitive, Timestamp};
 
 use super::Account;
 
@@ -47,29 +47,6 @@ impl From<Sensitive<String>> for DeviceName {
 impl fmt::Debug for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[device]")
-    }
-}
-
-/// How a person proved who they are; the `acr` of their session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Acr {
-    /// By a password and a second factor.
-    Mfa,
-    /// By a password alone.
-    Password,
-}
-
-impl Acr {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Mfa, Self::Password];
-
-    /// The name in rows, messages and tokens.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mfa => "mfa",
-            Self::Password => "pwd",
-        }
     }
 }
 
@@ -234,6 +211,13 @@ impl Session {
             refresh_expires_at: now.plus(life),
             ..self
         }
+    }
+
+    /// The session after its person proved anew who they are: with another access token, and the life it had.
+    #[must_use]
+    pub fn raised(self, now: Timestamp) -> Self {
+        let access_expires_at = now.plus(ACCESS_LIFE).min(self.refresh_expires_at);
+        Self { last_used_at: now, access_expires_at, ..self }
     }
 
     /// Whether it has been neither ended nor left to expire.

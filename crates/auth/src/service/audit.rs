@@ -101,6 +101,15 @@ fn corrupt(place: Place) -> pb::AuditEvent {
     }
 }
 
+/// An event, for the person whose account it concerns: who else had a hand in it is not theirs to know.
+pub(super) fn own_event(recorded: &Recorded, position: Option<u64>) -> pb::AuditEvent {
+    let event = event(recorded, position);
+    if event.actor_account_id.is_empty() || event.actor_account_id == event.account_id {
+        return event;
+    }
+    pb::AuditEvent { actor_account_id: String::new(), ocsf_json: String::new(), ..event }
+}
+
 fn event(recorded: &Recorded, position: Option<u64>) -> pb::AuditEvent {
     let reason = recorded.detail(REASON);
     let outcome = if reason.is_some() { Outcome::Failure } else { Outcome::Success };

@@ -1,20 +1,33 @@
 //! Messages to domain types and back. A request is read whole: every violation is told at once.
 
+mod factors;
+
+use std::collections::BTreeSet;
 use std::mem::take;
 
-use portal_core::id::{AccountId, FactorId, Id, SessionId};
-use portal_core::{Invalid, PageSize, Role, Timestamp, Workload};
+use portal_core::id::{AccountId, Id, SessionId};
+use portal_core::{Invalid, PageSize, Role, Scope, Timestamp, Workload};
+use portal_crypto::jose::PublicKey;
 use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::auth::v1 as pb;
 use portal_upkeep::audit::Sought;
 
-use crate::app::accounts::{AccountChange, NewAccount};
+use crate::app::accounts::{AccountChange, NewAccount, Shown};
+use crate::app::contact::ProfileChange;
 use crate::app::passwords::PasswordChange;
+use crate::app::recovery::Recovery;
 use crate::app::sign_in::{Challenged, SignIn, SignedIn};
+use crate::app::signing::OpenedKey;
 use crate::domain::{
-    Account, DeviceName, DisplayName, Email, Etag, Factor, FactorKind, FactorSecret, FactorState, Handle,
-    Lock, NamedSession, NewPassword, OfferedPassword, Profiled, Proof, Roles,
+    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword, OfferedPassword,
+    Profiled, Proof, Roles, Tombstone,
 };
+
+pub(super) use factors::{
+    begin_registration, confirm_totp, delete_factor, enroll_totp, factor, factor_list, finish_authentication,
+    finish_registration, hint, proven,
+};
+use factors::{factor_type, proof};
 
 const MAX_DISPLAY_NAME: usize = 200;
 const MAX_DEVICE_NAME: usize = 100;
@@ -25,7 +38,7 @@ const MAX_LOCK_REASON: usize = 500;
 /// The id of a request, in its one spelling.
 pub(super) struct RequestId(pub(super) Option<String>);
 
-fn request_id(invalid: &mut Invalid, text: &str) -> Option<RequestId> {
+pub(super) fn request_id(invalid: &mut Invalid, text: &str) -> Option<RequestId> {
     if text.is_empty() {
         return Some(RequestId(None));
     }
@@ -33,7 +46,7 @@ fn request_id(invalid: &mut Invalid, text: &str) -> Option<RequestId> {
     invalid.check("request_id", AccountId::parse(text)).map(|id| RequestId(Some(id.to_string())))
 }
 
-fn etag(text: &str) -> Option<Etag> {
+pub(super) fn etag(text: &str) -> Option<Etag> {
     (!text.is_empty()).then(|| Etag(text.to_owned()))
 }
 
@@ -63,6 +76,78 @@ pub(super) fn change_password(
     let id = request_id(&mut invalid, &request.request_id);
     let (((account, current), new), id) = invalid.finish(account.zip(current).zip(new).zip(id))?;
     Ok((PasswordChange { account, current, new }, id))
+}
+
+/// What is to be changed of a profile; without a mask all that a mask may name.
+pub(super) fn update_account(
+    request: &pb::UpdateAccountRequest,
+) -> Result<(AccountChange<ProfileChange>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let none = pb::Account::default();
+    let given = request.account.as_ref().unwrap_or(&none);
+    let account = invalid.check("account.account_id", AccountId::parse(&given.account_id));
+    let paths = request.update_mask.as_ref().map_or(&[][..], |mask| &mask.paths);
+    for (index, path) in paths.iter().enumerate() {
+        if !["display_name", "email"].contains(&path.as_str()) {
+            invalid.add(&format!("update_mask.paths[{index}]"), "must be display_name or email");
+        }
+    }
+    let named = |name: &str| paths.iter().any(|path| path == name);
+    let display_name = (paths.is_empty() || named("display_name"))
+        .then(|| invalid.text("account.display_name", given.display_name.clone(), 0, MAX_DISPLAY_NAME));
+    let email = (paths.is_empty() || named("email"))
+        .then(|| invalid.check("account.email", Email::parse(&given.email)));
+    let id = request_id(&mut invalid, &request.request_id);
+    let again = named("email");
+    let (account, id) = invalid.finish(account.zip(id))?;
+    let to = ProfileChange {
+        display_name: display_name.flatten().map(DisplayName::new),
+        email: email.flatten(),
+        again,
+    };
+    Ok((AccountChange { account, etag: etag(&given.etag), to }, id))
+}
+
+pub(super) fn delete_account(
+    request: &pb::DeleteAccountRequest,
+) -> Result<(AccountChange<()>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let id = request_id(&mut invalid, &request.request_id);
+    let (account, id) = invalid.finish(account.zip(id))?;
+    Ok((AccountChange { account, etag: etag(&request.etag), to: () }, id))
+}
+
+pub(super) fn export(request: &pb::ExportAccountRequest) -> Result<(AccountId, PageSize), Invalid> {
+    let mut invalid = Invalid::new();
+    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
+    let page_size = page_size(&mut invalid, request.page_size);
+    invalid.finish(account.zip(page_size))
+}
+
+pub(super) fn start_recovery(request: &pb::StartRecoveryRequest) -> Result<(Email, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let email = invalid.check("email", Email::parse(&request.email));
+    let id = request_id(&mut invalid, &request.request_id);
+    invalid.finish(email.zip(id))
+}
+
+/// Takes the password out of `request`, which can be remembered then; its token is good once.
+pub(super) fn complete_recovery(
+    request: &mut pb::CompleteRecoveryRequest,
+) -> Result<(Recovery, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let password = invalid.check("new_password", NewPassword::parse(take(&mut request.new_password)));
+    let id = request_id(&mut invalid, &request.request_id);
+    let (password, id) = invalid.finish(password.zip(id))?;
+    Ok((Recovery { token: Handle::parse(&request.recovery_token), password }, id))
+}
+
+/// The token, if it can be one at all.
+pub(super) fn verify_email(request: &pb::VerifyEmailRequest) -> Result<(Option<Handle>, RequestId), Invalid> {
+    let mut invalid = Invalid::new();
+    let id = request_id(&mut invalid, &request.request_id);
+    Ok((Handle::parse(&request.verification_token), invalid.finish(id)?))
 }
 
 /// Which events are asked for.
@@ -106,6 +191,8 @@ pub(super) struct AccountList {
     pub(super) email: Option<Email>,
     pub(super) role: Option<Role>,
     pub(super) locked: Option<bool>,
+    /// What is left of deleted accounts, and nothing else.
+    pub(super) deleted: bool,
     pub(super) page_size: PageSize,
 }
 
@@ -117,19 +204,23 @@ pub(super) fn account_list(request: &pb::ListAccountsRequest) -> Result<AccountL
     let email = email.and_then(|text| invalid.check("email", Email::parse(text)));
     let role = Some(request.role.as_str()).filter(|text| given(text));
     let role = role.and_then(|text| invalid.check("role", text.parse()));
-    let locked = match pb::account::State::try_from(request.state) {
-        Ok(pb::account::State::Unspecified) => None,
-        Ok(pb::account::State::Active) => Some(false),
-        Ok(pb::account::State::Locked) => Some(true),
-        Ok(pb::account::State::Deleted) | Err(_) => {
-            invalid.add("state", "must be STATE_ACTIVE, STATE_LOCKED or unspecified");
-            None
+    let (locked, deleted) = match pb::account::State::try_from(request.state) {
+        Ok(pb::account::State::Unspecified) => (None, false),
+        Ok(pb::account::State::Active) => (Some(false), false),
+        Ok(pb::account::State::Locked) => (Some(true), false),
+        Ok(pb::account::State::Deleted) => (None, true),
+        Err(_) => {
+            invalid.add("state", "must be STATE_ACTIVE, STATE_LOCKED, STATE_DELETED or unspecified");
+            (None, false)
         }
     };
-    invalid.finish(page_size.map(|page_size| AccountList { email, role, locked, page_size }))
+    if deleted && (email.is_some() || role.is_some()) {
+        invalid.add("state", "must not be STATE_DELETED beside email or role: deleted accounts have neither");
+    }
+    invalid.finish(page_size.map(|page_size| AccountList { email, role, locked, deleted, page_size }))
 }
 
-fn page_size(invalid: &mut Invalid, size: i32) -> Option<PageSize> {
+pub(super) fn page_size(invalid: &mut Invalid, size: i32) -> Option<PageSize> {
     invalid.check("page_size", PageSize::parse(size).map_err(|_| "must not be negative"))
 }
 
@@ -174,14 +265,17 @@ pub(super) fn unlock(request: &pb::UnlockAccountRequest) -> Result<(AccountChang
     Ok((AccountChange { account, etag: etag(&request.etag), to: () }, id))
 }
 
-pub(super) fn sign_in(mut request: pb::CreateSessionRequest) -> Result<SignIn, Invalid> {
+pub(super) fn sign_in(
+    mut request: pb::CreateSessionRequest,
+    raises: Option<SessionId>,
+) -> Result<SignIn, Invalid> {
     let mut invalid = Invalid::new();
     let email = invalid.check("email", Email::parse(&request.email));
     let password = invalid.check("password", OfferedPassword::parse(take(&mut request.password)));
     let device_name = invalid.text("device_name", take(&mut request.device_name), 0, MAX_DEVICE_NAME);
     let ((email, password), device) = invalid.finish(email.zip(password).zip(device_name))?;
     let remember_me = request.remember_me;
-    Ok(SignIn { email, password, remember_me, device_name: DeviceName::new(device) })
+    Ok(SignIn { email, password, remember_me, device_name: DeviceName::new(device), raises })
 }
 
 /// The handle of the challenge, if it can be one at all, and the proof.
@@ -189,64 +283,6 @@ pub(super) fn complete_mfa(request: &pb::CompleteMfaRequest) -> Result<(Option<H
     let mut invalid = Invalid::new();
     let proof = proof(&mut invalid, request.proof.as_ref());
     Ok((Handle::parse(&request.challenge_token), invalid.finish(proof)?))
-}
-
-pub(super) fn enroll_totp(request: pb::EnrollTotpRequest) -> Result<(AccountId, DisplayName), Invalid> {
-    let mut invalid = Invalid::new();
-    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
-    let name = invalid.text("display_name", request.display_name, 0, MAX_FACTOR_NAME);
-    invalid.finish(account.zip(name.map(DisplayName::new)))
-}
-
-pub(super) fn confirm_totp(
-    request: &pb::ConfirmTotpRequest,
-) -> Result<((AccountId, FactorId), Proof), Invalid> {
-    let mut invalid = Invalid::new();
-    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
-    let factor = invalid.check("factor_id", FactorId::parse(&request.factor_id));
-    let proof = invalid.check("code", Proof::totp(&request.code));
-    invalid.finish(account.zip(factor).zip(proof))
-}
-
-/// Whose factor is proven, and how.
-pub(super) fn proven(
-    account_id: &str,
-    shown: Option<&pb::FactorProof>,
-) -> Result<(AccountId, Proof), Invalid> {
-    let mut invalid = Invalid::new();
-    let account = invalid.check("account_id", AccountId::parse(account_id));
-    let proof = proof(&mut invalid, shown);
-    invalid.finish(account.zip(proof))
-}
-
-pub(super) fn delete_factor(
-    request: &pb::DeleteFactorRequest,
-) -> Result<((AccountId, FactorId), Proof), Invalid> {
-    let mut invalid = Invalid::new();
-    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
-    let factor = invalid.check("factor_id", FactorId::parse(&request.factor_id));
-    let proof = proof(&mut invalid, request.proof.as_ref());
-    invalid.finish(account.zip(factor).zip(proof))
-}
-
-pub(super) fn factor_list(request: &pb::ListFactorsRequest) -> Result<(AccountId, PageSize), Invalid> {
-    let mut invalid = Invalid::new();
-    let account = invalid.check("account_id", AccountId::parse(&request.account_id));
-    let page_size = page_size(&mut invalid, request.page_size);
-    invalid.finish(account.zip(page_size))
-}
-
-fn proof(invalid: &mut Invalid, proof: Option<&pb::FactorProof>) -> Option<Proof> {
-    match proof.and_then(|proof| proof.proof.as_ref()) {
-        Some(pb::factor_proof::Proof::TotpCode(code)) => invalid.check("proof.totp_code", Proof::totp(code)),
-        Some(pb::factor_proof::Proof::RecoveryCode(code)) => {
-            invalid.check("proof.recovery_code", Proof::recovery_code(code))
-        }
-        Some(pb::factor_proof::Proof::Passkey(_)) | None => {
-            invalid.add("proof", "must be a totp_code or a recovery_code");
-            None
-        }
-    }
 }
 
 pub(super) fn session_list(request: &pb::ListSessionsRequest) -> Result<(AccountId, PageSize), Invalid> {
@@ -283,8 +319,28 @@ pub(super) fn exchange(request: &pb::ExchangeTokenRequest) -> Result<(Workload, 
     Ok((invalid.finish(audience)?, Handle::parse(&request.access_token)))
 }
 
+pub(super) fn shown(shown: &Shown, now: Timestamp) -> pb::Account {
+    match shown {
+        Shown::Account(profiled) => account(profiled, now),
+        Shown::Tombstone(stone) => tombstone(stone),
+    }
+}
+
+/// What is left of a deleted account.
+pub(super) fn tombstone(stone: &Tombstone) -> pb::Account {
+    pb::Account {
+        account_id: stone.account.to_string(),
+        subject_id: stone.subject.to_string(),
+        state: pb::account::State::Deleted.into(),
+        create_time: Some(timestamp(stone.created_at)),
+        update_time: Some(timestamp(stone.deleted_at)),
+        delete_time: Some(timestamp(stone.deleted_at)),
+        ..pb::Account::default()
+    }
+}
+
 pub(super) fn account(profiled: &Profiled, now: Timestamp) -> pb::Account {
-    let Profiled { account, profile } = profiled;
+    let Profiled { account, profile, contact } = profiled;
     let lock = account.lock_at(now);
     let state = if lock.is_some() { pb::account::State::Locked } else { pb::account::State::Active };
     pb::Account {
@@ -300,6 +356,8 @@ pub(super) fn account(profiled: &Profiled, now: Timestamp) -> pb::Account {
         etag: account.etag().0,
         create_time: Some(timestamp(account.created_at())),
         update_time: Some(timestamp(account.updated_at())),
+        email_verify_time: contact.verified_at.map(timestamp),
+        pending_email: contact.pending.as_ref().map(|email| email.expose().to_owned()).unwrap_or_default(),
         lock_expire_time: match lock {
             Some(Lock::Until(end)) => Some(timestamp(end)),
             Some(Lock::Open) | None => None,
@@ -310,6 +368,11 @@ pub(super) fn account(profiled: &Profiled, now: Timestamp) -> pb::Account {
 
 pub(super) fn role_names(account: &Account) -> Vec<String> {
     account.roles().iter().map(|role| role.name().to_owned()).collect()
+}
+
+/// Scopes by their names.
+pub(super) fn scope_names(scopes: &BTreeSet<Scope>) -> Vec<String> {
+    scopes.iter().map(|scope| scope.name().to_owned()).collect()
 }
 
 /// A session without its tokens.
@@ -333,7 +396,7 @@ pub(super) fn session(named: &NamedSession) -> pb::Session {
 pub(super) fn signed_in(signed_in: &SignedIn) -> pb::Session {
     pb::Session {
         access_token: signed_in.tokens.access().to_text(),
-        refresh_token: signed_in.tokens.refresh().to_text(),
+        refresh_token: if signed_in.raised { String::new() } else { signed_in.tokens.refresh().to_text() },
         subject_id: signed_in.account.subject().to_string(),
         roles: role_names(&signed_in.account),
         ..session(&signed_in.session)
@@ -348,30 +411,27 @@ pub(super) fn challenge(challenged: &Challenged) -> pb::MfaChallenge {
     }
 }
 
-/// A factor that counts, without its secret.
-pub(super) fn factor(factor: &Factor) -> pb::Factor {
-    let confirmed_at = match factor.state {
-        FactorState::Confirmed(at) => Some(timestamp(at)),
-        FactorState::Pending(_) => None,
+/// A key as RFC 7517 and RFC 9964 have it.
+pub(super) fn json_web_key(key: &OpenedKey) -> pb::JsonWebKey {
+    let of_type = |kty: &str, crv: &str| pb::JsonWebKey {
+        kid: key.key.id.to_string(),
+        kty: kty.to_owned(),
+        alg: key.key.algorithm.name().to_owned(),
+        r#use: "sig".to_owned(),
+        crv: crv.to_owned(),
+        start_time: Some(timestamp(key.key.not_before)),
+        expire_time: key.key.verify_until.map(timestamp),
+        ..pb::JsonWebKey::default()
     };
-    let remaining_codes = match &factor.secret {
-        FactorSecret::RecoveryCodes(codes) => i32::try_from(codes.len()).unwrap_or(i32::MAX),
-        FactorSecret::Totp(_) => 0,
-    };
-    pb::Factor {
-        factor_id: factor.id.to_string(),
-        account_id: factor.account.to_string(),
-        r#type: factor_type(factor.kind()).into(),
-        display_name: factor.name.expose().to_owned(),
-        create_time: confirmed_at,
-        last_use_time: factor.last_used_at.map(timestamp),
-        remaining_codes,
-    }
-}
-
-const fn factor_type(kind: FactorKind) -> pb::FactorType {
-    match kind {
-        FactorKind::RecoveryCodes => pb::FactorType::RecoveryCodes,
-        FactorKind::Totp => pb::FactorType::Totp,
+    match key.public() {
+        PublicKey::MlDsa65(public) => {
+            pb::JsonWebKey { r#pub: public.as_bytes().to_vec(), ..of_type("AKP", "") }
+        }
+        PublicKey::P256(public) => {
+            pb::JsonWebKey { x: public.x().to_vec(), y: public.y().to_vec(), ..of_type("EC", "P-256") }
+        }
+        PublicKey::Ed25519(public) => {
+            pb::JsonWebKey { x: public.as_bytes().to_vec(), ..of_type("OKP", "Ed25519") }
+        }
     }
 }

@@ -5,16 +5,18 @@ use portal_mesh::Caller;
 use portal_mesh::convert::timestamp;
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::mfa_service_server::MfaService;
+use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::policy::{
-    ConfirmTotp, DeleteFactor, DisableTotp, EnrollTotp, ListFactors, RegenerateRecoveryCodes,
+    BeginPasskeyAuthentication, BeginPasskeyRegistration, ConfirmTotp, DeleteFactor, DisableTotp, EnrollTotp,
+    FinishPasskeyAuthentication, FinishPasskeyRegistration, ListFactors, RegenerateRecoveryCodes,
 };
+use super::sessions::raises;
 use super::{Api, convert, invalid};
 use crate::domain::RecoveryCode;
 
-/// Signing in with passkeys is not there yet: those methods answer UNIMPLEMENTED, behind their policy rows.
 #[async_trait]
 impl MfaService for Api {
     async fn enroll_totp(
@@ -65,6 +67,62 @@ impl MfaService for Api {
         let (account, proof) = convert::proven(&account_id, proof.as_ref()).map_err(invalid)?;
         let codes = self.app.regenerate_codes(&permit, account, &proof).await?;
         Ok(Response::new(pb::RegenerateRecoveryCodesResponse { recovery_codes: texts(&codes) }))
+    }
+
+    async fn begin_passkey_registration(
+        &self,
+        request: Request<pb::BeginPasskeyRegistrationRequest>,
+    ) -> Result<Response<pb::BeginPasskeyRegistrationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<BeginPasskeyRegistration>()?;
+        let account = convert::begin_registration(request.get_ref()).map_err(invalid)?;
+        let asked = self.app.begin_registration(&permit, account).await?;
+        Ok(Response::new(pb::BeginPasskeyRegistrationResponse {
+            registration_id: asked.handle.to_text(),
+            options_json: asked.options_json,
+            expire_time: Some(timestamp(asked.expires_at)),
+        }))
+    }
+
+    async fn finish_passkey_registration(
+        &self,
+        request: Request<pb::FinishPasskeyRegistrationRequest>,
+    ) -> Result<Response<pb::Factor>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<FinishPasskeyRegistration>()?;
+        let request = request.into_inner();
+        let (whose, answer, id) = convert::finish_registration(&request).map_err(invalid)?;
+        let change = self.change::<FinishPasskeyRegistration, _>(&caller, id, &request, |factor, _| {
+            convert::factor(factor).encode_to_vec()
+        });
+        let reply = self.app.finish_registration(&permit, whose, &answer, &change).await?;
+        super::answer(reply, convert::factor)
+    }
+
+    async fn begin_passkey_authentication(
+        &self,
+        request: Request<pb::BeginPasskeyAuthenticationRequest>,
+    ) -> Result<Response<pb::BeginPasskeyAuthenticationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<BeginPasskeyAuthentication>()?;
+        let hint = convert::hint(request.get_ref()).map_err(invalid)?;
+        let asked = self.app.begin_authentication(&permit, hint).await?;
+        Ok(Response::new(pb::BeginPasskeyAuthenticationResponse {
+            authentication_id: asked.handle.to_text(),
+            options_json: asked.options_json,
+            expire_time: Some(timestamp(asked.expires_at)),
+        }))
+    }
+
+    async fn finish_passkey_authentication(
+        &self,
+        request: Request<pb::FinishPasskeyAuthenticationRequest>,
+    ) -> Result<Response<pb::Session>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<FinishPasskeyAuthentication>()?;
+        let raises = raises(&caller, request.get_ref().raise_session)?;
+        let (assertion, wanted) =
+            convert::finish_authentication(request.into_inner(), raises).map_err(invalid)?;
+        let signed_in = self.app.finish_authentication(&permit, &assertion, wanted).await?;
+        Ok(Response::new(convert::signed_in(&signed_in)))
     }
 
     async fn list_factors(

@@ -46,20 +46,38 @@ const ORDINARY: Severity = Severity::Informational;
 /// Every action of this service.
 const ACTIONS: &[Mapped] = &[
     mapped("account.change_password", (Class::AccountChange, 3), Severity::Low, Severity::Medium),
+    mapped("account.complete_recovery", (Class::AccountChange, 4), Severity::Medium, Severity::Medium),
     mapped("account.create", (Class::AccountChange, 1), ORDINARY, Severity::Low),
+    mapped("account.delete", (Class::AccountChange, 6), Severity::Medium, Severity::Medium),
+    mapped("account.export", (Class::AccountChange, OTHER), Severity::Low, Severity::Medium),
     mapped("account.lock", (Class::AccountChange, 9), Severity::Medium, Severity::Medium),
     mapped("account.set_roles", (Class::UserAccess, 1), Severity::Medium, Severity::Medium),
+    mapped("account.start_recovery", (Class::AccountChange, OTHER), Severity::Low, Severity::Low),
     mapped("account.unlock", (Class::AccountChange, 12), Severity::Low, Severity::Medium),
+    mapped("account.update", (Class::AccountChange, OTHER), ORDINARY, Severity::Low),
+    mapped("account.verify_email", (Class::AccountChange, OTHER), ORDINARY, Severity::Low),
+    mapped("client.approve", (Class::UserAccess, 1), ORDINARY, Severity::Low),
+    mapped("client.code_replay", (Class::Authentication, OTHER), Severity::High, Severity::High),
+    mapped("client.create", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
+    mapped("client.delete", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
+    mapped("client.deny", (Class::UserAccess, 2), ORDINARY, Severity::Low),
+    mapped("client.revoke", (Class::Authentication, 2), ORDINARY, Severity::Low),
+    mapped("client.rotate_secret", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
+    mapped("client.token", (Class::Authentication, 1), ORDINARY, Severity::Low),
+    mapped("factor.cloned", (Class::Authentication, OTHER), Severity::High, Severity::High),
     mapped("factor.confirm", (Class::AccountChange, 10), Severity::Low, Severity::Medium),
     mapped("factor.delete", (Class::AccountChange, 11), Severity::Medium, Severity::Medium),
     mapped("factor.enroll", (Class::AccountChange, OTHER), ORDINARY, Severity::Low),
     mapped("factor.prove", (Class::Authentication, OTHER), ORDINARY, Severity::Medium),
     mapped("factor.regenerate", (Class::AccountChange, OTHER), Severity::Low, Severity::Medium),
     mapped("session.create", (Class::Authentication, 1), ORDINARY, Severity::Low),
+    mapped("session.raise", (Class::Authentication, 1), ORDINARY, Severity::Low),
     mapped("session.refresh", (Class::Authentication, 5), ORDINARY, Severity::Low),
     mapped("session.refresh_replay", (Class::Authentication, OTHER), Severity::High, Severity::High),
     mapped("session.revoke", (Class::Authentication, 2), ORDINARY, Severity::Low),
     mapped("session.revoke_all", (Class::Authentication, 2), Severity::Low, Severity::Low),
+    mapped("signing_key.revoke", (Class::Authentication, OTHER), Severity::High, Severity::High),
+    mapped("signing_key.rotate", (Class::Authentication, OTHER), Severity::Medium, Severity::Medium),
 ];
 
 /// An action that a later version recorded, in a database that this one reads.
@@ -193,7 +211,9 @@ mod tests {
                 continue;
             }
             let source = fs::read_to_string(&path).unwrap();
-            for call in ["Happened::new(\"", "about(\"", "failure(\""] {
+            for call in
+                ["Happened::new(\"", "about(\"", "failure(\"", "happened(\"", "=> (\"", "rejected(error, \""]
+            {
                 let named = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
                 found.extend(named.filter(|name| name.contains('.')).map(str::to_owned));
             }

@@ -1,12 +1,12 @@
 //! Who may call what. Every method of the package has a row; a test compares with the protos.
 
-use portal_core::{Role, Workload};
-use portal_mesh::policy::{Audit, RateClass, Row};
+use portal_core::{Role, Scope, Workload};
+use portal_mesh::policy::{Audit, FRESH, RateClass, Row};
 
 portal_mesh::actions! {
     "portal.auth.v1.AccountService" =>
-        CreateAccount, GetAccount, UpdateAccount, ChangePassword, DeleteAccount, ListAccounts, LockAccount,
-        UnlockAccount, SetRoles, StartRecovery, CompleteRecovery, VerifyEmail;
+        CreateAccount, GetAccount, UpdateAccount, ChangePassword, DeleteAccount, ExportAccount, ListAccounts,
+        LockAccount, UnlockAccount, SetRoles, StartRecovery, CompleteRecovery, VerifyEmail;
     "portal.auth.v1.AuditService" => ListAuditEvents, WatchAuditEvents;
     "portal.auth.v1.ClientService" => CreateClient, GetClient, ListClients, RotateClientSecret, DeleteClient;
     "portal.auth.v1.IntegrityService" => RunScan, GetReport;
@@ -19,6 +19,9 @@ portal_mesh::actions! {
         DeleteFactor;
     "portal.auth.v1.MigrationService" =>
         ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
+    "portal.auth.v1.OAuthService" =>
+        StartAuthorization, GetAuthorization, DecideAuthorization, GrantToken, IntrospectGrant, RevokeGrant,
+        ResolveLogout, GetUserInfo;
     "portal.auth.v1.SessionService" =>
         CreateSession, CompleteMfa, RefreshSession, ListSessions, RevokeSession, RevokeAllSessions;
     "portal.auth.v1.TokenService" =>
@@ -37,11 +40,13 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetAccount>().own().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<UpdateAccount>().own().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<ChangePassword>().own().write().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<DeleteAccount>().own().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<DeleteAccount>().own().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    // Recorded, and safe to send again.
+    Row::of::<ExportAccount>().own().read().audit(Audit::Security),
     Row::of::<ListAccounts>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<LockAccount>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<UnlockAccount>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<SetRoles>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<LockAccount>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<UnlockAccount>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<SetRoles>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     Row::of::<StartRecovery>().public().write().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<CompleteRecovery>().public().write().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<VerifyEmail>().public().write().rate(RateClass::Login).audit(Audit::Security),
@@ -49,25 +54,25 @@ pub const TABLE: &[Row] = &[
     Row::of::<ListAuditEvents>().any(AUDITORS).read().audit(Audit::Access),
     Row::of::<WatchAuditEvents>().any(AUDITORS).read().open_ended().audit(Audit::Access),
     // clients
-    Row::of::<CreateClient>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<CreateClient>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     Row::of::<GetClient>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListClients>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RotateClientSecret>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<DeleteClient>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<RotateClientSecret>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<DeleteClient>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     // integrity, keys, migrations
     Row::of::<RunScan>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<GetReport>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListKeys>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security),
-    Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security),
+    Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
     Row::of::<GetCryptoInventory>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<ListMigrations>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<GetMigration>().any(OPERATOR).read().audit(Audit::Access),
     Row::of::<StartMigration>().any(OPERATOR).write().audit(Audit::Security),
     Row::of::<PauseMigration>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<RollbackMigration>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<RollbackMigration>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     Row::of::<VerifyMigration>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<CommitMigration>().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<CommitMigration>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     // ledger: anybody may check it
     Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
     Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
@@ -75,16 +80,26 @@ pub const TABLE: &[Row] = &[
     Row::of::<ListEntries>().public().read().audit(Audit::None),
     Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
     // second factors: their owner's alone
-    Row::of::<EnrollTotp>().own().write().audit(Audit::Security),
+    Row::of::<EnrollTotp>().own().write().audit(Audit::Security).step_up(FRESH),
     Row::of::<ConfirmTotp>().own().write().audit(Audit::Security),
     Row::of::<DisableTotp>().own().write().audit(Audit::Security),
     Row::of::<RegenerateRecoveryCodes>().own().write().audit(Audit::Security),
-    Row::of::<BeginPasskeyRegistration>().own().write().audit(Audit::Security),
+    Row::of::<BeginPasskeyRegistration>().own().write().audit(Audit::Security).step_up(FRESH),
     Row::of::<FinishPasskeyRegistration>().own().write().audit(Audit::Security),
     Row::of::<BeginPasskeyAuthentication>().public().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<FinishPasskeyAuthentication>().public().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<ListFactors>().own().read().audit(Audit::Access),
     Row::of::<DeleteFactor>().own().write().audit(Audit::Security),
+    // OAuth: the endpoints of the gateway
+    Row::of::<StartAuthorization>().workloads(GATEWAY).write().audit(Audit::None),
+    Row::of::<GetAuthorization>().workloads(GATEWAY).read().audit(Audit::None),
+    // In the name of the person, at Portal's own sign-in; the gateway alone when nobody is there.
+    Row::of::<DecideAuthorization>().own().workloads(GATEWAY).audit(Audit::Security),
+    Row::of::<GrantToken>().workloads(GATEWAY).rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<IntrospectGrant>().workloads(GATEWAY).read().audit(Audit::None),
+    Row::of::<RevokeGrant>().workloads(GATEWAY).audit(Audit::Security),
+    Row::of::<ResolveLogout>().workloads(GATEWAY).read().audit(Audit::None),
+    Row::of::<GetUserInfo>().own().scopes(&[Scope::OpenId]).read().audit(Audit::Access),
     // sessions
     Row::of::<CreateSession>().public().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<CompleteMfa>().public().rate(RateClass::Login).audit(Audit::Security),

@@ -27,8 +27,10 @@ impl SessionService for Api {
         &self,
         request: Request<pb::CreateSessionRequest>,
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
-        let permit = Caller::of(&request)?.permit::<CreateSession>()?;
-        let asked = convert::sign_in(request.into_inner()).map_err(invalid)?;
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<CreateSession>()?;
+        let raises = raises(&caller, request.get_ref().raise_session)?;
+        let asked = convert::sign_in(request.into_inner(), raises).map_err(invalid)?;
         let result = match self.app.sign_in(permit, asked).await? {
             Entry::Challenged(challenged) => SignInResult::MfaChallenge(convert::challenge(&challenged)),
             Entry::SignedIn(signed_in) => SignInResult::Session(convert::signed_in(&signed_in)),
@@ -40,10 +42,12 @@ impl SessionService for Api {
         &self,
         request: Request<pb::CompleteMfaRequest>,
     ) -> Result<Response<pb::Session>, Status> {
-        let permit = Caller::of(&request)?.permit::<CompleteMfa>()?;
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<CompleteMfa>()?;
+        let raises = raises(&caller, request.get_ref().raise_session)?;
         let (challenge, proof) = convert::complete_mfa(request.get_ref()).map_err(invalid)?;
         let challenge = challenge.ok_or(Error::ChallengeRejected)?;
-        let signed_in = self.app.complete_mfa(&permit, &challenge, &proof).await?;
+        let signed_in = self.app.complete_mfa(&permit, (&challenge, &proof), raises).await?;
         Ok(Response::new(convert::signed_in(&signed_in)))
     }
 
@@ -114,6 +118,11 @@ impl SessionService for Api {
         let reply = self.app.revoke_all_sessions(&permit, account, keep, &change).await?;
         answer(reply, |count| revoked_all(*count, change.now))
     }
+}
+
+/// The session that a sign-in raises, if it is to raise one: the caller's.
+pub(super) fn raises(caller: &Caller, wanted: bool) -> Result<Option<SessionId>, Status> {
+    if wanted { Ok(Some(caller.signed_in()?.session)) } else { Ok(None) }
 }
 
 fn revoked_all(count: usize, now: Timestamp) -> pb::RevokeAllSessionsResponse {

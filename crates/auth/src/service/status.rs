@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use portal_core::Invalid;
+use portal_crypto::jose::SignError;
 use portal_crypto::token::IssueError;
 use portal_keys::KeysError;
 use portal_mesh::status::{self, Reason, reason};
@@ -15,10 +16,22 @@ use crate::error::Error;
 
 const ACCOUNT_NOT_FOUND: Reason =
     Reason::new(Code::NotFound, "ACCOUNT_NOT_FOUND", "there is no account with this id");
+const AUTHORIZATION_NOT_FOUND: Reason = Reason::new(
+    Code::NotFound,
+    "AUTHORIZATION_NOT_FOUND",
+    "the authorization request is unknown, decided or over; start again at the application",
+);
 const CHALLENGE_REJECTED: Reason = Reason::new(
     Code::Unauthenticated,
     "CHALLENGE_REJECTED",
     "the challenge is unknown, used or over, or the proof of the factor is wrong; try another code, or sign in again",
+);
+const CLIENT_NOT_FOUND: Reason =
+    Reason::new(Code::NotFound, "CLIENT_NOT_FOUND", "there is no client with this id");
+const CLIENT_PUBLIC: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "CLIENT_PUBLIC",
+    "a public client has no secret; register a confidential one if it can keep one",
 );
 const CREDENTIALS_REJECTED: Reason = Reason::new(
     Code::Unauthenticated,
@@ -54,10 +67,25 @@ const LOCKED_OUT: Reason = Reason::new(
     "LOCKED_OUT",
     "too many sign-ins failed with this e-mail address; wait before the next one, or recover the account",
 );
+const MAIL_OFF: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "MAIL_OFF",
+    "this installation sends no mail: nothing that takes one can be done; ask whoever runs it",
+);
+const NOT_SEALED: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "NOT_SEALED",
+    "a data migration that seals personal data is not committed: nobody can be erased before; ask whoever runs it",
+);
 const NOTHING_TO_CONFIRM: Reason = Reason::new(
     Code::FailedPrecondition,
     "NOTHING_TO_CONFIRM",
     "no authenticator with this id waits for its first code; enrol it again",
+);
+const PASSKEYS_OFF: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "PASSKEYS_OFF",
+    "this installation has no passkeys; its operator has to say for which domain they are",
 );
 const PASSWORD_WRONG: Reason = Reason::new(
     Code::PermissionDenied,
@@ -87,7 +115,10 @@ const TOTP_ON: Reason = Reason::new(
 /// Every reason that auth gives beside the mesh's own and those that all services have in common.
 pub const REASONS: &[Reason] = &[
     ACCOUNT_NOT_FOUND,
+    AUTHORIZATION_NOT_FOUND,
     CHALLENGE_REJECTED,
+    CLIENT_NOT_FOUND,
+    CLIENT_PUBLIC,
     CREDENTIALS_REJECTED,
     EMAIL_TAKEN,
     ETAG_MISMATCH,
@@ -96,7 +127,10 @@ pub const REASONS: &[Reason] = &[
     FACTOR_REJECTED,
     LAST_OPERATOR,
     LOCKED_OUT,
+    MAIL_OFF,
+    NOT_SEALED,
     NOTHING_TO_CONFIRM,
+    PASSKEYS_OFF,
     PASSWORD_WRONG,
     RESUME_UNKNOWN,
     SESSION_NOT_FOUND,
@@ -111,10 +145,17 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::AccountNotFound => ACCOUNT_NOT_FOUND.status(),
+            Error::AuthorizationNotFound => AUTHORIZATION_NOT_FOUND.status(),
+            Error::ClientNotFound => CLIENT_NOT_FOUND.status(),
+            Error::NoSecret(_) => CLIENT_PUBLIC.status(),
             Error::ChallengeRejected => CHALLENGE_REJECTED.status(),
             Error::CodeWrong => {
                 status::invalid(&Invalid::field("code", "is not the code of this authenticator now"))
             }
+            Error::CredentialWrong => status::invalid(&Invalid::field(
+                "credential_json",
+                "does not answer this registration, or is registered",
+            )),
             Error::CredentialsRejected => CREDENTIALS_REJECTED.status(),
             Error::EmailTaken => EMAIL_TAKEN.status(),
             Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
@@ -124,9 +165,18 @@ impl From<Error> for Status {
             Error::Keys(error) => keys(error),
             Error::LastOperator => LAST_OPERATOR.status(),
             Error::LockedOut(left) => status::retry_after(LOCKED_OUT, *left),
+            Error::MailOff => MAIL_OFF.status(),
+            Error::MailTokenRejected(field) => {
+                status::invalid(&Invalid::field(field, "is no token from a mail, or was used, or is over"))
+            }
+            Error::NotSealed(_) => NOT_SEALED.status(),
             Error::NothingToConfirm => NOTHING_TO_CONFIRM.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
+            Error::PasskeysOff => PASSKEYS_OFF.status(),
             Error::PasswordWrong => PASSWORD_WRONG.status(),
+            Error::RegistrationUnknown => {
+                status::invalid(&Invalid::field("registration_id", "is unknown, used or over"))
+            }
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
@@ -137,7 +187,16 @@ impl From<Error> for Status {
             Error::TotpOn => TOTP_ON.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::WeakPassword { field, weak } => status::invalid(&Invalid::field(field, weak)),
-            Error::HashingStopped(_) | Error::Password(_) | Error::TokenNotIssued(_) | Error::TotpUri => {
+            Error::TokenNotSigned(SignError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
+            Error::Ceremony(_)
+            | Error::HashingStopped(_)
+            | Error::NoSigningKey
+            | Error::Password(_)
+            | Error::ScopeUnwritable(_)
+            | Error::SigningKey(_)
+            | Error::TokenNotIssued(_)
+            | Error::TokenNotSigned(_)
+            | Error::TotpUri => {
                 tracing::error!(%error, cause = error.source(), "internal error");
                 reason::INTERNAL.status()
             }

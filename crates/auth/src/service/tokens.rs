@@ -1,10 +1,10 @@
 //! `portal.auth.v1.TokenService`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use portal_core::Invalid;
+use portal_crypto::token::KeyId;
 use portal_mesh::Caller;
 use portal_mesh::convert::{duration, timestamp};
 use portal_mesh::policy::Action;
@@ -14,15 +14,13 @@ use portal_proto::auth::v1::token_service_server::TokenService;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::policy::{ExchangeToken, GetKeySet, IntrospectToken, WatchRevocations};
-use super::{Api, convert, invalid};
+use super::policy::{ExchangeToken, GetKeySet, IntrospectToken, RevokeToken, WatchRevocations};
+use super::{Api, answer, convert, invalid};
 use crate::app::feed::{INTERVAL, Message};
-use crate::app::tokens::{Live, TokenKind};
+use crate::app::tokens::{Bearer, TokenKind};
+use crate::domain::signing::MAX_AGE;
 use crate::domain::{Handle, Target};
 use crate::error::Error;
-
-/// How long a reader may keep the keys.
-const KEYS_MAX_AGE: Duration = Duration::from_secs(300);
 
 #[async_trait]
 impl TokenService for Api {
@@ -31,16 +29,9 @@ impl TokenService for Api {
         request: Request<pb::GetKeySetRequest>,
     ) -> Result<Response<pb::KeySet>, Status> {
         Caller::of(&request)?.permit::<GetKeySet>()?;
-        let key = self.app.token_key();
-        let key = pb::JsonWebKey {
-            kid: key.id().as_str().to_owned(),
-            kty: "AKP".to_owned(),
-            alg: key.verifying_key().algorithm().name().to_owned(),
-            r#use: "sig".to_owned(),
-            r#pub: key.verifying_key().as_bytes().to_vec(),
-            ..pb::JsonWebKey::default()
-        };
-        Ok(Response::new(pb::KeySet { keys: vec![key], max_age: Some(duration(KEYS_MAX_AGE)) }))
+        let keys = self.app.verifying_keys().await?;
+        let keys = keys.iter().map(|key| convert::json_web_key(key)).collect();
+        Ok(Response::new(pb::KeySet { keys, max_age: Some(duration(MAX_AGE)) }))
     }
 
     async fn introspect_token(
@@ -52,7 +43,7 @@ impl TokenService for Api {
             Some(handle) => self.app.introspect(permit, &handle).await?,
             None => None,
         };
-        Ok(Response::new(live.map(|(kind, live)| introspection(kind, &live)).unwrap_or_default()))
+        Ok(Response::new(live.map(|(kind, bearer)| introspection(kind, &bearer)).unwrap_or_default()))
     }
 
     async fn exchange_token(
@@ -63,20 +54,38 @@ impl TokenService for Api {
         let (audience, handle) = convert::exchange(request.get_ref()).map_err(invalid)?;
         let handle = handle.ok_or(Error::TokenInvalid)?;
         let exchanged = self.app.exchange(permit, &handle, audience).await?;
-        let Live { pair, session, account, .. } = &exchanged.live;
+        let bearer = &exchanged.bearer;
+        let (client_id, scopes) = client(bearer);
+        let person = |id: String| if bearer.is_person() { id } else { String::new() };
         Ok(Response::new(pb::ExchangeTokenResponse {
             token: exchanged.token,
             expire_time: Some(timestamp(exchanged.expires_at)),
-            session_id: session.id.to_string(),
-            account_id: account.id().to_string(),
-            subject_id: account.subject().to_string(),
-            roles: convert::role_names(account),
-            scopes: Vec::new(),
-            client_id: String::new(),
+            session_id: bearer.session.to_string(),
+            account_id: person(bearer.account.to_string()),
+            subject_id: person(bearer.subject.to_string()),
+            roles: role_names(bearer),
+            scopes,
+            client_id,
             // A session at one client is one family.
-            token_family_id: session.id.to_string(),
-            access_expire_time: Some(timestamp(pair.access_expires_at)),
+            token_family_id: bearer.session.to_string(),
+            access_expire_time: Some(timestamp(bearer.expires_at)),
         }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let permit = caller.permit::<RevokeToken>()?;
+        let mut request = request.into_inner();
+        let handle = Handle::parse(&std::mem::take(&mut request.token));
+        let mut problems = Invalid::new();
+        let id = convert::request_id(&mut problems, &request.request_id);
+        let id = problems.finish(id).map_err(invalid)?;
+        let change = self.change::<RevokeToken, _>(&caller, id, &request, |(), _| Vec::new());
+        let reply = self.app.revoke_token(&permit, handle.as_ref(), &change).await?;
+        answer(reply, |()| pb::RevokeTokenResponse {})
     }
 
     async fn watch_revocations(
@@ -114,6 +123,9 @@ impl Api {
                 let target = match revocation.target {
                     Target::Account(id) => PbTarget::AccountId(id.to_string()),
                     Target::Session(id) => PbTarget::SessionId(id.to_string()),
+                    Target::SigningKey(thumbprint) => {
+                        PbTarget::SigningKeyId(KeyId::from_thumbprint(&thumbprint).to_string())
+                    }
                 };
                 (revocation.position, revocation.at, target)
             }
@@ -127,22 +139,42 @@ impl Api {
     }
 }
 
-fn introspection(kind: TokenKind, live: &Live) -> pb::IntrospectTokenResponse {
-    let (token_type, expires_at) = match kind {
-        TokenKind::Access => (pb::TokenType::Access, live.pair.access_expires_at),
-        TokenKind::Refresh => (pb::TokenType::Refresh, live.pair.refresh_expires_at),
+fn role_names(bearer: &Bearer) -> Vec<String> {
+    bearer.roles.iter().map(|role| role.name().to_owned()).collect()
+}
+
+/// The client that holds a token, if one does, and its scopes.
+fn client(bearer: &Bearer) -> (String, Vec<String>) {
+    match &bearer.client {
+        Some((id, scopes)) => (id.to_string(), convert::scope_names(scopes)),
+        None => (String::new(), Vec::new()),
+    }
+}
+
+fn introspection(kind: TokenKind, bearer: &Bearer) -> pb::IntrospectTokenResponse {
+    let token_type = match kind {
+        TokenKind::Access => pb::TokenType::Access,
+        TokenKind::Refresh => pb::TokenType::Refresh,
     };
-    pb::IntrospectTokenResponse {
+    let (client_id, scopes) = client(bearer);
+    let mut told = pb::IntrospectTokenResponse {
         active: true,
         token_type: token_type.into(),
-        account_id: live.account.id().to_string(),
-        subject_id: live.account.subject().to_string(),
-        session_id: live.session.id.to_string(),
-        roles: convert::role_names(&live.account),
-        issue_time: Some(timestamp(live.pair.issued_at)),
-        expire_time: Some(timestamp(expires_at)),
-        auth_time: Some(timestamp(live.authentication.1)),
-        acr: live.authentication.0.name().to_owned(),
+        session_id: bearer.session.to_string(),
+        client_id,
+        roles: role_names(bearer),
+        scopes,
+        issue_time: Some(timestamp(bearer.issued_at)),
+        expire_time: Some(timestamp(bearer.expires_at)),
         ..pb::IntrospectTokenResponse::default()
+    };
+    if bearer.is_person() {
+        told.account_id = bearer.account.to_string();
+        told.subject_id = bearer.subject.to_string();
     }
+    if let Some((acr, at)) = bearer.authentication {
+        told.auth_time = Some(timestamp(at));
+        told.acr = acr.name().to_owned();
+    }
+    told
 }

@@ -19,7 +19,7 @@ use sea_orm::{
 use super::account::{self, Column};
 use super::email_index::{EmailIndexes, KeyedIndex};
 use super::{Listed, Seals, rows};
-use crate::domain::{Account, DisplayName, Email, Profile, Profiled};
+use crate::domain::{Account, Contact, DisplayName, Email, Profile, Profiled};
 
 const EMAIL: SealedColumn<Sensitive<String>> = SealedColumn::new("account", "sealed_email", Padding::To64);
 const DISPLAY_NAME: SealedColumn<Sensitive<String>> =
@@ -42,6 +42,8 @@ pub struct StoredAccount {
     account: Account,
     /// What the next revision has in the place of its hash.
     new_password: Option<PasswordHash>,
+    /// And what is personal about it then, with the indexes of its e-mail address if that is another.
+    new_profile: Option<(Profile, Option<EmailIndexes>)>,
 }
 
 impl StoredAccount {
@@ -69,6 +71,12 @@ impl StoredAccount {
     #[must_use]
     pub fn with_password(self, password: PasswordHash) -> Self {
         Self { new_password: Some(password), ..self }
+    }
+
+    /// The same, whose next revision has this profile, and these indexes if its e-mail address is another.
+    #[must_use]
+    pub fn with_profile(self, profile: Profile, email: Option<EmailIndexes>) -> Self {
+        Self { new_profile: Some((profile, email)), ..self }
     }
 
     /// Whether it takes the key of its person to open it.
@@ -162,7 +170,11 @@ impl Accounts {
     }
 
     /// Stores `changed` as the next revision of `stored`. With the key of its person the cells are sealed for that
-    /// revision; without it they stay as they are, bound to the one that they were sealed for.
+    /// revision; without it they stay as they are, bound to the one that they were sealed for. What more is known of the
+    /// e-mail address is not in what this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] if its new e-mail address is taken.
     pub async fn update(
         &self,
         tx: &Tx,
@@ -171,7 +183,13 @@ impl Accounts {
         key: Option<&SubjectKey>,
     ) -> Result<Profiled, StoreError> {
         let mode = self.seals.mode(tx).await?;
-        let profile = key.map(|key| self.open(&stored, Some(key))).transpose()?;
+        let mut profile = key.map(|key| self.open(&stored, Some(key))).transpose()?;
+        if let Some((new, email)) = stored.new_profile.take() {
+            profile = Some(new);
+            if let Some(email) = email {
+                Self::index(&mut stored.model, email.written(mode));
+            }
+        }
         if let Some(password) = stored.new_password.take() {
             password.as_str().clone_into(&mut stored.model.password_hash);
         }
@@ -187,7 +205,17 @@ impl Accounts {
             .exec(tx.conn())
             .await?;
         StoreError::check_rows(1, done.rows_affected)?;
-        Ok(Profiled { account: changed, profile })
+        Ok(Profiled { account: changed, profile, contact: Contact::default() })
+    }
+
+    /// Takes an account away, with all that belongs to it but its sessions, which go before.
+    pub async fn delete(&self, tx: &Tx, account: &Account) -> Result<(), StoreError> {
+        let done = account::Entity::delete_many()
+            .filter(Column::Id.eq(account.id().uuid()))
+            .filter(Column::Revision.eq(account.revision()))
+            .exec(tx.conn())
+            .await?;
+        StoreError::check_rows(1, done.rows_affected)
     }
 
     /// What is personal about an account. One that [`StoredAccount::is_sealed`] takes the key of its person.
@@ -208,7 +236,8 @@ impl Accounts {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn profiled(&self, stored: &StoredAccount, key: Option<&SubjectKey>) -> Result<Profiled, StoreError> {
-        Ok(Profiled { account: stored.account.clone(), profile: Some(self.open(stored, key)?) })
+        let profile = Some(self.open(stored, key)?);
+        Ok(Profiled { account: stored.account.clone(), profile, contact: Contact::default() })
     }
 
     /// Whom the accounts belong to that are operators and not locked at `now`.
@@ -275,7 +304,7 @@ impl Accounts {
             Mode::Old | Mode::Both => {}
             Mode::New => self.seals.digests.check(&model)?,
         }
-        Ok(StoredAccount { account: rows::to_account(&model)?, model, new_password: None })
+        Ok(StoredAccount { account: rows::to_account(&model)?, model, new_password: None, new_profile: None })
     }
 
     /// What stands in `model` in the clear.

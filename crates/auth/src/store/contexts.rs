@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use portal_core::id::{Id, SessionId, SubjectId};
-use portal_core::{Sensitive, Timestamp};
+use portal_core::{Acr, Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_store::sealed::{DigestedRow, RowDigests, SealedColumn, Sealing};
 use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx};
@@ -12,7 +12,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, Query
 
 use super::rows;
 use super::session_context::{self, Column};
-use crate::domain::session::{Acr, Context, Network};
+use crate::domain::session::{Context, Network};
 
 const TABLE: &str = "session_context";
 const LAST_NETWORK: SealedColumn<Sensitive<String>> =
@@ -137,8 +137,7 @@ impl Contexts {
     /// The context in `model`, if that is what was written.
     pub(crate) fn checked(&self, model: session_context::Model) -> Result<StoredContext, StoreError> {
         self.digests.check(&model)?;
-        let acr = Acr::ALL.into_iter().find(|acr| acr.name() == model.acr);
-        let invalid = || rows::corrupt(TABLE, "acr", &model.session_id, Corruption::ValueInvalid);
-        Ok(StoredContext { acr: acr.ok_or_else(invalid)?, model })
+        let invalid = |_| rows::corrupt(TABLE, "acr", &model.session_id, Corruption::ValueInvalid);
+        Ok(StoredContext { acr: model.acr.parse().map_err(invalid)?, model })
     }
 }

@@ -1,11 +1,26 @@
 //! The tables.
 
 pub mod account;
+pub mod account_contact;
+pub mod account_tombstone;
+pub mod authorization_code;
+pub mod authorization_request;
+pub mod client;
+pub mod client_approval;
+pub mod client_token;
 pub mod factor;
+pub mod grant_token;
+pub mod mail;
+pub mod mail_token;
 pub mod mfa_challenge;
+pub mod passkey;
+pub mod passkey_ceremony;
+pub mod recovery_request;
 pub mod revocation;
 pub mod revocation_head;
 pub mod session;
 pub mod session_context;
+pub mod session_grant;
 pub mod sign_in_failure;
+pub mod signing_key;
 pub mod token_pair;

@@ -3,7 +3,9 @@
 use portal_core::id::{AccountId, Id, SessionId, SubjectId};
 use portal_core::{Role, Timestamp};
 use portal_crypto::envelope::{SealError, SubjectKey};
+use portal_crypto::hash::Sha256;
 use portal_crypto::password::PasswordHash;
+use portal_crypto::token::KeyId;
 use portal_store::{Corruption, Inserts, StoreError};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Iterable};
@@ -14,6 +16,8 @@ use crate::domain::account::Parts;
 use crate::domain::session::StoredPair;
 use crate::domain::{Account, DisplayName, Email, Lock, Profile, Revocation, Roles, Session, Target};
 
+/// The kind of a revoked key; its id follows, since a UUID is too short for it.
+const SIGNING_KEY: &str = "signing_key/";
 const FOREVER: i64 = i64::MAX;
 
 /// The bit of a role; bits never change their meaning.
@@ -203,7 +207,11 @@ pub fn to_revocation(row: &revocation::Model) -> Result<Revocation, StoreError> 
     let target = match row.kind.as_str() {
         "account" => Target::Account(AccountId::from_uuid(row.target_id)),
         "session" => Target::Session(SessionId::from_uuid(row.target_id)),
-        _ => return Err(invalid("revocation", "kind", &row.position)),
+        kind => {
+            let thumbprint = kind.strip_prefix(SIGNING_KEY).and_then(KeyId::parse).map(|id| id.thumbprint());
+            let thumbprint = thumbprint.filter(|thumbprint| key_target(thumbprint) == row.target_id);
+            Target::SigningKey(thumbprint.ok_or_else(|| invalid("revocation", "kind", &row.position))?)
+        }
     };
     Ok(Revocation { position: row.position, at: Timestamp::from_micros(row.revoked_at), target })
 }
@@ -211,16 +219,25 @@ pub fn to_revocation(row: &revocation::Model) -> Result<Revocation, StoreError> 
 /// A new row, not stamped.
 pub fn from_revocation(revocation: &Revocation) -> revocation::Model {
     let (kind, target_id) = match revocation.target {
-        Target::Account(id) => ("account", id.uuid()),
-        Target::Session(id) => ("session", id.uuid()),
+        Target::Account(id) => ("account".to_owned(), id.uuid()),
+        Target::Session(id) => ("session".to_owned(), id.uuid()),
+        Target::SigningKey(thumbprint) => {
+            (format!("{SIGNING_KEY}{}", KeyId::from_thumbprint(&thumbprint)), key_target(&thumbprint))
+        }
     };
     revocation::Model {
         position: revocation.position,
         revoked_at: revocation.at.as_micros(),
-        kind: kind.to_owned(),
+        kind,
         target_id,
         row_digest: None,
     }
+}
+
+/// What stands for a key where others have a UUID: half of its thumbprint. The rest does not fit.
+fn key_target(thumbprint: &Sha256) -> Uuid {
+    let [target @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *thumbprint;
+    Uuid::from_bytes(target)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! What an integrity scan checks of each table: digests, sealed cells, and values that no version of the service writes.
 
+mod clients;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use portal_core::Entropy;
 use portal_core::id::{Id, SubjectId};
 use portal_crypto::envelope::SubjectKey;
 use portal_keys::{Keys, KeysError, SubjectKeys};
@@ -13,23 +16,34 @@ use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
 use sea_orm::prelude::Uuid;
 use sea_orm::{EntityTrait, PaginatorTrait};
 
+mod mail;
+
 use super::accounts::Accounts;
+use super::ceremonies::Ceremonies;
 use super::challenges::Challenges;
 use super::contexts::Contexts;
 use super::factors::Factors;
 use super::failures::SignInFailures;
+use super::passkeys::Passkeys;
 use super::revocations::Revocations;
 use super::sessions::Sessions;
+use super::signing_keys::SigningKeys;
 use super::token_pairs::TokenPairs;
 use super::{
-    Seals, account, factor, mfa_challenge, revocation, rows, session, session_context, sign_in_failure,
-    token_pair,
+    Cells, Seals, account, factor, mfa_challenge, passkey, passkey_ceremony, revocation, rows, session,
+    session_context, sign_in_failure, signing_key, token_pair,
 };
 
 /// The tables, with rows that are sealed and checked with `seals`.
 #[must_use]
-pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
-    vec![
+pub fn tables(
+    keys: &Keys,
+    seals: &Seals,
+    signing: &SigningKeys,
+    entropy: &Arc<dyn Entropy>,
+    cells: &Cells,
+) -> Vec<Arc<dyn ScannedTable>> {
+    let mut tables: Vec<Arc<dyn ScannedTable>> = vec![
         Arc::new(ScanAccounts {
             keys: keys.clone(),
             accounts: Accounts::new(seals.clone()),
@@ -42,10 +56,9 @@ pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
         }),
         Arc::new(ScanTokenPairs { pairs: TokenPairs::new(seals.clone()), seals: seals.clone() }),
         Arc::new(ScanFailures(SignInFailures::new(seals.digests.clone()))),
-        Arc::new(ScanFactors {
-            keys: keys.clone(),
-            factors: Factors::new(seals.sealing.clone(), seals.digests.clone()),
-        }),
+        Arc::new(ScanFactors { keys: keys.clone(), factors: Factors::new(seals, cells) }),
+        Arc::new(ScanPasskeys { keys: keys.clone(), passkeys: Passkeys::new(seals, cells) }),
+        Arc::new(ScanCeremonies(Ceremonies::new(seals, cells))),
         Arc::new(ScanChallenges {
             keys: keys.clone(),
             challenges: Challenges::new(seals.sealing.clone(), seals.digests.clone()),
@@ -54,8 +67,12 @@ pub fn tables(keys: &Keys, seals: &Seals) -> Vec<Arc<dyn ScannedTable>> {
             keys: keys.clone(),
             contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
         }),
+        Arc::new(ScanSigningKeys(signing.clone())),
         Arc::new(ScanRevocations { revocations: Revocations::new(seals.clone()), seals: seals.clone() }),
-    ]
+    ];
+    tables.extend(clients::tables(&seals.digests));
+    tables.extend(mail::tables(keys, seals, entropy));
+    tables
 }
 
 struct ScanAccounts {
@@ -80,6 +97,13 @@ struct ScanFactors {
     factors: Factors,
 }
 
+struct ScanPasskeys {
+    keys: Keys,
+    passkeys: Passkeys,
+}
+
+struct ScanCeremonies(Ceremonies);
+
 struct ScanChallenges {
     keys: Keys,
     challenges: Challenges,
@@ -91,6 +115,8 @@ struct ScanContexts {
 }
 
 struct ScanFailures(SignInFailures);
+
+struct ScanSigningKeys(SigningKeys);
 
 struct ScanRevocations {
     revocations: Revocations,
@@ -250,6 +276,26 @@ impl ScannedTable for ScanFailures {
 }
 
 #[async_trait]
+impl ScannedTable for ScanSigningKeys {
+    fn table(&self) -> &'static str {
+        "signing_key"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<signing_key::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let (models, mut checked) = read::<signing_key::Entity>(tx, page, signing_key::Column::KeyId).await?;
+        for model in models {
+            let opened = self.0.checked(model).and_then(|found| self.0.seed(&found).map(drop));
+            checked.note(opened)?;
+        }
+        Ok(checked)
+    }
+}
+
+#[async_trait]
 impl ScannedTable for ScanRevocations {
     fn table(&self) -> &'static str {
         "revocation"
@@ -307,6 +353,46 @@ impl ScannedTable for ScanFactors {
         };
         let open = |model: &factor::Model, key: &SubjectKey| self.factors.open(model, key).map(drop);
         check_sealed(&self.keys, page, |model| model.subject_id, missing, open).await
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanPasskeys {
+    fn table(&self) -> &'static str {
+        "passkey"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<passkey::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let page = read::<passkey::Entity>(tx, page, passkey::Column::Id).await?;
+        let missing = |model: &passkey::Model| {
+            rows::corrupt("passkey", "sealed_credential", &model.id, Corruption::KeyMissing)
+        };
+        let open = |model: &passkey::Model, key: &SubjectKey| self.passkeys.open_row(model, key).map(drop);
+        check_sealed(&self.keys, page, |model| model.subject_id, missing, open).await
+    }
+}
+
+#[async_trait]
+impl ScannedTable for ScanCeremonies {
+    fn table(&self) -> &'static str {
+        "passkey_ceremony"
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<passkey_ceremony::Entity>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let key = passkey_ceremony::Column::CeremonyHash;
+        let (models, mut checked) = read::<passkey_ceremony::Entity>(tx, page, key).await?;
+        for model in &models {
+            checked.note(self.0.open(model).map(drop))?;
+        }
+        Ok(checked)
     }
 }
 

@@ -112,6 +112,12 @@ impl Sessions {
         StoreError::check_rows(ids.len() as u64, done)
     }
 
+    /// Takes all sessions of an account away, with their tokens, and says how many.
+    pub async fn delete_all(&self, tx: &Tx, account: AccountId) -> Result<u64, StoreError> {
+        let of = Column::AccountId.eq(account.uuid());
+        Ok(session::Entity::delete_many().filter(of).exec(tx.conn()).await?.rows_affected)
+    }
+
     /// The ids of an account's live sessions.
     pub async fn live_ids(
         &self,

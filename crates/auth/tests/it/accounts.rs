@@ -105,9 +105,6 @@ each_database! {
         let from_consent = auth.channel_from(Workload::Consent).as_workload();
         let mut from_consent = pb::account_service_client::AccountServiceClient::new(from_consent);
         refused(from_consent.get_account(get(&anna)).await, Code::PermissionDenied, "WORKLOAD_NOT_ALLOWED");
-        let update = pb::UpdateAccountRequest::default();
-        let status = accounts.update_account(auth.by(&annas, update).await).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unimplemented);
     }
 
     /// Pages of accounts, newest first; a token is good for its own list only.

@@ -20,28 +20,28 @@ const TOTP: i32 = pb::FactorType::Totp as i32;
 const CODES: i32 = pb::FactorType::RecoveryCodes as i32;
 
 /// Somebody with an authenticator and recovery codes.
-struct Holder {
-    session: pb::Session,
-    secret: String,
-    factor: pb::Factor,
-    codes: Vec<String>,
+pub struct Holder {
+    pub session: pb::Session,
+    pub secret: String,
+    pub factor: pb::Factor,
+    pub codes: Vec<String>,
 }
 
-fn totp(code: String) -> Option<pb::FactorProof> {
+pub fn totp(code: String) -> Option<pb::FactorProof> {
     Some(pb::FactorProof { proof: Some(Proof::TotpCode(code)) })
 }
 
-fn recovery(code: &str) -> Option<pb::FactorProof> {
+pub fn recovery(code: &str) -> Option<pb::FactorProof> {
     Some(pb::FactorProof { proof: Some(Proof::RecoveryCode(code.to_owned())) })
 }
 
 impl Auth {
-    fn factors(&self) -> MfaServiceClient<MeshChannel> {
+    pub fn factors(&self) -> MfaServiceClient<MeshChannel> {
         MfaServiceClient::new(self.channel())
     }
 
     /// What an authenticator with this secret shows now.
-    fn code(&self, secret: &str) -> String {
+    pub fn code(&self, secret: &str) -> String {
         let secret = Secret::try_from_base32(secret).unwrap();
         let now = u64::try_from(self.mesh.clock.now().as_seconds()).unwrap();
         Builder::new().with_secret(secret).build().unwrap().generate(now).to_string()
@@ -52,13 +52,13 @@ impl Auth {
         format!("{:06}", (right + 500_000) % 1_000_000)
     }
 
-    async fn enroll(&self, session: &pb::Session) -> pb::EnrollTotpResponse {
+    pub async fn enroll(&self, session: &pb::Session) -> pb::EnrollTotpResponse {
         let account_id = session.account_id.clone();
         let request = pb::EnrollTotpRequest { account_id, display_name: "Anna's phone".to_owned() };
         self.factors().enroll_totp(self.by(session, request).await).await.unwrap().into_inner()
     }
 
-    async fn confirm(
+    pub async fn confirm(
         &self,
         session: &pb::Session,
         factor_id: &str,
@@ -70,7 +70,7 @@ impl Auth {
     }
 
     /// Signs somebody up and in, and turns TOTP on.
-    async fn holder(&self, email: &str) -> Holder {
+    pub async fn holder(&self, email: &str) -> Holder {
         let (_, session) = self.person(email).await;
         let enrolled = self.enroll(&session).await;
         let code = self.code(&enrolled.secret);
@@ -82,7 +82,7 @@ impl Auth {
     }
 
     /// A sign-in with the right password that asks for more.
-    async fn challenge(&self, email: &str) -> pb::MfaChallenge {
+    pub async fn challenge(&self, email: &str) -> pb::MfaChallenge {
         let reply = self.sessions().create_session(sign_in(email, PASSWORD, true)).await.unwrap();
         match reply.into_inner().result {
             Some(SignIn::MfaChallenge(challenge)) => challenge,
@@ -90,17 +90,18 @@ impl Auth {
         }
     }
 
-    async fn complete(&self, token: &str, proof: Option<pb::FactorProof>) -> Result<pb::Session, Status> {
-        let request = pb::CompleteMfaRequest { challenge_token: token.to_owned(), proof };
+    pub async fn complete(&self, token: &str, proof: Option<pb::FactorProof>) -> Result<pb::Session, Status> {
+        let request =
+            pb::CompleteMfaRequest { challenge_token: token.to_owned(), proof, raise_session: false };
         Ok(self.sessions().complete_mfa(request).await?.into_inner())
     }
 
-    async fn factors_of(&self, session: &pb::Session) -> Vec<pb::Factor> {
+    pub async fn factors_of(&self, session: &pb::Session) -> Vec<pb::Factor> {
         let request = pb::ListFactorsRequest { account_id: session.account_id.clone(), ..Default::default() };
         self.factors().list_factors(self.by(session, request).await).await.unwrap().into_inner().factors
     }
 
-    async fn disable(&self, session: &pb::Session, proof: Option<pb::FactorProof>) -> Result<(), Status> {
+    pub async fn disable(&self, session: &pb::Session, proof: Option<pb::FactorProof>) -> Result<(), Status> {
         let request = pb::DisableTotpRequest { account_id: session.account_id.clone(), proof };
         self.factors().disable_totp(self.by(session, request).await).await.map(drop)
     }
@@ -125,9 +126,6 @@ each_database! {
         assert_eq!(confirmed.recovery_codes.len(), 10);
         let again = auth.confirm(&session, &enrolled.factor_id, auth.code(&enrolled.secret)).await;
         refused(again, Code::FailedPrecondition, "NOTHING_TO_CONFIRM");
-        let request = pb::EnrollTotpRequest { account_id: session.account_id.clone(), ..Default::default() };
-        let again = auth.factors().enroll_totp(auth.by(&session, request).await).await;
-        refused(again.map(drop), Code::FailedPrecondition, "TOTP_ON");
 
         let challenge = auth.challenge(ANNA).await;
         let mut kinds = challenge.factor_types.clone();
@@ -141,6 +139,9 @@ each_database! {
         let signed_in = auth.complete(&challenge.challenge_token, totp(auth.code(&enrolled.secret))).await.unwrap();
         assert!(signed_in.acr == "mfa" && signed_in.remember_me && signed_in.device_name == "Anna's laptop");
         assert!(auth.exchange(&signed_in.access_token, "consent").await.is_ok());
+        let request = pb::EnrollTotpRequest { account_id: session.account_id.clone(), ..Default::default() };
+        let again = auth.factors().enroll_totp(auth.by(&signed_in, request).await).await;
+        refused(again.map(drop), Code::FailedPrecondition, "TOTP_ON");
         let introspected = pb::IntrospectTokenRequest { token: signed_in.access_token.clone(), ..Default::default() };
         assert_eq!(auth.tokens().introspect_token(introspected).await.unwrap().into_inner().acr, "mfa");
         assert_eq!(auth.refresh(&signed_in).await.unwrap().acr, "mfa", "it stays so");

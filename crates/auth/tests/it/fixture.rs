@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use portal_auth::{Config, OperatorConfig, PasswordConfig, Service, Upkeep};
+use portal_auth::{
+    Config, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig, Upkeep,
+};
 use portal_core::Workload;
 use portal_core::id::{Id, SubjectId, TenantId};
 use portal_crypto::envelope::Scope;
@@ -25,6 +27,7 @@ use tonic::{Code, Request, Status};
 
 pub const OPERATOR: &str = "operator@portal.test";
 pub const OPERATOR_PASSWORD: &str = "operator's password";
+pub const ORIGIN: &str = "https://portal.test";
 pub const PASSWORD: &str = "it's; a \" AND 1=1 -- 🔑 password";
 
 pub struct Auth {
@@ -200,6 +203,15 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
         integrity: IntegrityConfig::on_demand(),
         migrations: MigrationConfig::alone(),
         passwords: unlimited(),
+        mail: None,
+        tokens: TokenConfig::default(),
+        totp: TotpConfig::default(),
+        passkeys: Some(PasskeyConfig {
+            rp_id: "portal.test".to_owned(),
+            rp_name: "Portal of the test".to_owned(),
+            origins: vec![ORIGIN.to_owned(), "https://other.portal.test".to_owned()],
+            any_port: false,
+        }),
         telemetry: TelemetryConfig::default(),
         operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
         upstreams: UpstreamsConfig::default(),
@@ -238,6 +250,7 @@ pub fn sign_in(email: &str, password: &str, remember_me: bool) -> pb::CreateSess
         password: password.to_owned(),
         remember_me,
         device_name: "Anna's laptop".to_owned(),
+        raise_session: false,
     }
 }
 

@@ -189,8 +189,8 @@ each_database! {
         let again = operator.integrity().run_scan(operator.by(run).await).await.unwrap().into_inner();
         assert_eq!(again.report_id, begun.report_id);
         let report = operator.report(&begun).await;
-        // Two accounts, their sessions and tokens; that they were created, and signed in.
-        assert_eq!((report.state(), report.rows_checked, report.rows_total), (pb::ScanState::Clean, 10, 10));
+        // Two accounts, their sessions and tokens; that they were created, and signed in; three keys that sign tokens.
+        assert_eq!((report.state(), report.rows_checked, report.rows_total), (pb::ScanState::Clean, 13, 13));
 
         let store = database.connect().await;
         let forged = format!("UPDATE account SET roles = 17 WHERE id = {}", sql::id(&store, &anna.account_id));
@@ -229,6 +229,10 @@ each_database! {
             "m0007_sign_in_failures",
             "m0008_factors",
             "m0009_audit_indexes",
+            "m0010_mail_and_tombstones",
+            "m0011_passkeys",
+            "m0012_oauth",
+            "m0013_signing_keys",
             SEAL,
             "d0002_reindex_accounts",
         ];

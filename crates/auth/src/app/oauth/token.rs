@@ -1,0 +1,328 @@
+//! The token, introspection and revocation endpoints.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use portal_core::{Scope, Timestamp};
+use portal_keys::KeysError;
+use portal_mesh::Permit;
+use portal_store::ReadTx;
+use portal_upkeep::audit::Happened;
+
+use super::claims::{SignInTold, about};
+use super::grant::{Given, LiveGrant, Refreshed};
+use super::{Answer, Credentials, Parameters, Refusal};
+use crate::app::App;
+use crate::domain::grant::{CLIENT_ACCESS_LIFE, parse_scopes, scope_text};
+use crate::domain::session::RefreshUse;
+use crate::domain::{AuthorizationCode, Client, GrantType, Handle, HandleHash};
+use crate::error::Error;
+use crate::service::policy::{GrantToken, IntrospectGrant, RevokeGrant};
+use crate::store::accounts::StoredAccount;
+use crate::store::grants::ClientToken;
+use crate::store::live::Token;
+
+/// What a person's data is told by; nothing a client has of its own.
+const OF_PEOPLE: [Scope; 4] = [Scope::Email, Scope::OfflineAccess, Scope::OpenId, Scope::Profile];
+const CODE_BAD: Refusal =
+    Refusal::InvalidGrant("the code is unknown, used or over, another client's, or its verifier is wrong");
+const REFRESH_BAD: Refusal =
+    Refusal::InvalidGrant("the refresh token is unknown, used, expired or revoked, or another client's");
+
+/// What a client gets (RFC 6749, section 5.1).
+#[derive(Debug)]
+pub struct TokenSet {
+    /// Opaque.
+    pub access: Handle,
+    /// How long that lives.
+    pub expires_in: Duration,
+    /// Opaque, good once.
+    pub refresh: Option<Handle>,
+    /// What was given.
+    pub scopes: BTreeSet<Scope>,
+    /// Signed.
+    pub id_token: Option<String>,
+}
+
+/// What one of a client's tokens stands for.
+pub enum Introspected {
+    /// The client itself.
+    Itself(ClientToken),
+    /// A person; by an access token, or by a refresh token.
+    Person(Box<LiveGrant>, bool),
+}
+
+impl App {
+    /// Gives a client tokens for what it has.
+    pub(crate) async fn grant_token(
+        &self,
+        _: &Permit<GrantToken>,
+        credentials: &Credentials,
+        parameters: &Parameters,
+    ) -> Result<Answer<TokenSet>, Error> {
+        let client = match self.client_of(credentials).await? {
+            Ok(client) => client,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(name) = parameters.get("grant_type") else {
+            return Ok(Err(Refusal::InvalidRequest("grant_type is missing")));
+        };
+        let Some(grant) = GrantType::parse(name) else { return Ok(Err(Refusal::UnsupportedGrantType)) };
+        if !client.may(grant) {
+            return Ok(Err(Refusal::UnauthorizedClient));
+        }
+        match grant {
+            GrantType::AuthorizationCode => self.redeem(&client, parameters).await,
+            GrantType::ClientCredentials => self.grant_itself(&client, parameters.get("scope")).await,
+            GrantType::RefreshToken => self.refresh_grant(&client, parameters).await,
+        }
+    }
+
+    async fn client_of(&self, credentials: &Credentials) -> Result<Answer<Client>, Error> {
+        let now = self.now();
+        let find = |tx| async move { self.authenticate(&tx, credentials, now).await };
+        self.database.read("find_client", find).await
+    }
+
+    async fn redeem(&self, client: &Client, parameters: &Parameters) -> Result<Answer<TokenSet>, Error> {
+        let Some(text) = parameters.get("code") else {
+            return Ok(Err(Refusal::InvalidRequest("code is missing")));
+        };
+        let Some(handle) = Handle::parse(text) else { return Ok(Err(CODE_BAD)) };
+        let (hash, now) = (&self.handles.authorization_code_hash(&handle), self.now());
+        let find = |tx| async move { self.approved_by(&tx, hash).await };
+        let Some((code, account)) = self.database.read("find_code", find).await? else {
+            return Ok(Err(CODE_BAD));
+        };
+        let good = code.client == client.id
+            && now < code.expires_at
+            && parameters.get("redirect_uri").is_none_or(|uri| uri == code.redirect_uri)
+            && parameters.get("code_verifier").is_some_and(|it| code.code_challenge.is_met_by(it));
+        // Whoever has a used code has a copy, whether they know its verifier or not: told from one that is merely wrong only
+        // by its own client.
+        if !good && (code.client != client.id || code.used_for.is_none()) {
+            return Ok(Err(CODE_BAD));
+        }
+        let key = match self.key_of(&account).await {
+            Ok(key) => key,
+            Err(Error::Keys(KeysError::Erased(_))) => return Ok(Err(CODE_BAD)),
+            Err(error) => return Err(error),
+        };
+        let given = self.beginning_grant((client, &code), account.account(), now);
+        let (given, key) = (&given, &*key);
+        let began = self
+            .database
+            .run_tx("redeem_code", |tx| async move {
+                let Some((code, account)) = self.approved_by(&tx, hash).await? else { return Ok(false) };
+                if let Some(session) = code.used_for {
+                    if let Some(session) = self.sessions.find(&tx, session).await? {
+                        self.end_grant(&tx, session.session(), now).await?;
+                        let happened = Happened::new("client.code_replay", format!("client/{}", client.id));
+                        let happened = happened.on(code.account).to(session.session().id);
+                        self.note(&tx, happened, now).await?;
+                    }
+                    return Ok(false);
+                }
+                if account.account().lock_at(now).is_some() {
+                    return Ok(false);
+                }
+                self.authorizations.use_code(&tx, hash, &code, given.session.id).await?;
+                self.begin_grant(&tx, given, (client, key), now).await?;
+                Ok::<_, Error>(true)
+            })
+            .await?;
+        if !began {
+            self.feed.nudge();
+            return Ok(Err(CODE_BAD));
+        }
+        self.token_set(client, given, (code.nonce.as_deref(), now)).await.map(Ok)
+    }
+
+    async fn approved_by(
+        &self,
+        tx: &ReadTx,
+        hash: &HandleHash,
+    ) -> Result<Option<(AuthorizationCode, StoredAccount)>, Error> {
+        let Some(code) = self.authorizations.find_code(tx, hash).await? else { return Ok(None) };
+        Ok(self.accounts.find(tx, code.account).await?.map(|account| (code, account)))
+    }
+
+    async fn refresh_grant(
+        &self,
+        client: &Client,
+        parameters: &Parameters,
+    ) -> Result<Answer<TokenSet>, Error> {
+        let Some(text) = parameters.get("refresh_token") else {
+            return Ok(Err(Refusal::InvalidRequest("refresh_token is missing")));
+        };
+        let Some(refresh) = &Handle::parse(text) else { return Ok(Err(REFRESH_BAD)) };
+        let now = self.now();
+        let asked = parameters.get("scope").map(parse_scopes);
+        let rotate = |tx| async move { self.rotate_grant(&tx, (client, refresh), now).await };
+        if let Some(asked) = asked {
+            let (hash, same) = (&self.handles.grant_refresh_hash(refresh), asked.as_ref());
+            let find = |tx| async move { self.live_grant(&tx, Token::Refresh(hash), now).await };
+            let found = self.database.read("find_grant", find).await?;
+            if found.is_some_and(|found| Some(&found.grant.scopes) != same) {
+                return Ok(Err(Refusal::InvalidScope("leave scope out: a refresh keeps what was granted")));
+            }
+        }
+        match self.database.run_tx("refresh_grant", rotate).await? {
+            Refreshed::Given(given) => self.token_set(client, &given, (None, now)).await.map(Ok),
+            Refreshed::Refused => Ok(Err(REFRESH_BAD)),
+            Refreshed::Replayed(session) => {
+                tracing::warn!(%session, "a spent refresh token of a client was used again: the grant was ended");
+                self.feed.nudge();
+                Ok(Err(REFRESH_BAD))
+            }
+        }
+    }
+
+    async fn grant_itself(&self, client: &Client, asked: Option<&str>) -> Result<Answer<TokenSet>, Error> {
+        let mut own = client.settings.scopes.clone();
+        own.retain(|scope| !OF_PEOPLE.contains(scope));
+        let scopes = match asked {
+            None => own,
+            Some(text) => match parse_scopes(text).filter(|scopes| scopes.is_subset(&own)) {
+                Some(scopes) => scopes,
+                None => return Ok(Err(Refusal::InvalidScope("not a scope that this client has for itself"))),
+            },
+        };
+        if scopes.is_empty() {
+            return Ok(Err(Refusal::InvalidScope("this client has no scope for itself")));
+        }
+        let (now, access) = (self.now(), Handle::generate(self.entropy.as_ref()));
+        let token = &ClientToken {
+            client: client.id,
+            scopes: scopes.clone(),
+            issued_at: now,
+            expires_at: now.plus(CLIENT_ACCESS_LIFE),
+        };
+        let hash = &self.handles.client_access_hash(&access);
+        let happened = Happened::new("client.token", format!("client/{}", client.id)).to(client.id);
+        let happened = &happened.with("scopes", scope_text(&scopes));
+        self.database
+            .run_tx("grant_client_token", |tx| async move {
+                self.grants.insert_client_token(&tx, hash, token).await?;
+                self.note(&tx, happened.clone(), now).await
+            })
+            .await?;
+        Ok(Ok(TokenSet { access, expires_in: CLIENT_ACCESS_LIFE, refresh: None, scopes, id_token: None }))
+    }
+
+    async fn token_set(
+        &self,
+        client: &Client,
+        given: &Given,
+        (nonce, now): (Option<&str>, Timestamp),
+    ) -> Result<TokenSet, Error> {
+        let Given { grant, account, authentication, session, tokens } = given;
+        let told = SignInTold { grant, account, authentication: *authentication, nonce };
+        let id_token = if grant.scopes.contains(&Scope::OpenId) {
+            let algorithm = client.settings.id_token_algorithm;
+            Some(self.id_token(told.claims(now), tokens.access(), algorithm).await?)
+        } else {
+            None
+        };
+        Ok(TokenSet {
+            access: tokens.access().clone(),
+            expires_in: session.access_expires_at.since(now),
+            refresh: grant.is_offline().then(|| tokens.refresh().clone()),
+            scopes: grant.scopes.clone(),
+            id_token,
+        })
+    }
+
+    /// What one of the client's own tokens stands for, if it is live.
+    pub(crate) async fn introspect_grant(
+        &self,
+        _: &Permit<IntrospectGrant>,
+        credentials: &Credentials,
+        token: Option<&Handle>,
+    ) -> Result<Answer<Option<Introspected>>, Error> {
+        let now = self.now();
+        self.database
+            .read("introspect_grant", |tx| async move {
+                let client = match self.authenticate(&tx, credentials, now).await? {
+                    Ok(client) => client,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let Some(token) = token else { return Ok(Ok(None)) };
+                let found = self.held(&tx, token, now).await?;
+                Ok(Ok(found.filter(|found| found.client() == client.id)))
+            })
+            .await
+    }
+
+    /// What any client's token stands for, if it is live.
+    pub(in crate::app) async fn held(
+        &self,
+        tx: &ReadTx,
+        token: &Handle,
+        now: Timestamp,
+    ) -> Result<Option<Introspected>, Error> {
+        let access = self.handles.grant_access_hash(token);
+        if let Some(found) = self.live_grant(tx, Token::Access(&access), now).await? {
+            let live = now < found.tokens.pair().access_expires_at;
+            return Ok(live.then(|| Introspected::Person(Box::new(found), false)));
+        }
+        let refresh = self.handles.grant_refresh_hash(token);
+        if let Some(found) = self.live_grant(tx, Token::Refresh(&refresh), now).await? {
+            let unspent = found.tokens.pair().refresh_use(now) == RefreshUse::First;
+            let live = unspent && found.grant.is_offline();
+            return Ok(live.then(|| Introspected::Person(Box::new(found), true)));
+        }
+        let own = self.handles.client_access_hash(token);
+        Ok(self.grants.client_token(tx, &own, now).await?.map(Introspected::Itself))
+    }
+
+    /// Ends one of the client's own tokens, and what it belongs to. One that is not, is no error.
+    pub(crate) async fn revoke_grant(
+        &self,
+        _: &Permit<RevokeGrant>,
+        credentials: &Credentials,
+        token: Option<&Handle>,
+    ) -> Result<Answer<()>, Error> {
+        let now = self.now();
+        let revoked = self
+            .database
+            .run_tx("revoke_grant", |tx| async move {
+                let client = match self.authenticate(&tx, credentials, now).await? {
+                    Ok(client) => client,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let Some(token) = token else { return Ok(Ok(())) };
+                let actor = format!("client/{}", client.id);
+                match self.held(&tx, token, now).await?.filter(|found| found.client() == client.id) {
+                    Some(Introspected::Person(found, _)) => {
+                        self.end_grant(&tx, found.session.session(), now).await?;
+                        let account = found.account.account();
+                        self.note(&tx, about("session.revoke", &actor, &found.grant, account), now).await?;
+                    }
+                    Some(Introspected::Itself(_)) => {
+                        let hash = self.handles.client_access_hash(token);
+                        self.grants.delete_client_token(&tx, &hash).await?;
+                        let own = portal_core::id::Id::from_uuid(portal_core::id::Id::uuid(client.id));
+                        self.revocations.append(&tx, &[crate::domain::Target::Session(own)], now).await?;
+                        self.note(&tx, Happened::new("client.revoke", actor).to(client.id), now).await?;
+                    }
+                    None => {}
+                }
+                Ok::<_, Error>(Ok(()))
+            })
+            .await;
+        self.feed.nudge();
+        revoked
+    }
+}
+
+impl Introspected {
+    /// The client that holds the token.
+    #[must_use]
+    pub fn client(&self) -> portal_core::id::ClientId {
+        match self {
+            Self::Itself(token) => token.client,
+            Self::Person(found, _) => found.grant.client,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! `portal.auth.v1.OAuthService`: what the endpoints of the gateway ask.
+
+use portal_core::Invalid;
+use portal_core::id::{ClientId, Id};
+use portal_mesh::Caller;
+use portal_mesh::convert::{duration, timestamp};
+use portal_proto::auth::v1 as pb;
+use portal_proto::auth::v1::decide_authorization_request::Decision as PbDecision;
+use portal_proto::auth::v1::decide_authorization_response::Needed as PbNeeded;
+use portal_proto::auth::v1::grant_token_response::Result as Granted;
+use portal_proto::auth::v1::introspect_grant_response::Result as Told;
+use portal_proto::auth::v1::o_auth_service_server::OAuthService;
+use portal_proto::auth::v1::start_authorization_response::Result as StartedResult;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::policy::{
+    DecideAuthorization, GetAuthorization, GetUserInfo, GrantToken, IntrospectGrant, ResolveLogout,
+    RevokeGrant, StartAuthorization,
+};
+use super::{Api, convert, invalid};
+use crate::app::oauth::authorize::{Decided, Decision, Started};
+use crate::app::oauth::token::Introspected;
+use crate::app::oauth::{Credentials, Offered, Parameters, Refusal};
+use crate::domain::Handle;
+use crate::domain::grant::Needed;
+use crate::error::Error;
+
+/// What stands before the secret of a reference (RFC 9126, section 2.2).
+const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:";
+const TWICE: Refusal = Refusal::InvalidRequest("a parameter is given twice");
+
+fn error(refusal: Refusal) -> pb::OAuthError {
+    pb::OAuthError { error: refusal.code().to_owned(), error_description: refusal.description().to_owned() }
+}
+
+fn credentials(client: Option<pb::ClientCredentials>) -> Credentials {
+    let pb::ClientCredentials { client_id, client_secret } = client.unwrap_or_default();
+    let offered = || Handle::parse(&client_secret).map_or(Offered::Malformed, Offered::Handle);
+    let secret = (!client_secret.is_empty()).then(offered);
+    Credentials { id: ClientId::parse(&client_id).ok(), secret }
+}
+
+fn parameters(given: Vec<pb::Parameter>) -> Option<Parameters> {
+    Parameters::read(given.into_iter().map(|parameter| (parameter.name, parameter.value)))
+}
+
+/// The secret of a reference; without one there is no request.
+fn reference(request_uri: &str) -> Result<Handle, Status> {
+    let handle = request_uri.strip_prefix(REQUEST_URI).and_then(Handle::parse);
+    handle.ok_or_else(|| Error::AuthorizationNotFound.into())
+}
+
+fn issuer(text: String) -> Result<String, Status> {
+    if text.is_empty() { Err(invalid(Invalid::field("issuer", "must be given"))) } else { Ok(text) }
+}
+
+fn decision(decision: PbDecision) -> Result<Decision, Status> {
+    match decision {
+        PbDecision::Approve => Ok(Decision::Approve),
+        PbDecision::Deny => Ok(Decision::Deny),
+        PbDecision::Nobody => Ok(Decision::Nobody),
+        PbDecision::Remembered => Ok(Decision::Remembered),
+        PbDecision::Unspecified => Err(invalid(Invalid::field("decision", "must be given"))),
+    }
+}
+
+fn introspection(found: Introspected) -> pb::GrantIntrospection {
+    match found {
+        Introspected::Itself(token) => pb::GrantIntrospection {
+            active: true,
+            scopes: convert::scope_names(&token.scopes),
+            client_id: token.client.to_string(),
+            sub: token.client.to_string(),
+            expire_time: Some(timestamp(token.expires_at)),
+            issue_time: Some(timestamp(token.issued_at)),
+            refresh: false,
+        },
+        Introspected::Person(found, refresh) => {
+            let pair = found.tokens.pair();
+            let end = if refresh { pair.refresh_expires_at } else { pair.access_expires_at };
+            pb::GrantIntrospection {
+                active: true,
+                scopes: convert::scope_names(&found.grant.scopes),
+                client_id: found.grant.client.to_string(),
+                sub: found.account.account().id().to_string(),
+                expire_time: Some(timestamp(end)),
+                issue_time: Some(timestamp(pair.issued_at)),
+                refresh,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl OAuthService for Api {
+    async fn start_authorization(
+        &self,
+        request: Request<pb::StartAuthorizationRequest>,
+    ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<StartAuthorization>()?;
+        let request = request.into_inner();
+        let issuer = issuer(request.issuer)?;
+        let started = match parameters(request.parameters) {
+            None => Started::Refused(TWICE),
+            Some(parameters) => {
+                let pushed_by = request.client.map(|client| credentials(Some(client)));
+                let asked = (issuer, &parameters);
+                self.app.start_authorization(&permit, asked, pushed_by.as_ref()).await?
+            }
+        };
+        let result = match started {
+            Started::Pending(reference, end) => StartedResult::Pending(pb::PendingAuthorization {
+                request_uri: format!("{REQUEST_URI}{}", reference.to_text()),
+                expire_time: Some(timestamp(end)),
+            }),
+            Started::Redirect(uri) => StartedResult::RedirectUri(uri),
+            Started::Refused(refusal) => StartedResult::Error(error(refusal)),
+        };
+        Ok(Response::new(pb::StartAuthorizationResponse { result: Some(result) }))
+    }
+
+    async fn get_authorization(
+        &self,
+        request: Request<pb::GetAuthorizationRequest>,
+    ) -> Result<Response<pb::Authorization>, Status> {
+        let permit = Caller::of(&request)?.permit::<GetAuthorization>()?;
+        let request = request.into_inner();
+        let reference = reference(&request.request_uri)?;
+        let client = match request.client_id.as_str() {
+            "" => None,
+            id => Some(ClientId::parse(id).map_err(|_| Status::from(Error::AuthorizationNotFound))?),
+        };
+        let pending = self.app.authorization(&permit, &reference, client).await?;
+        Ok(Response::new(pb::Authorization {
+            client_id: pending.client.id.to_string(),
+            client_display_name: pending.client.settings.display_name,
+            scopes: convert::scope_names(&pending.request.scopes),
+            redirect_uri: pending.request.redirect_uri,
+            sign_in_anew: pending.request.prompt.anew,
+            silent: pending.request.prompt.silent,
+        }))
+    }
+
+    async fn decide_authorization(
+        &self,
+        request: Request<pb::DecideAuthorizationRequest>,
+    ) -> Result<Response<pb::DecideAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<DecideAuthorization>()?;
+        let request = request.get_ref();
+        let reference = reference(&request.request_uri)?;
+        let decided =
+            self.app.decide_authorization(&permit, &reference, decision(request.decision())?).await?;
+        let (redirect_uri, needed) = match decided {
+            Decided::Redirect(uri) => (uri, PbNeeded::Nothing),
+            Decided::Needs(Needed::Approval) => (String::new(), PbNeeded::Approval),
+            Decided::Needs(Needed::Nothing) => (String::new(), PbNeeded::Nothing),
+            Decided::Needs(Needed::SignIn) => (String::new(), PbNeeded::SignIn),
+        };
+        Ok(Response::new(pb::DecideAuthorizationResponse { redirect_uri, needed: needed.into() }))
+    }
+
+    async fn grant_token(
+        &self,
+        request: Request<pb::GrantTokenRequest>,
+    ) -> Result<Response<pb::GrantTokenResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<GrantToken>()?;
+        let request = request.into_inner();
+        let granted = match parameters(request.parameters) {
+            None => Err(TWICE),
+            Some(parameters) => {
+                self.app.grant_token(&permit, &credentials(request.client), &parameters).await?
+            }
+        };
+        let result = match granted {
+            Ok(tokens) => Granted::Tokens(pb::TokenSet {
+                access_token: tokens.access.to_text(),
+                expires_in: Some(duration(tokens.expires_in)),
+                refresh_token: tokens.refresh.map(|refresh| refresh.to_text()).unwrap_or_default(),
+                scopes: convert::scope_names(&tokens.scopes),
+                id_token: tokens.id_token.unwrap_or_default(),
+            }),
+            Err(refusal) => Granted::Error(error(refusal)),
+        };
+        Ok(Response::new(pb::GrantTokenResponse { result: Some(result) }))
+    }
+
+    async fn introspect_grant(
+        &self,
+        request: Request<pb::IntrospectGrantRequest>,
+    ) -> Result<Response<pb::IntrospectGrantResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<IntrospectGrant>()?;
+        let request = request.into_inner();
+        let (client, token) = (credentials(request.client), Handle::parse(&request.token));
+        let told = match self.app.introspect_grant(&permit, &client, token.as_ref()).await? {
+            Ok(found) => Told::Introspection(found.map(introspection).unwrap_or_default()),
+            Err(refusal) => Told::Error(error(refusal)),
+        };
+        Ok(Response::new(pb::IntrospectGrantResponse { result: Some(told) }))
+    }
+
+    async fn revoke_grant(
+        &self,
+        request: Request<pb::RevokeGrantRequest>,
+    ) -> Result<Response<pb::RevokeGrantResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<RevokeGrant>()?;
+        let request = request.into_inner();
+        let (client, token) = (credentials(request.client), Handle::parse(&request.token));
+        let revoked = self.app.revoke_grant(&permit, &client, token.as_ref()).await?;
+        Ok(Response::new(pb::RevokeGrantResponse { error: revoked.err().map(error) }))
+    }
+
+    async fn resolve_logout(
+        &self,
+        request: Request<pb::ResolveLogoutRequest>,
+    ) -> Result<Response<pb::ResolveLogoutResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<ResolveLogout>()?;
+        let request = request.into_inner();
+        let pairs = [
+            ("id_token_hint", request.id_token_hint),
+            ("client_id", request.client_id),
+            ("post_logout_redirect_uri", request.post_logout_redirect_uri),
+            ("state", request.state),
+        ];
+        let parameters = Parameters::read(pairs.map(|(name, value)| (name.to_owned(), value)));
+        let uri = match &parameters {
+            Some(parameters) => self.app.resolve_logout(&permit, parameters).await?,
+            None => None,
+        };
+        Ok(Response::new(pb::ResolveLogoutResponse { redirect_uri: uri.unwrap_or_default() }))
+    }
+
+    async fn get_user_info(
+        &self,
+        request: Request<pb::GetUserInfoRequest>,
+    ) -> Result<Response<pb::UserInfo>, Status> {
+        let permit = Caller::of(&request)?.permit::<GetUserInfo>()?;
+        let info = self.app.user_info(&permit).await?;
+        let profile = info.profile.as_ref();
+        let name = profile.filter(|_| info.name).map(|profile| profile.display_name.expose().to_owned());
+        let email = profile.filter(|_| info.email).map(|profile| profile.email.expose().to_owned());
+        Ok(Response::new(pb::UserInfo {
+            sub: info.account.id().to_string(),
+            subject_id: info.account.subject().to_string(),
+            name: name.unwrap_or_default(),
+            email: email.unwrap_or_default(),
+            email_verified: info.email && info.email_verified,
+        }))
+    }
+}

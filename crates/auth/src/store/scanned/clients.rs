@@ -1,0 +1,101 @@
+//! What an integrity scan checks of the tables of OAuth clients: digests, and values that no version writes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portal_store::sealed::RowDigests;
+use portal_store::{ReadTx, StoreError};
+use portal_upkeep::page::{Page, key_of};
+use portal_upkeep::scan::{Checked, ScanError, ScannedTable};
+use sea_orm::{EntityTrait, ModelTrait};
+
+use super::count;
+use crate::store::authorizations::Authorizations;
+use crate::store::clients::Clients;
+use crate::store::grants::Grants;
+use crate::store::{
+    authorization_code, authorization_request, client, client_approval, client_token, grant_token,
+    session_grant,
+};
+
+/// A table whose rows have nothing sealed in them.
+struct ScanDigested<E: EntityTrait, F> {
+    table: &'static str,
+    key: Vec<E::Column>,
+    check: F,
+}
+
+#[async_trait]
+impl<E, F> ScannedTable for ScanDigested<E, F>
+where
+    E: EntityTrait<Model: ModelTrait<Entity = E> + Send + Sync>,
+    F: Fn(E::Model) -> Result<(), StoreError> + Send + Sync,
+{
+    fn table(&self) -> &'static str {
+        self.table
+    }
+
+    async fn count(&self, tx: &ReadTx) -> Result<u64, ScanError> {
+        count::<E>(tx).await
+    }
+
+    async fn check_page(&self, tx: &ReadTx, page: &Page) -> Result<Checked, ScanError> {
+        let rows = page.of(E::find(), &self.key).all(tx.conn()).await.map_err(StoreError::from)?;
+        let mut checked = Checked::of(page, rows.len(), rows.last().map(|row| key_of(row, &self.key)));
+        for row in rows {
+            checked.note((self.check)(row))?;
+        }
+        Ok(checked)
+    }
+}
+
+fn scan<E, F>(table: &'static str, key: Vec<E::Column>, check: F) -> Arc<dyn ScannedTable>
+where
+    E: EntityTrait<Model: ModelTrait<Entity = E> + Send + Sync>,
+    F: Fn(E::Model) -> Result<(), StoreError> + Send + Sync + 'static,
+{
+    Arc::new(ScanDigested::<E, F> { table, key, check })
+}
+
+/// The tables, with rows that are checked with `digests`.
+pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
+    use authorization_code::Column as Code;
+    use authorization_request::Column as Request;
+    use client_approval::Column as Approval;
+
+    let clients = || Clients::new(digests.clone());
+    let authorizations = || Authorizations::new(digests.clone());
+    let grants = || Grants::new(digests.clone());
+    let (of_clients, approvals) = (clients(), clients());
+    let (requests, codes) = (authorizations(), authorizations());
+    let (of_grants, tokens, own) = (grants(), grants(), grants());
+    vec![
+        scan::<client::Entity, _>("client", vec![client::Column::Id], move |row| {
+            of_clients.checked(&row).map(drop)
+        }),
+        scan::<client_approval::Entity, _>(
+            "client_approval",
+            vec![Approval::AccountId, Approval::ClientId],
+            move |row| approvals.approved(&row).map(drop),
+        ),
+        scan::<authorization_request::Entity, _>(
+            "authorization_request",
+            vec![Request::RequestHash],
+            move |row| requests.request(&row).map(drop),
+        ),
+        scan::<authorization_code::Entity, _>("authorization_code", vec![Code::CodeHash], move |row| {
+            codes.code(&row).map(drop)
+        }),
+        scan::<session_grant::Entity, _>(
+            "session_grant",
+            vec![session_grant::Column::SessionId],
+            move |row| of_grants.checked(&row).map(drop),
+        ),
+        scan::<grant_token::Entity, _>("grant_token", vec![grant_token::Column::RefreshHash], move |row| {
+            tokens.checked_tokens(row).map(drop)
+        }),
+        scan::<client_token::Entity, _>("client_token", vec![client_token::Column::AccessHash], move |row| {
+            own.checked_client_token(&row).map(drop)
+        }),
+    ]
+}
