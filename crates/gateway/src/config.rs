@@ -1,7 +1,7 @@
 //! The gateway's configuration file.
 
 use ipnet::IpNet;
-use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::config::{EdgeTlsConfig, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use serde::Deserialize;
 
 /// The whole file.
@@ -17,6 +17,10 @@ pub struct Config {
     /// What the outside may do.
     #[serde(default)]
     pub edge: EdgeConfig,
+    /// The certificates that clients are shown. Without it the edge speaks plain HTTP, for something in front of it that
+    /// ends TLS.
+    #[serde(default)]
+    pub edge_tls: Option<EdgeTlsConfig>,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -32,6 +36,10 @@ pub struct EdgeConfig {
     /// Connections open at a time; more are not accepted until one closes. Default 4096.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
+    /// Where browsers and clients reach the gateway, such as `https://portal.example.org`: the issuer of OpenID Connect.
+    /// Without it there are no OAuth endpoints, unless the gateway listens on loopback. Default: none.
+    #[serde(default)]
+    pub public_url: Option<String>,
     /// Networks (`10.0.0.0/8`) of the proxies in front of the gateway: from these, `x-forwarded-for` is believed. Without
     /// them everybody behind a proxy is one client, and shares its limits. Default: none.
     #[serde(default)]
@@ -43,6 +51,7 @@ impl Default for EdgeConfig {
         Self {
             cors_origins: Vec::new(),
             max_connections: default_max_connections(),
+            public_url: None,
             trusted_proxies: Vec::new(),
         }
     }

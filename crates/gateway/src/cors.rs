@@ -1,7 +1,8 @@
 //! Cross-origin calls: the origins that the configuration names, and no other.
 //!
-//! The console comes from the gateway's own origin and needs nothing of this. There are no cookies, so a page of another
-//! origin that is not named here can neither use a visitor's session nor read an answer.
+//! The console comes from the gateway's own origin and needs nothing of this. Cookies are read by the pages under `/oauth2/` alone,
+//! and no answer allows them across origins, so a page of another origin that is not named here can neither use a visitor's
+//! session nor read an answer.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tonic::body::Body;

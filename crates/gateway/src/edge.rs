@@ -1,7 +1,9 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, within limits.
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on one port, within limits: over TLS if there are certificates for it,
+//! else in the clear.
 //!
-//! Which of the two a client speaks is seen in its first two bytes, with a time limit. No limit here is a queue: a
-//! connection over the cap waits in the kernel's backlog, a stream over the cap is refused by HTTP/2 itself.
+//! Over TLS the handshake says which of the two a client speaks (ALPN); in the clear its first two bytes do (prior knowledge).
+//! Both have a time limit. No limit here is a queue: a connection over the cap waits in the kernel's backlog, a stream over the
+//! cap is refused by HTTP/2 itself.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,15 +12,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use portal_mesh::Drain;
+use portal_mesh::edge::EdgeTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tonic::body::Body;
 
 use crate::route::Gateway;
 
@@ -36,13 +41,17 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A failing `accept` (no file descriptors left, say) is tried again after this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where clients come in.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    /// Without it they come in the clear.
+    pub(crate) tls: Option<Arc<EdgeTls>>,
+    pub(crate) max_connections: usize,
+}
+
 /// Accepts until the drain starts, then waits for the connections to finish.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    gateway: Arc<Gateway>,
-    max_connections: usize,
-    drain: Drain,
-) {
+pub(crate) async fn accept(door: Door, gateway: Arc<Gateway>, drain: Drain) {
+    let Door { listener, tls, max_connections } = door;
     let slots = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
     let mut stop = pin!(drain.clone().started());
@@ -54,10 +63,10 @@ pub(crate) async fn accept(
         };
         match accepted {
             Ok((stream, peer, slot)) => {
-                let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
+                let (tls, gateway, drain) = (tls.clone(), Arc::clone(&gateway), drain.clone());
                 connections.spawn(async move {
                     gateway.metrics.connections.inc();
-                    if let Err(error) = serve((stream, peer), &gateway, drain).await {
+                    if let Err(error) = serve((stream, peer), tls.as_deref(), &gateway, drain).await {
                         tracing::debug!(%error, "a connection ended in error");
                     }
                     gateway.metrics.connections.dec();
@@ -95,29 +104,51 @@ enum ConnectionError {
 
 async fn serve(
     (stream, peer): (TcpStream, IpAddr),
+    tls: Option<&EdgeTls>,
     gateway: &Arc<Gateway>,
     drain: Drain,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
-    let http2 = tokio::select! {
-        () = drain.clone().started() => return Ok(()),
-        http2 = tokio::time::timeout(FIRST_BYTES_TIMEOUT, starts_http2(&stream)) => http2??,
-    };
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = Arc::clone(gateway);
         async move { Ok::<_, Infallible>(gateway.serve(peer, request).await) }
     });
-    // One branch per version, since the two connections are two types: each runs until it ends or the drain starts,
-    // then finishes what is under way.
+    if let Some(tls) = tls {
+        let accepted = tokio::select! {
+            () = drain.clone().started() => return Ok(()),
+            accepted = tls.accept(stream) => accepted?,
+        };
+        return speak(accepted.stream, accepted.http2, service, drain).await;
+    }
+    let http2 = tokio::select! {
+        () = drain.clone().started() => return Ok(()),
+        http2 = tokio::time::timeout(FIRST_BYTES_TIMEOUT, starts_http2(&stream)) => http2??,
+    };
+    speak(stream, http2, service, drain).await
+}
+
+/// Serves a connection until it ends or the drain starts, then finishes what is under way. One branch per version, since the
+/// two connections are two types.
+async fn speak<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    http2: bool,
+    service: S,
+    drain: Drain,
+) -> Result<(), ConnectionError>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let stream = TokioIo::new(stream);
     if http2 {
-        let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(http2_builder().serve_connection(stream, service));
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = drain.started() => connection.as_mut().graceful_shutdown(),
         }
         Ok(connection.await?)
     } else {
-        let mut connection = pin!(http1_builder().serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(http1_builder().serve_connection(stream, service));
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = drain.started() => connection.as_mut().graceful_shutdown(),

@@ -7,14 +7,15 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`config`](Config) | `[server]`, `[identity]`, `[upstreams]`, `[edge]`, `[telemetry]` |
-//! | `edge` | accepts connections: HTTP/1.1 and HTTP/2, limits, drain |
+//! | [`config`](Config) | `[server]`, `[identity]`, `[upstreams]`, `[edge]`, `[edge_tls]`, `[telemetry]` |
+//! | `edge` | accepts connections: TLS, HTTP/1.1 and HTTP/2, limits, drain |
 //! | `route` | which protocol a request speaks, and what answers it |
 //! | `forward` | carries one call to a service and its answer back |
 //! | `body` | the bodies on both ways: bounded, and always with an end that says how the call ended |
 //! | `web` | gRPC-Web, binary and text |
 //! | `json` | JSON by the `google.api.http` rules of the protos |
 //! | `tokens` | exchange, cache, revocation feed |
+//! | `oauth` | OAuth 2.1 and OpenID Connect: endpoints, pages, a browser's cookies, discovery |
 //! | `local` | health and reflection, answered here |
 //! | `console`, `cors`, `keyset` | the console's files; cross-origin rules; `/.well-known/jwks.json` |
 //! | [`reason`] | the reasons of errors that the gateway itself gives |
@@ -31,6 +32,7 @@ mod json;
 mod keyset;
 mod local;
 mod metrics;
+mod oauth;
 pub mod reason;
 mod route;
 mod service;
@@ -38,4 +40,5 @@ mod tokens;
 mod web;
 
 pub use config::{Config, EdgeConfig};
+pub use oauth::{InvalidPublicUrl, PublicUrl};
 pub use service::{Service, StartError};

@@ -11,6 +11,7 @@ pub(crate) enum Protocol {
     Grpc,
     GrpcWeb,
     Json,
+    OAuth,
     Preflight,
     Refused,
 }

@@ -14,9 +14,13 @@ use crate::client::TrustedProxies;
 use crate::forward::{Target, Upstreams};
 use crate::json::Transcoder;
 use crate::metrics::{GatewayMetrics, Protocol};
+use crate::oauth::PublicUrl;
 use crate::tokens::Tokens;
 use crate::web::Mode;
-use crate::{console, cors, keyset, reason, web};
+use crate::{console, cors, keyset, oauth, reason, web};
+
+/// A browser that was here over TLS comes back over TLS only, for a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Everything a request needs.
 pub(crate) struct Gateway {
@@ -26,6 +30,9 @@ pub(crate) struct Gateway {
     pub(crate) cors: cors::Cors,
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: GatewayMetrics,
+    pub(crate) public_url: Option<PublicUrl>,
+    /// Whether clients come over TLS.
+    pub(crate) secure: bool,
     pub(crate) drain: Drain,
 }
 
@@ -33,9 +40,11 @@ pub(crate) struct Gateway {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route {
     Asset,
+    Discovery,
     Grpc,
     Json,
     KeySet,
+    OAuth,
     Preflight,
     Refused(Refused),
     Web(Mode),
@@ -59,12 +68,16 @@ impl Route {
         if path.starts_with("/v1/") {
             return Self::Json;
         }
+        if path.starts_with(oauth::PREFIX) {
+            return Self::OAuth;
+        }
         let content_type = content_type(request.headers());
         if content_type.starts_with("application/grpc") || Target::of(path).is_some() {
             return Self::rpc(method, request.version(), &content_type);
         }
         match *method {
             Method::GET if path == keyset::PATH => Self::KeySet,
+            Method::GET if oauth::DISCOVERY_PATHS.contains(&path) => Self::Discovery,
             Method::GET | Method::HEAD => Self::Asset,
             // A path that looks like a method's, of a service that is not here.
             Method::POST if path.matches('/').count() == 2 && path.contains('.') => {
@@ -89,7 +102,8 @@ impl Route {
 
     const fn protocol(self) -> Protocol {
         match self {
-            Self::Asset | Self::KeySet => Protocol::Asset,
+            Self::Asset | Self::Discovery | Self::KeySet => Protocol::Asset,
+            Self::OAuth => Protocol::OAuth,
             Self::Grpc => Protocol::Grpc,
             Self::Json => Protocol::Json,
             Self::Preflight => Protocol::Preflight,
@@ -118,12 +132,17 @@ impl Gateway {
         let origin = self.cors.allowed(request.headers());
         let mut response = match route {
             Route::Asset => self.asset(&request),
+            Route::Discovery => match &self.public_url {
+                Some(issuer) => oauth::discovery(issuer),
+                None => self.refuse(Refused::Path),
+            },
             Route::Grpc => self.serve_grpc(request).await,
             Route::Json => self.serve_json(request).await,
             Route::KeySet => {
                 let answered = self.key_set().await;
                 answered.unwrap_or_else(|status| self.json.refuse(&status, None))
             }
+            Route::OAuth => self.serve_oauth(request).await,
             Route::Preflight => cors::preflight(origin.is_some()),
             Route::Refused(refused) => self.refuse(refused),
             Route::Web(mode) => self.serve_web(request, mode).await,
@@ -131,6 +150,9 @@ impl Gateway {
         let headers = response.headers_mut();
         self.cors.expose(origin, headers);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.secure {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
         response
     }
 
@@ -192,6 +214,9 @@ mod tests {
         check("GET", "/", "", one, Route::Asset);
         check("POST", "/", "", one, Route::Refused(Refused::Verb("GET, HEAD")));
         check("GET", "/.well-known/jwks.json", "", one, Route::KeySet);
+        check("GET", "/.well-known/openid-configuration", "", one, Route::Discovery);
+        check("GET", "/oauth2/authorize", "", one, Route::OAuth);
+        check("POST", "/oauth2/token", "application/x-www-form-urlencoded", two, Route::OAuth);
         check("DELETE", "/nothing", "", one, Route::Refused(Refused::Path));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portal_core::Workload;
 use portal_mesh::config::ConfigError;
+use portal_mesh::edge::{EdgeTls, EdgeTlsError};
 use portal_mesh::identity::IdentityError;
 use portal_mesh::{Drain, Host, Identity, MeshChannel, Running, task};
 use prost_reflect::DescriptorPool;
@@ -16,6 +17,7 @@ use crate::json::Transcoder;
 use crate::json::template::InvalidTemplate;
 use crate::local::{self, LocalError};
 use crate::metrics::GatewayMetrics;
+use crate::oauth::{InvalidPublicUrl, PublicUrl};
 use crate::route::Gateway;
 use crate::tokens::Tokens;
 use crate::{Config, edge};
@@ -35,6 +37,9 @@ pub enum StartError {
     /// The configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates for clients can't be used.
+    #[error(transparent)]
+    EdgeTls(#[from] EdgeTlsError),
     /// The protos that the gateway was built with can't be read.
     #[error("the descriptors of the protos can't be read")]
     Descriptors(#[from] prost_reflect::DescriptorError),
@@ -47,6 +52,9 @@ pub enum StartError {
     /// An origin of `edge.cors_origins` is not one.
     #[error("edge.cors_origins")]
     Origin(#[from] InvalidOrigin),
+    /// `edge.public_url` is not one.
+    #[error("edge.public_url")]
+    PublicUrl(#[from] InvalidPublicUrl),
     /// A `google.api.http` rule can't be served.
     #[error("the http rule of {method}")]
     Rule {
@@ -69,6 +77,7 @@ impl Service {
     /// [`StartError`]; nothing was bound then, or no longer is.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
         let identity = Identity::load(&config.identity, Workload::Gateway, &host)?;
+        let tls = config.edge_tls.as_ref().map(|files| EdgeTls::load(files, &host)).transpose()?;
         let channel = |to: Workload| {
             let address = config.upstreams.address(to)?;
             Ok::<_, StartError>(MeshChannel::new(Arc::clone(&identity), to, address, &host))
@@ -87,15 +96,25 @@ impl Service {
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
         let (start_drain, drain) = Drain::new();
+        let public_url = PublicUrl::of(config.edge.public_url.as_deref(), local_addr, tls.is_some())?;
         let upstreams = Upstreams { auth, consent, valuation, local: routes };
         let watched = upstreams.channels();
         let proxies = TrustedProxies::new(config.edge.trusted_proxies);
-        let gateway =
-            Gateway { upstreams, tokens: tokens.clone(), json, cors, proxies, metrics, drain: drain.clone() };
+        let gateway = Gateway {
+            upstreams,
+            tokens: tokens.clone(),
+            json,
+            cors,
+            proxies,
+            metrics,
+            public_url,
+            secure: tls.is_some(),
+            drain: drain.clone(),
+        };
 
-        let max_connections = config.edge.max_connections;
         let readiness = host.readiness.clone();
-        let accepting = edge::accept(listener, Arc::new(gateway), max_connections, drain.clone());
+        let door = edge::Door { listener, tls, max_connections: config.edge.max_connections };
+        let accepting = edge::accept(door, Arc::new(gateway), drain.clone());
         let tasks = vec![
             task::spawn("gateway-edge", async move {
                 readiness.set(Workload::Gateway.name(), true);

@@ -110,6 +110,23 @@ impl Tokens {
         }
     }
 
+    /// The `authorization` header for `audience` of whoever holds this access token.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED if nobody does; UNAVAILABLE if it can't be checked now.
+    pub(crate) async fn bearer(&self, access: &str, audience: Workload) -> Result<HeaderValue, Status> {
+        match self.grant(access, audience).await {
+            Ok(grant) => Ok(grant.authorization.clone()),
+            Err(Refusal::Invalid) => Err(reason::TOKEN_INVALID.status()),
+            Err(Refusal::Unavailable) => Err(reason::TOKEN_UNVERIFIABLE.status()),
+        }
+    }
+
+    /// The time by which tokens are judged.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     async fn grant(&self, token: &str, audience: Workload) -> Exchanged {
         if !self.0.feed.is_live() {
             return Arc::clone(&self.0).exchange(token.to_owned(), audience).await;

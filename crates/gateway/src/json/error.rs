@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use portal_mesh::status::reason;
 use portal_proto::google::rpc;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -19,7 +20,7 @@ pub(crate) fn respond(pool: &DescriptorPool, status: &Status, http: Option<Statu
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status.code() == Code::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        headers.insert(header::WWW_AUTHENTICATE, challenge(&details));
     }
     headers.extend(retry_after(&details).map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
     response
@@ -58,6 +59,19 @@ fn known(pool: &DescriptorPool, any: &prost_types::Any) -> Option<Map<String, Va
     }
 }
 
+/// What it takes to be let in: a token, or a better one (RFC 9470).
+fn challenge(details: &[prost_types::Any]) -> HeaderValue {
+    let info = details.iter().find(|any| any.type_url.ends_with("/google.rpc.ErrorInfo"));
+    let info = info.and_then(|any| rpc::ErrorInfo::decode(any.value.as_slice()).ok());
+    let info = info.filter(|info| info.reason == reason::STEP_UP_REQUIRED.name).unwrap_or_default();
+    let better = info.metadata.get("acr_values").zip(info.metadata.get("max_age")).and_then(|(ways, age)| {
+        let error = "insufficient_user_authentication";
+        let better = format!("Bearer error=\"{error}\", acr_values=\"{ways}\", max_age=\"{age}\"");
+        HeaderValue::try_from(better).ok()
+    });
+    better.unwrap_or(HeaderValue::from_static("Bearer"))
+}
+
 fn retry_after(details: &[prost_types::Any]) -> Option<u64> {
     let any = details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
     let delay = rpc::RetryInfo::decode(any.value.as_slice()).ok()?.retry_delay?;
@@ -88,6 +102,18 @@ pub(crate) fn http_status(code: Code) -> StatusCode {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_challenge_says_what_is_missing() {
+        let pool = DescriptorPool::decode(portal_proto::DESCRIPTORS).unwrap();
+        let age = std::time::Duration::from_secs(900);
+        let step_up = portal_mesh::status::step_up(&[portal_core::Acr::Passkey, portal_core::Acr::Mfa], age);
+        let better =
+            r#"Bearer error="insufficient_user_authentication", acr_values="passkey mfa", max_age="900""#;
+        for (status, expect) in [(step_up, better), (reason::TOKEN_MISSING.status(), "Bearer")] {
+            assert_eq!(respond(&pool, &status, None).headers()[header::WWW_AUTHENTICATE], expect);
+        }
+    }
 
     #[test]
     fn a_detail_of_an_unknown_type_breaks_nothing() {

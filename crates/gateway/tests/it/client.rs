@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tower::Service;
@@ -26,6 +26,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The whole of a response.
+    pub async fn of(response: Response<hyper::body::Incoming>) -> Self {
+        let (parts, body) = response.into_parts();
+        let collected = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap();
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        Self { status: parts.status.as_u16(), headers: parts.headers, body: collected.to_bytes(), trailers }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
@@ -89,10 +97,7 @@ impl Client {
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        let (parts, body) = self.response(request).await.into_parts();
-        let collected = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap();
-        let trailers = collected.trailers().cloned().unwrap_or_default();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body: collected.to_bytes(), trailers }
+        Answer::of(self.response(request).await).await
     }
 
     pub async fn json(&self, method: Method, path: &str, token: Option<&str>, body: &str) -> Answer {
@@ -121,7 +126,7 @@ impl Client {
     }
 }
 
-/// A channel of generated clients over HTTP/2 without TLS.
+/// A channel of generated clients over HTTP/2.
 #[derive(Clone)]
 pub struct Channel {
     authority: String,
@@ -129,9 +134,18 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Without TLS.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap(), address).await
+    }
+
+    /// Over a stream to `address`.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+    ) -> Self {
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         portal_mesh::task::spawn("client", async move { drop(connection.await) });
         Self { authority: address.to_string(), sender }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use portal_core::{Clock, Role, Workload};
 use portal_crypto::suite::Suites;
 use portal_gateway::{Config, EdgeConfig, Service};
-use portal_mesh::config::TelemetryConfig;
+use portal_mesh::config::{EdgeTlsConfig, TelemetryConfig};
 use portal_mesh::status::reason;
 use portal_mesh::{Caller, Host, Identity, MeshServer, Row, Running, TokenVerifier, convert};
 use portal_proto::auth::v1::revocation::Target;
@@ -63,6 +63,8 @@ static CONSENT_POLICY: [Row; 6] = [
 
 /// What a test sees of the services and steers in them.
 pub struct World {
+    /// What auth publishes.
+    pub keys: Mutex<Vec<JsonWebKey>>,
     pub mesh: TestMesh,
     pub users: Mutex<HashMap<String, TestUser>>,
     pub exchanges: AtomicUsize,
@@ -113,9 +115,18 @@ impl Setup {
 
     /// With proxies in these networks in front of it.
     pub async fn behind(proxies: &[&str]) -> Self {
-        let mesh = TestMesh::start().await;
+        Self::with(TestMesh::start().await, proxies, None).await
+    }
+
+    /// With certificates for clients.
+    pub async fn over_tls(mesh: TestMesh, files: EdgeTlsConfig) -> Self {
+        Self::with(mesh, &[], Some(files)).await
+    }
+
+    async fn with(mesh: TestMesh, proxies: &[&str], edge_tls: Option<EdgeTlsConfig>) -> Self {
         let world = Arc::new(World {
             mesh,
+            keys: Mutex::new(vec![some_key()]),
             users: Mutex::default(),
             exchanges: AtomicUsize::new(0),
             exchange_delay: Mutex::default(),
@@ -150,6 +161,7 @@ impl Setup {
                 trusted_proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
                 ..EdgeConfig::default()
             },
+            edge_tls,
             telemetry: TelemetryConfig::default(),
         };
         let gateway = Service::start(config, host.clone()).await.unwrap();
@@ -188,6 +200,17 @@ impl Setup {
     }
 }
 
+fn some_key() -> JsonWebKey {
+    JsonWebKey {
+        kid: "k".to_owned(),
+        kty: "AKP".to_owned(),
+        alg: "ML-DSA-65".to_owned(),
+        r#use: "sig".to_owned(),
+        r#pub: vec![0xff, 0xfe],
+        ..JsonWebKey::default()
+    }
+}
+
 async fn serve(world: &World, workload: Workload, policy: &'static [Row], routes: Routes) -> Running {
     let mesh = &world.mesh;
     let host = mesh.host();
@@ -207,15 +230,8 @@ struct Auth(Arc<World>);
 #[async_trait]
 impl TokenService for Auth {
     async fn get_key_set(&self, _: Request<GetKeySetRequest>) -> Result<Response<KeySet>, Status> {
-        let key = JsonWebKey {
-            kid: "k".to_owned(),
-            kty: "AKP".to_owned(),
-            alg: "ML-DSA-65".to_owned(),
-            r#use: "sig".to_owned(),
-            r#pub: vec![0xff, 0xfe],
-            ..JsonWebKey::default()
-        };
-        Ok(Response::new(KeySet { keys: vec![key], max_age: None }))
+        let keys = self.0.keys.lock().unwrap().clone();
+        Ok(Response::new(KeySet { keys, max_age: None }))
     }
 
     async fn exchange_token(

@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::client::{Channel, Client, framed};
 use crate::fixture::Setup;
 
-fn with_token<T>(message: T, token: &str) -> Rpc<T> {
+pub fn with_token<T>(message: T, token: &str) -> Rpc<T> {
     let mut request = Rpc::new(message);
     request
         .metadata_mut()

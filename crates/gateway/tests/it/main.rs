@@ -11,7 +11,9 @@
 mod client;
 mod edge;
 mod fixture;
+mod foreign;
 mod grpc;
 mod json;
+mod tls;
 mod tokens;
 mod web;

@@ -1,0 +1,280 @@
+//! The endpoints that applications call: token, introspection, revocation, pushed requests, UserInfo.
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+use portal_core::Timestamp;
+use portal_mesh::convert::parse_timestamp;
+use portal_mesh::guard::bearer;
+use portal_mesh::status::reason;
+use portal_proto::auth::v1 as pb;
+use portal_proto::auth::v1::grant_token_response::Result as Granted;
+use portal_proto::auth::v1::introspect_grant_response::Result as Told;
+use portal_proto::auth::v1::start_authorization_response::Result as Started;
+use serde_json::{Map, Value, json};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::{Asked, PublicUrl, form, wire};
+use crate::route::Gateway;
+
+/// How long a pushed request is said to live if its end is not told.
+const REQUEST_LIFE: u64 = 600;
+
+fn respond(status: StatusCode, document: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::from(document.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// RFC 6749, section 5.2.
+fn error(status: StatusCode, code: &str, description: &str) -> Response<Body> {
+    respond(status, &json!({ "error": code, "error_description": description }))
+}
+
+/// A client that used HTTP authentication is told which kind there is; for others `invalid_client` is an error as any other
+/// (RFC 6749, section 5.2).
+fn refused(headers: &HeaderMap, refusal: &pb::OAuthError) -> Response<Body> {
+    let challenged = refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION);
+    let status = if challenged { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+    let mut response = error(status, &refusal.error, &refusal.error_description);
+    if challenged {
+        let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+    }
+    response
+}
+
+fn unusable(unusable: form::Unusable) -> Response<Body> {
+    let status = match unusable {
+        form::Unusable::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        form::Unusable::Malformed => StatusCode::BAD_REQUEST,
+        form::Unusable::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    error(status, "invalid_request", unusable.description())
+}
+
+/// Auth did not answer as the protocol wants.
+fn failed(status: &Status) -> Response<Body> {
+    match status.code() {
+        Code::ResourceExhausted => error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "temporarily_unavailable",
+            "too many requests; try again shortly",
+        ),
+        Code::InvalidArgument => {
+            error(StatusCode::BAD_REQUEST, "invalid_request", "the request is malformed")
+        }
+        Code::Unavailable | Code::DeadlineExceeded => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again shortly")
+        }
+        code => {
+            tracing::error!(?code, "auth did not answer an endpoint of OAuth");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "something went wrong here")
+        }
+    }
+}
+
+/// The endpoints can't know where they are.
+pub(super) fn not_configured() -> Response<Body> {
+    error(StatusCode::NOT_FOUND, "not_configured", "there is no OAuth here: edge.public_url is not set")
+}
+
+/// There is no such endpoint.
+pub(super) fn unknown() -> Response<Body> {
+    error(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is no such endpoint; see /.well-known/openid-configuration",
+    )
+}
+
+/// It took too long.
+pub(super) fn overdue() -> Response<Body> {
+    failed(&reason::DEADLINE.status())
+}
+
+/// Answers an endpoint that takes a form of a client.
+pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -> Response<Body> {
+    if asked.method != Method::POST {
+        let mut response =
+            error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this endpoint takes POST");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let endpoint = asked.endpoint.clone();
+    let (headers, mut parameters) = match asked.parameters().await {
+        Ok(read) => read,
+        Err(problem) => return unusable(problem),
+    };
+    let Some(client) = form::credentials(&headers, &mut parameters) else {
+        return refused(
+            &headers,
+            &pb::OAuthError {
+                error: "invalid_client".to_owned(),
+                error_description: "a client says who it is once: by HTTP Basic, or by parameters".to_owned(),
+            },
+        );
+    };
+    let answered = match endpoint.as_str() {
+        "token" => token(gateway, &headers, client, parameters).await,
+        "introspect" => introspect(gateway, &headers, client, &parameters).await,
+        "revoke" => revoke(gateway, &headers, client, &parameters).await,
+        _ => push(gateway, issuer, &headers, (client, parameters)).await,
+    };
+    answered.unwrap_or_else(|status| failed(&status))
+}
+
+async fn token(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    client: pb::ClientCredentials,
+    parameters: form::Parameters,
+) -> Result<Response<Body>, Status> {
+    let message = pb::GrantTokenRequest { client: Some(client), parameters: wire(parameters) };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().grant_token(call).await?.into_inner();
+    let tokens = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Granted::Error(refusal) => return Ok(refused(headers, &refusal)),
+        Granted::Tokens(tokens) => tokens,
+    };
+    let mut document = Map::new();
+    let mut tell = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    tell("access_token", tokens.access_token.into());
+    tell("token_type", "Bearer".into());
+    tell("expires_in", tokens.expires_in.unwrap_or_default().seconds.into());
+    tell("scope", tokens.scopes.join(" ").into());
+    for (name, value) in [("refresh_token", tokens.refresh_token), ("id_token", tokens.id_token)] {
+        if !value.is_empty() {
+            tell(name, value.into());
+        }
+    }
+    Ok(respond(StatusCode::OK, &Value::Object(document)))
+}
+
+async fn introspect(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    client: pb::ClientCredentials,
+    parameters: &form::Parameters,
+) -> Result<Response<Body>, Status> {
+    let token = form::value(parameters, "token").to_owned();
+    let message = pb::IntrospectGrantRequest { client: Some(client), token };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().introspect_grant(call).await?.into_inner();
+    let found = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Told::Error(refusal) => return Ok(refused(headers, &refusal)),
+        Told::Introspection(found) => found,
+    };
+    if !found.active {
+        return Ok(respond(StatusCode::OK, &json!({ "active": false })));
+    }
+    let seconds = |time: Option<prost_types::Timestamp>| time.map(|time| time.seconds);
+    let mut document = json!({
+        "active": true,
+        "scope": found.scopes.join(" "),
+        "client_id": found.client_id,
+        "sub": found.sub,
+        "exp": seconds(found.expire_time),
+        "iat": seconds(found.issue_time),
+    });
+    if let (false, Some(members)) = (found.refresh, document.as_object_mut()) {
+        members.insert("token_type".to_owned(), "Bearer".into());
+    }
+    Ok(respond(StatusCode::OK, &document))
+}
+
+async fn revoke(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    client: pb::ClientCredentials,
+    parameters: &form::Parameters,
+) -> Result<Response<Body>, Status> {
+    let token = form::value(parameters, "token").to_owned();
+    let message = pb::RevokeGrantRequest { client: Some(client), token };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().revoke_grant(call).await?.into_inner();
+    Ok(match reply.error {
+        Some(refusal) => refused(headers, &refusal),
+        None => Response::new(Body::empty()),
+    })
+}
+
+async fn push(
+    gateway: &Gateway,
+    issuer: &PublicUrl,
+    headers: &HeaderMap,
+    (client, mut parameters): (pb::ClientCredentials, form::Parameters),
+) -> Result<Response<Body>, Status> {
+    parameters.push(("client_id".to_owned(), client.client_id.clone()));
+    let message = pb::StartAuthorizationRequest {
+        issuer: issuer.as_str().to_owned(),
+        parameters: wire(parameters),
+        client: Some(client),
+    };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().start_authorization(call).await?.into_inner();
+    Ok(match reply.result {
+        Some(Started::Pending(pending)) => {
+            let end = pending.expire_time.and_then(|time| parse_timestamp(time).ok());
+            let left = |end: Timestamp| end.since(gateway.tokens.now()).as_secs();
+            let expires_in = end.map_or(REQUEST_LIFE, left);
+            let document = json!({ "request_uri": pending.request_uri, "expires_in": expires_in });
+            respond(StatusCode::CREATED, &document)
+        }
+        Some(Started::Error(refusal)) => refused(headers, &refusal),
+        // What is pushed is never answered by a redirect.
+        Some(Started::RedirectUri(_)) | None => return Err(reason::INTERNAL.status()),
+    })
+}
+
+/// RFC 6750, section 3.
+fn unauthorised(problem: Option<(&str, StatusCode)>) -> Response<Body> {
+    let (header, status) = match problem {
+        None => ("Bearer realm=\"portal\"".to_owned(), StatusCode::UNAUTHORIZED),
+        Some((error, status)) => (format!("Bearer realm=\"portal\", error=\"{error}\""), status),
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let header = HeaderValue::try_from(header);
+    response.headers_mut().extend(header.map(|header| (header::WWW_AUTHENTICATE, header)));
+    response
+}
+
+/// What the token of the request shows of its person.
+pub(super) async fn user_info(gateway: &Gateway, asked: &Asked) -> Response<Body> {
+    if asked.method != Method::GET && asked.method != Method::POST {
+        return error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this endpoint takes GET and POST");
+    }
+    let Some(header) = asked.headers.get(header::AUTHORIZATION) else { return unauthorised(None) };
+    let Some(token) = bearer(header.as_bytes()) else {
+        return unauthorised(Some(("invalid_request", StatusCode::BAD_REQUEST)));
+    };
+    let told = async {
+        let call = gateway.call(&asked.headers, Some(token), pb::GetUserInfoRequest {}).await?;
+        let mut auth = gateway.oauth_of_users();
+        Ok::<_, Status>(auth.get_user_info(call).await?.into_inner())
+    };
+    match told.await {
+        Ok(info) => respond(StatusCode::OK, &claims(info)),
+        Err(status) => match status.code() {
+            Code::Unauthenticated => unauthorised(Some(("invalid_token", StatusCode::UNAUTHORIZED))),
+            Code::PermissionDenied => unauthorised(Some(("insufficient_scope", StatusCode::FORBIDDEN))),
+            _ => failed(&status),
+        },
+    }
+}
+
+fn claims(info: pb::UserInfo) -> Value {
+    let mut claims = Map::new();
+    claims.insert("sub".to_owned(), info.sub.into());
+    claims.insert("subject_id".to_owned(), info.subject_id.into());
+    if !info.name.is_empty() {
+        claims.insert("name".to_owned(), info.name.into());
+    }
+    if !info.email.is_empty() {
+        claims.insert("email".to_owned(), info.email.into());
+        claims.insert("email_verified".to_owned(), info.email_verified.into());
+    }
+    Value::Object(claims)
+}

@@ -1,0 +1,200 @@
+//! The pages that people see on their way to an application: plain HTML, readable without style, without a script.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use portal_core::Scope;
+use portal_crypto::hash::sha256;
+use tonic::body::Body;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8a8f98;--main:#1f4fbf;--bad:#b3261e}\
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;padding:1rem}\
+main{width:100%;max-width:26rem}\
+h1{font-size:1.5rem;line-height:1.25;margin:0 0 1rem}\
+label{display:block;margin:1rem 0 .25rem;font-weight:600}\
+input:not([type=checkbox]){width:100%;font:inherit;padding:.6rem;border:1px solid var(--line);border-radius:.4rem}\
+.check{display:flex;gap:.5rem;align-items:center;font-weight:400}\
+button{font:inherit;font-weight:600;padding:.65rem 1rem;border-radius:.4rem;border:1px solid var(--main);cursor:pointer}\
+.main{background:var(--main);color:#fff}.plain{background:transparent;color:inherit;border-color:var(--line)}\
+.actions{display:flex;gap:.75rem;margin-top:1.5rem}.actions button{flex:1}\
+ul{padding-left:1.2rem}li{margin:.35rem 0}\
+[role=alert]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
+small{display:block;margin-top:1.5rem;opacity:.8}\
+:focus-visible{outline:3px solid var(--main);outline-offset:2px}";
+
+/// The style in the form of a content security policy.
+static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(sha256(STYLE.as_bytes())));
+
+/// What carries a person from page to page: which request they are about.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    /// Its reference.
+    pub(super) request_uri: &'a str,
+    /// The client that asks.
+    pub(super) client_id: &'a str,
+    /// The client's name.
+    pub(super) client: &'a str,
+    /// Where a form may lead in the end.
+    pub(super) redirect_uri: &'a str,
+}
+
+/// Text as it is written in HTML.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// The scheme, host and port of a URI, as a content security policy names them.
+fn origin(uri: &str) -> Option<String> {
+    let uri: http::Uri = uri.parse().ok()?;
+    Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
+}
+
+/// A page. Browsers hold a form to the policy until its last redirect, so that names where this may end.
+fn page(status: StatusCode, title: &str, body: &str, leads_to: Option<&str>) -> Response<Body> {
+    let title = escaped(title);
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"
+    );
+    let leads_to = leads_to.and_then(origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'self'{leads_to}; \
+         frame-ancestors 'none'",
+        *STYLE_HASH
+    );
+    let mut response = Response::new(Body::new(Full::from(html)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.extend(HeaderValue::try_from(policy).map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    let opener = HeaderName::from_static("cross-origin-opener-policy");
+    headers.insert(opener, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn hidden(about: About<'_>) -> String {
+    format!(
+        "<input type=\"hidden\" name=\"request_uri\" value=\"{}\">\
+         <input type=\"hidden\" name=\"client_id\" value=\"{}\">",
+        escaped(about.request_uri),
+        escaped(about.client_id)
+    )
+}
+
+fn alert(problem: Option<&str>) -> String {
+    problem.map(|problem| format!("<p role=\"alert\">{}</p>", escaped(problem))).unwrap_or_default()
+}
+
+/// Asks who somebody is; `problem` says why again.
+pub(super) fn sign_in(about: About<'_>, problem: Option<(StatusCode, &str)>) -> Response<Body> {
+    let body = format!(
+        "{alert}<p>to continue to <strong>{client}</strong></p>\
+         <form method=\"post\" action=\"/oauth2/sign-in\">{hidden}\
+         <label for=\"email\">E-mail address</label>\
+         <input id=\"email\" name=\"email\" type=\"email\" autocomplete=\"username\" required autofocus>\
+         <label for=\"password\">Password</label>\
+         <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\
+         <label class=\"check\"><input type=\"checkbox\" name=\"remember_me\" value=\"yes\"> Keep me signed in</label>\
+         <div class=\"actions\"><button class=\"main\">Sign in</button></div></form>",
+        alert = alert(problem.map(|(_, problem)| problem)),
+        client = escaped(about.client),
+        hidden = hidden(about),
+    );
+    let status = problem.map_or(StatusCode::OK, |(status, _)| status);
+    page(status, "Sign in", &body, Some(about.redirect_uri))
+}
+
+/// Asks for a second factor.
+pub(super) fn second_factor(
+    about: About<'_>,
+    challenge: &str,
+    problem: Option<(StatusCode, &str)>,
+) -> Response<Body> {
+    let body = format!(
+        "{alert}<p>Enter the code of your authenticator, or one of your recovery codes.</p>\
+         <form method=\"post\" action=\"/oauth2/second-factor\">{hidden}\
+         <input type=\"hidden\" name=\"challenge\" value=\"{challenge}\">\
+         <label for=\"code\">Code</label>\
+         <input id=\"code\" name=\"code\" autocomplete=\"one-time-code\" required autofocus>\
+         <div class=\"actions\"><button class=\"main\">Continue</button></div></form>",
+        alert = alert(problem.map(|(_, problem)| problem)),
+        hidden = hidden(about),
+        challenge = escaped(challenge),
+    );
+    let status = problem.map_or(StatusCode::OK, |(status, _)| status);
+    page(status, "One more step", &body, Some(about.redirect_uri))
+}
+
+/// Asks somebody who is signed in whether a client may have what it wants.
+pub(super) fn consent(about: About<'_>, scopes: &[String], email: &str) -> Response<Body> {
+    let mut wanted = String::new();
+    for scope in scopes.iter().filter_map(|name| name.parse::<Scope>().ok()) {
+        // Writing to a string does not fail.
+        let _ = write!(wanted, "<li>{}</li>", escaped(scope.meaning()));
+    }
+    let host = origin(about.redirect_uri).unwrap_or_default();
+    let body = format!(
+        "<p><strong>{client}</strong> at {host} would like to:</p><ul>{wanted}</ul>\
+         <form method=\"post\" action=\"/oauth2/consent\">{hidden}<div class=\"actions\">\
+         <button class=\"plain\" name=\"decision\" value=\"deny\">Refuse</button>\
+         <button class=\"main\" name=\"decision\" value=\"approve\">Allow</button></div></form>\
+         <small>You are signed in as {email}. You can end this access at any time: it is listed with your sessions.</small>",
+        client = escaped(about.client),
+        host = escaped(&host),
+        hidden = hidden(about),
+        email = escaped(email),
+    );
+    page(StatusCode::OK, &format!("Allow {}?", about.client), &body, Some(about.redirect_uri))
+}
+
+/// Asks whether somebody really wants to sign out: any site may have sent them.
+pub(super) fn sign_out(fields: &[(&str, &str)], leads_to: &str) -> Response<Body> {
+    let mut hidden = String::new();
+    for (name, value) in fields {
+        // Writing to a string does not fail.
+        let _ =
+            write!(hidden, "<input type=\"hidden\" name=\"{}\" value=\"{}\">", escaped(name), escaped(value));
+    }
+    let body = format!(
+        "<p>You will be signed out of Portal in this browser.</p>\
+         <form method=\"post\" action=\"/oauth2/logout\">{hidden}\
+         <div class=\"actions\"><button class=\"main\">Sign out</button></div></form>"
+    );
+    page(StatusCode::OK, "Sign out?", &body, Some(leads_to))
+}
+
+/// Says something, and what to do next.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<Body> {
+    page(status, title, &format!("<p>{}</p>", escaped(text)), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_stays_text() {
+        assert_eq!(escaped(r#"<a href='x'>"&"#), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;");
+        assert_eq!(origin("https://a.example:1/cb?x=1"), Some("https://a.example:1".to_owned()));
+        assert_eq!(origin("x"), None);
+    }
+}
