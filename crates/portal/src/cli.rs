@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use portal_core::Workload;
 use portal_core::id::{Id, OperationId, SubjectId};
+use portal_mesh::edge::authority::EdgeName;
 
 /// A quantum-safe privacy portal: consent, authentication, valuation and a gateway.
 #[derive(Debug, Parser)]
@@ -28,10 +29,13 @@ pub enum Command {
         #[command(subcommand)]
         command: CertsCommand,
     },
-    /// Report every problem of a configuration file at once
+    /// Report every problem of a configuration file at once, and of the certificate files that it names
     CheckConfig {
         /// The file
         file: PathBuf,
+        /// Leave the certificate files alone: it is for another machine
+        #[arg(long)]
+        no_files: bool,
         /// The service it is for; found out by itself if it fits one
         #[arg(long, value_name = "SERVICE")]
         service: Option<Workload>,
@@ -137,6 +141,9 @@ pub struct UpOptions {
     /// Load a demonstration organisation, once per data directory
     #[arg(long)]
     pub demo: bool,
+    /// Serve clients over TLS, with certificates for localhost from an authority in the data directory
+    #[arg(long)]
+    pub tls: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,6 +166,22 @@ pub enum CertsCommand {
         #[arg(long, value_name = "HOURS", default_value_t = 24)]
         hours: u64,
     },
+    /// Issue the two certificates that the gateway shows to clients, ML-DSA-65 and ECDSA P-256; makes an authority of each
+    /// kind if DIR has none. For development, and where clients can be told to trust these authorities
+    IssueEdge {
+        /// Directory of the authorities (edge-ml-dsa.crt, edge-ml-dsa.key, edge-ecdsa.crt, edge-ecdsa.key)
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// A host's name or an address that clients reach the gateway by; once for each
+        #[arg(long = "name", value_name = "NAME", required = true)]
+        names: Vec<EdgeName>,
+        /// Where ml-dsa.crt, ml-dsa.key, ecdsa.crt, ecdsa.key and ca.crt, both roots, are written; default DIR/edge
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// How long they are valid, in days, at most 90
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        days: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,9 +194,12 @@ pub enum ImportCommand {
         /// Its format; told by the name of the file if that ends in .csv or .jsonl
         #[arg(long, value_enum)]
         format: Option<ImportFormat>,
-        /// The gateway, on this machine
+        /// The gateway: on this machine, or anywhere over https
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
         gateway: String,
+        /// File with the roots that the gateway's certificate is from, if it is over https
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
         /// File with the access token of a controller
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,

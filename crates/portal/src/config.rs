@@ -19,6 +19,11 @@ impl Unusable {
     pub fn one(problem: String) -> Self {
         Self(vec![problem])
     }
+
+    /// `problems`, if there are any.
+    pub fn unless_none(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
 }
 
 impl fmt::Display for Unusable {
@@ -158,13 +163,13 @@ fn put(table: &mut Table, key: &str, value: Option<Value>) {
     }
 }
 
-/// `portal check-config`.
-pub fn check(file: &Path, service: Option<Workload>) -> anyhow::Result<()> {
+/// `portal check-config`, which looks at the certificate files that the configuration names too, if asked to.
+pub fn check(file: &Path, service: Option<Workload>, files: bool) -> anyhow::Result<()> {
     let environment = environment();
     let candidates = service.map_or_else(|| Workload::ALL.to_vec(), |service| vec![service]);
     let mut fewest: Option<anyhow::Error> = None;
     for workload in candidates {
-        match services::check(workload, file, &environment) {
+        match services::check(workload, file, &environment, files) {
             Ok(()) => {
                 output::line(&format!("{}: usable for {workload}", file.display()));
                 return Ok(());

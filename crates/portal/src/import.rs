@@ -56,12 +56,12 @@ struct Source<'a> {
 }
 
 pub fn run(command: &ImportCommand) -> anyhow::Result<ExitCode> {
-    let ImportCommand::Consents { file, format, gateway, token_file, import_id } = command;
+    let ImportCommand::Consents { file, format, gateway, ca_file, token_file, import_id } = command;
     let format = format_of(file, *format)?;
     let token = files::read(token_file)?;
     let token =
         token.ok_or_else(|| Unusable::one(format!("{}: there is no such file", token_file.display())))?;
-    let gateway = Gateway::new(gateway, token.trim())?;
+    let gateway = Gateway::new(gateway, token.trim(), ca_file.as_deref())?;
     let total = count(file, format)?;
     let import = match import_id {
         Some(id) => *id,

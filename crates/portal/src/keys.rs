@@ -213,7 +213,7 @@ async fn retire_index(opened: &Opened, id: &str) -> anyhow::Result<()> {
     match find(&inventory, id)?.state {
         KeyState::Active => new_index_key(opened, &*index).await?,
         KeyState::Retired => {}
-        state @ (KeyState::Disabled | KeyState::Destroyed) => bail!("{id} is {state}"),
+        state @ (KeyState::Disabled | KeyState::Destroyed | KeyState::Pending) => bail!("{id} is {state}"),
     }
     let name = index.migration();
     let started = opened.migrations.apply(name, Operation::Start { max_rows_per_second: None }).await?;
@@ -266,7 +266,7 @@ async fn retire(keys: &Keys, key: Option<&str>) -> anyhow::Result<()> {
         (KeyUse::Epoch, KeyState::Retired) => {}
         (KeyUse::Epoch, state) => bail!("epoch {} is {state}", epoch.id),
         (KeyUse::Root, _) => bail!("{} is a root key: portal keys rotate --root replaces it", epoch.id),
-        (KeyUse::Service(_), _) => {
+        (KeyUse::Service(_) | KeyUse::Token, _) => {
             bail!("{} is a key of the service itself, which has no successor", epoch.id)
         }
     }
@@ -280,7 +280,9 @@ async fn destroy(keys: &Keys, id: &str) -> anyhow::Result<()> {
     match find(&inventory, id)?.key_use {
         KeyUse::Epoch => keys.destroy_epoch(EpochId::parse(id)?).await?,
         KeyUse::Root => keys.destroy_root(RootId::parse(id)?).await?,
-        KeyUse::Service(_) => bail!("{id} is a key of the service itself, which is not destroyed by hand"),
+        KeyUse::Service(_) | KeyUse::Token => {
+            bail!("{id} is a key of the service itself, which is not destroyed by hand")
+        }
     }
     output::line(&format!("{id} is destroyed"));
     Ok(())
@@ -303,6 +305,7 @@ fn row(key: &KeyEntry) -> [String; 6] {
         KeyUse::Root => "root",
         KeyUse::Epoch => "epoch",
         KeyUse::Service(purpose) => purpose.name(),
+        KeyUse::Token => "token",
     };
     [
         key.id.clone(),

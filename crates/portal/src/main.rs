@@ -48,7 +48,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Auth { config } => serve::run(portal_core::Workload::Auth, &config).map(done),
         Command::Certs { command } => certs::run(&command).map(done),
-        Command::CheckConfig { file, service } => config::check(&file, service).map(done),
+        Command::CheckConfig { file, no_files, service } => {
+            config::check(&file, service, !no_files).map(done)
+        }
         Command::Consent { config } => serve::run(portal_core::Workload::Consent, &config).map(done),
         Command::Gateway { config } => serve::run(portal_core::Workload::Gateway, &config).map(done),
         Command::Healthcheck { admin } => Ok(healthcheck::run(admin)),

@@ -1,25 +1,27 @@
 //! The four services behind one match: what differs between them is their configuration.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use portal_core::Workload;
+use portal_core::{Clock, SystemClock, Workload};
 use portal_keys::Keys;
 use portal_ledger::Log;
 use portal_mesh::config::TelemetryConfig;
-use portal_mesh::{Host, Running};
+use portal_mesh::edge::EdgeTls;
+use portal_mesh::{Host, Identity, Running};
 use portal_store::Database;
 use portal_upkeep::erasure::Erasures;
 use portal_upkeep::indexes::Indexes;
 use portal_upkeep::migration::Migrations;
 
-use crate::config::{load, parse};
+use crate::config::{Unusable, load, parse};
 
 /// A service's configuration.
 pub enum Config {
-    Auth(portal_auth::Config),
+    Auth(Box<portal_auth::Config>),
     Consent(Box<portal_consent::Config>),
-    Gateway(portal_gateway::Config),
-    Valuation(portal_valuation::Config),
+    Gateway(Box<portal_gateway::Config>),
+    Valuation(Box<portal_valuation::Config>),
 }
 
 /// The keys and the data of a service that a command works on.
@@ -54,20 +56,20 @@ impl Config {
     /// Reads the configuration of `workload`.
     pub fn load(workload: Workload, file: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
         Ok(match workload {
-            Workload::Auth => Self::Auth(load(file, environment)?),
+            Workload::Auth => Self::Auth(Box::new(load(file, environment)?)),
             Workload::Consent => Self::Consent(Box::new(load(file, environment)?)),
-            Workload::Gateway => Self::Gateway(load(file, environment)?),
-            Workload::Valuation => Self::Valuation(load(file, environment)?),
+            Workload::Gateway => Self::Gateway(Box::new(load(file, environment)?)),
+            Workload::Valuation => Self::Valuation(Box::new(load(file, environment)?)),
         })
     }
 
     /// Reads the configuration of `workload` from text, without the environment.
     pub fn parse(workload: Workload, text: &str) -> anyhow::Result<Self> {
         Ok(match workload {
-            Workload::Auth => Self::Auth(parse(text, &[])?),
+            Workload::Auth => Self::Auth(Box::new(parse(text, &[])?)),
             Workload::Consent => Self::Consent(Box::new(parse(text, &[])?)),
-            Workload::Gateway => Self::Gateway(parse(text, &[])?),
-            Workload::Valuation => Self::Valuation(parse(text, &[])?),
+            Workload::Gateway => Self::Gateway(Box::new(parse(text, &[])?)),
+            Workload::Valuation => Self::Valuation(Box::new(parse(text, &[])?)),
         })
     }
 
@@ -79,6 +81,25 @@ impl Config {
             Self::Gateway(config) => &config.server,
             Self::Valuation(config) => &config.server,
         }
+    }
+
+    /// What is wrong with the certificate files.
+    fn certificate_problems(&self, workload: Workload) -> Vec<String> {
+        let identity = match self {
+            Self::Auth(config) => &config.identity,
+            Self::Consent(config) => &config.identity,
+            Self::Gateway(config) => &config.identity,
+            Self::Valuation(config) => &config.identity,
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tell = |error: anyhow::Error| format!("{error:#}");
+        let own = Identity::problems(identity, workload, &clock).into_iter().map(|error| tell(error.into()));
+        let edge = match self {
+            Self::Gateway(config) => config.edge_tls.as_ref(),
+            Self::Auth(_) | Self::Consent(_) | Self::Valuation(_) => None,
+        };
+        let edge = edge.map_or_else(Vec::new, |files| EdgeTls::problems(files, &clock));
+        own.chain(edge.into_iter().map(|error| tell(error.into()))).collect()
     }
 
     /// `[telemetry]`.
@@ -149,15 +170,22 @@ impl Config {
     /// Starts the service.
     pub async fn start(self, host: Host) -> anyhow::Result<Running> {
         Ok(match self {
-            Self::Auth(config) => portal_auth::Service::start(config, host).await?,
+            Self::Auth(config) => portal_auth::Service::start(*config, host).await?,
             Self::Consent(config) => portal_consent::Service::start(*config, host).await?,
-            Self::Gateway(config) => portal_gateway::Service::start(config, host).await?,
-            Self::Valuation(config) => portal_valuation::Service::start(config, host).await?,
+            Self::Gateway(config) => portal_gateway::Service::start(*config, host).await?,
+            Self::Valuation(config) => portal_valuation::Service::start(*config, host).await?,
         })
     }
 }
 
-/// Checks the configuration of `workload` in `file`.
-pub fn check(workload: Workload, file: &Path, environment: &[(String, String)]) -> anyhow::Result<()> {
-    Config::load(workload, file, environment).map(|_| ())
+/// Checks the configuration of `workload` in `file`, with the certificate files that it names if `files`.
+pub fn check(
+    workload: Workload,
+    file: &Path,
+    environment: &[(String, String)],
+    files: bool,
+) -> anyhow::Result<()> {
+    let config = Config::load(workload, file, environment)?;
+    let problems = if files { config.certificate_problems(workload) } else { Vec::new() };
+    Ok(Unusable::unless_none(problems)?)
 }

@@ -24,6 +24,7 @@ use crate::config::Unusable;
 use crate::serve::{Stop, host, runtime};
 use crate::services::Config;
 use crate::{config, output};
+use client::Client;
 use data::DataDirectory;
 use layout::{Addresses, Layout};
 
@@ -32,7 +33,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 pub fn run(options: &UpOptions) -> anyhow::Result<()> {
     telemetry::start(&telemetry_config())?;
-    let data = DataDirectory::open(&options.data_dir)?;
+    let data = DataDirectory::open(&options.data_dir, options.tls.then_some(options.listen.ip()))?;
     runtime()?.block_on(up(options, data))
 }
 
@@ -87,7 +88,10 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
         };
         let upstreams: Vec<_> =
             running.iter().map(|(workload, running)| (*workload, running.local_addr())).collect();
-        let config = data.config(workload, listen, options.admin_listen, &upstreams);
+        let mut config = data.config(workload, listen, options.admin_listen, &upstreams);
+        if workload == Workload::Auth {
+            config.push_str(&data.mail(options.listen));
+        }
         let config = Config::parse(workload, &config)?;
         let service = config.start(host.clone()).await.with_context(|| format!("{workload} can't start"))?;
         running.push((workload, service));
@@ -96,7 +100,10 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
     if let Some((_, gateway)) = running.last() {
         let edge = gateway.local_addr();
         let demonstration = match options.demo {
-            true => Some(demo::load(edge, data.path(), &data.operator_password()?).await?),
+            true => {
+                let client = Client::connect(edge, data.edge_roots().as_deref()).await?;
+                Some(demo::load(client, data.path(), &data.operator_password()?).await?)
+            }
             false => None,
         };
         welcome(&data, edge, admin.local_addr(), demonstration)?;
@@ -126,14 +133,23 @@ fn welcome(
     admin: SocketAddr,
     demonstration: Option<String>,
 ) -> anyhow::Result<()> {
-    let url = format!("http://{gateway}");
+    let roots = data.edge_roots();
+    let url = format!("{}://{gateway}", if roots.is_some() { "https" } else { "http" });
     output::line(&format!("portal ready on {url}"));
     output::line(&format!("  console   {url}/"));
     output::line(&format!("  metrics   http://{admin}/metrics"));
+    output::line(&format!("  mail      {}", data.mail_directory().display()));
     output::line(&format!("  sign in   operator@portal.local, {}", data.operator_password_hint()?));
     if let Some(demonstration) = demonstration {
         output::line(&format!("  demo      {demonstration}"));
     }
+    let curl = match roots {
+        Some(roots) => {
+            output::line(&format!("  roots     {}", roots.display()));
+            format!("curl --cacert '{}'", roots.display())
+        }
+        None => "curl".to_owned(),
+    };
     output::line("  try");
     let json = "-H 'content-type: application/json'";
     for (path, body) in [
@@ -143,8 +159,8 @@ fn welcome(
         ),
         ("/v1/sessions", r#"{"email":"anna@example.org","password":"correct horse battery"}"#),
     ] {
-        output::line(&format!("    curl {url}{path} {json} -d '{body}'"));
+        output::line(&format!("    {curl} {url}{path} {json} -d '{body}'"));
     }
-    output::line(&format!("    curl {url}/v1/purposes -H \"authorization: Bearer $ACCESS_TOKEN\""));
+    output::line(&format!("    {curl} {url}/v1/purposes -H \"authorization: Bearer $ACCESS_TOKEN\""));
     Ok(())
 }

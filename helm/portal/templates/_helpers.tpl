@@ -59,6 +59,30 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- default (printf "%s-operator" .root.Release.Name) .root.Values.operator.passwordSecret -}}
 {{- end -}}
 
+{{/* The Secrets with certificates for clients, of those that there are: kind to name. */}}
+{{- define "portal.edgeTls" -}}
+{{- with .Values.edge.tls.ecdsaSecret }}
+ecdsa: {{ . | quote }}
+{{- end }}
+{{- with .Values.edge.tls.mlDsaSecret }}
+mlDsa: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The Secret with what mail takes: the chart's own or a given one. */}}
+{{- define "portal.mailSecret" -}}
+{{- default (printf "%s-mail" .root.Release.Name) .root.Values.mail.secret -}}
+{{- end -}}
+
+{{/* What the mail Secret holds: file names, with spaces between them; nothing if none is needed. */}}
+{{- define "portal.mailFiles" -}}
+{{- $mail := .Values.mail -}}
+{{- if $mail.host -}}
+{{- if $mail.user }}password {{ end -}}
+{{- if $mail.privateCa }}ca.crt{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What a service's keys Secret holds: file names, with spaces between them. */}}
 {{- define "portal.keysFiles" -}}
 {{- $keys := .Values.keys -}}
@@ -151,6 +175,39 @@ password_file = "/etc/portal/operator/password"
 {{ snakecase $key }} = {{ int $value }}
 {{- end }}
 {{- end }}
+
+[totp]
+issuer = {{ $values.totp.issuer | toJson }}
+
+[tokens]
+rotation_days = {{ int $values.tokens.rotationDays }}
+{{- with $values.passkeys }}
+{{- if .rpId }}
+
+[passkeys]
+rp_id = {{ .rpId | toJson }}
+rp_name = {{ .rpName | toJson }}
+origins = {{ .origins | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $mail := $values.mail }}
+{{- if and (eq .name "auth") $mail.host }}
+
+[mail]
+transport = "smtp"
+sender = {{ $mail.sender | toJson }}
+public_url = {{ $mail.publicUrl | toJson }}
+host = {{ $mail.host | toJson }}
+port = {{ $mail.port }}
+tls = {{ $mail.tls | toJson }}
+{{- if $mail.user }}
+user = {{ $mail.user | toJson }}
+password_file = "/etc/portal/mail/password"
+{{- end }}
+{{- if $mail.privateCa }}
+ca_file = "/etc/portal/mail/ca.crt"
+{{- end }}
 {{- end }}
 {{- if eq .name "consent" }}
 
@@ -176,5 +233,16 @@ request_days = {{ $values.consent.requestDays }}
 [edge]
 cors_origins = {{ $values.edge.corsOrigins | toJson }}
 trusted_proxies = {{ $values.edge.trustedProxies | toJson }}
+{{- with $values.edge.publicUrl }}
+public_url = {{ . | toJson }}
+{{- end }}
+{{- with include "portal.edgeTls" .root | fromYaml }}
+
+[edge_tls]
+{{- range $kind, $_ := . }}
+{{ snakecase $kind }}_certificate_file = "/etc/portal/edge-{{ kebabcase $kind }}/tls.crt"
+{{ snakecase $kind }}_private_key_file = "/etc/portal/edge-{{ kebabcase $kind }}/tls.key"
+{{- end }}
+{{- end }}
 {{- end }}
 {{ end -}}

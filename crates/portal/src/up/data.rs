@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,26 @@ use anyhow::{Context, bail};
 use portal_core::entropy::random_bytes;
 use portal_core::{SystemClock, SystemEntropy, TrustDomain, Workload};
 use portal_mesh::ca::{CertificateAuthority, MAX_LEAF_LIFE};
+use portal_mesh::edge::authority::{EdgeAuthority, EdgeName};
 use zeroize::Zeroizing;
 
 use super::layout::{self, Addresses, Layout};
 use crate::certs;
 use crate::files::{self, Readers};
 
+/// Browsers take no address for passkeys: they work on `http://localhost`, whatever the port.
+const PASSKEYS: &str = "\
+[passkeys]
+rp_id = \"localhost\"
+origins = [\"http://localhost\"]
+any_port = true
+";
+
 pub struct DataDirectory {
     layout: Layout,
     authority: CertificateAuthority,
+    /// Those of the edge, if clients come over TLS.
+    edge: Option<Edge>,
     password_file: PathBuf,
     /// The password, if this start made it: it is shown once.
     new_password: Option<Zeroizing<String>>,
@@ -31,9 +42,15 @@ pub struct DataDirectory {
     _lock: File,
 }
 
+/// What issues the certificates that clients are shown, and for which names.
+struct Edge {
+    authorities: [EdgeAuthority; 2],
+    names: Vec<EdgeName>,
+}
+
 impl DataDirectory {
-    /// Opens `path`, making what is missing.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Opens `path`, making what is missing; with certificates for clients of `tls`, the address that they come to, if given.
+    pub fn open(path: &Path, tls: Option<IpAddr>) -> anyhow::Result<Self> {
         let describe = || format!("can't open the data directory {}", path.display());
         private_directory(path).with_context(describe)?;
         let layout = Layout::at(&path.canonicalize().with_context(describe)?);
@@ -47,19 +64,28 @@ impl DataDirectory {
         for workload in [Workload::Auth, Workload::Consent, Workload::Valuation] {
             make_root_key(&layout, workload)?;
         }
-        let directory = Self { layout, authority, password_file, new_password, _lock: lock };
+        let edge = tls.map(|address| edge(&layout, address)).transpose()?;
+        let directory = Self { layout, authority, edge, password_file, new_password, _lock: lock };
         directory.renew_certificates()?;
         // Earlier versions made one for the gateway too; nothing was ever derived of it.
         directory.secret_is_sealed(Workload::Gateway)?;
         Ok(directory)
     }
 
-    /// Issues every service a new certificate.
+    /// Issues every service a new certificate, and the edge its two.
     pub fn renew_certificates(&self) -> anyhow::Result<()> {
         for workload in Workload::ALL {
             certs::issue(&self.authority, workload, MAX_LEAF_LIFE, &self.layout.tls(workload))?;
         }
+        if let Some(Edge { authorities, names }) = &self.edge {
+            certs::issue_edge(authorities, names, MAX_LEAF_LIFE, &self.layout.edge_tls())?;
+        }
         Ok(())
+    }
+
+    /// File with the roots that clients have to believe, if they come over TLS.
+    pub fn edge_roots(&self) -> Option<PathBuf> {
+        self.edge.as_ref().map(|_| self.layout.edge_tls().join("ca.crt"))
     }
 
     /// The configuration of `workload`.
@@ -74,9 +100,27 @@ impl DataDirectory {
         if workload == Workload::Auth {
             let file = layout::quoted(&self.password_file);
             // Writing to a String can't fail.
-            let _ = write!(text, "[operator]\nemail = \"operator@portal.local\"\npassword_file = {file}\n");
+            let _ = write!(
+                text,
+                "{PASSKEYS}[operator]\nemail = \"operator@portal.local\"\npassword_file = {file}\n"
+            );
+        }
+        if workload == Workload::Gateway && self.edge.is_some() {
+            text.push_str(&self.layout.edge_config());
         }
         text
+    }
+
+    /// The part of auth's configuration by which mail is written to files, with links to the console at `edge`.
+    pub fn mail(&self, edge: SocketAddr) -> String {
+        let host = if edge.ip().is_unspecified() { "localhost".to_owned() } else { edge.ip().to_string() };
+        let host = if edge.is_ipv6() && host.contains(':') { format!("[{host}]") } else { host };
+        format!(
+            "[mail]\ntransport = \"directory\"\nsender = \"Portal <portal@portal.local>\"\n\
+             public_url = \"http://{host}:{}\"\ndirectory = {}\n",
+            edge.port(),
+            layout::quoted(&self.layout.mail()),
+        )
     }
 
     /// Deletes the plain service secret of an earlier version. To be called when the service has started with
@@ -91,6 +135,11 @@ impl DataDirectory {
             );
         }
         Ok(())
+    }
+
+    /// Where mail is written.
+    pub fn mail_directory(&self) -> PathBuf {
+        self.layout.mail()
     }
 
     /// Where it is.
@@ -114,6 +163,15 @@ impl DataDirectory {
         write!(hint, " in {}", self.password_file.display())?;
         Ok(hint)
     }
+}
+
+/// The authorities of the edge, for the names of this machine and for `address`.
+fn edge(layout: &Layout, address: IpAddr) -> anyhow::Result<Edge> {
+    let mut names = vec!["localhost".parse()?, "127.0.0.1".parse()?, "::1".parse()?];
+    if !address.is_loopback() && !address.is_unspecified() {
+        names.push(EdgeName::Ip(address));
+    }
+    Ok(Edge { authorities: certs::edge_authorities(&layout.authority())?, names })
 }
 
 /// Makes the keyring of `workload`, unless it is there. Another one in place of a lost one would hide the loss.

@@ -4,7 +4,6 @@
 //! Everything is derived from one seed, request ids included, so that a load that was cut off is taken up where it ended.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -47,7 +46,7 @@ const PURPOSES: [(&str, &str, &str, u64); 3] = [
 ];
 
 /// Loads the demonstration unless `data_dir` has it already. Says how to sign in.
-pub async fn load(edge: SocketAddr, data_dir: &Path, operator_password: &str) -> anyhow::Result<String> {
+pub async fn load(client: Client, data_dir: &Path, operator_password: &str) -> anyhow::Result<String> {
     let passwords = data_dir.join("demo-passwords");
     let (password, hint) = match files::read(&passwords)? {
         Some(password) => (password.trim().to_owned(), None),
@@ -64,7 +63,7 @@ pub async fn load(edge: SocketAddr, data_dir: &Path, operator_password: &str) ->
     };
     let marker = data_dir.join("demo-loaded");
     if files::read(&marker)?.is_none() {
-        Demo::start(edge, password.clone(), operator_password).await?.load().await?;
+        Demo::start(client, password.clone(), operator_password).await?.load().await?;
         files::write(&marker, "", Readers::Everybody)?;
     }
     let shown = hint.map_or(String::new(), |()| format!("{password} "));
@@ -80,8 +79,7 @@ struct Demo {
 
 impl Demo {
     /// Makes the two accounts and signs the controller in.
-    async fn start(edge: SocketAddr, password: String, operator_password: &str) -> anyhow::Result<Self> {
-        let client = Client::connect(edge).await?;
+    async fn start(client: Client, password: String, operator_password: &str) -> anyhow::Result<Self> {
         let seed = SeededEntropy::new(27_560);
         let operator = sign_in(&client, "operator@portal.local", operator_password.trim()).await?;
         let account = |email: &str, name: &str, seed: &SeededEntropy| json!({"email": email, "password": password, "displayName": name, "requestId": request_id(seed)});

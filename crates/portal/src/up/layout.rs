@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! lock                    held while a process runs on the directory
-//! ca/                     ca.crt, ca.key: the mesh's certificate authority
+//! ca/                     ca.crt, ca.key: the mesh's certificate authority; edge-*: those of the edge, with --tls
 //! tls/<service>/          tls.crt, tls.key, ca.crt
+//! tls/edge/               ml-dsa.crt, ml-dsa.key, ecdsa.crt, ecdsa.key, ca.crt: what clients are shown, with --tls
 //! root-keys/<service>.json  the keyring with the root keys: without it nothing sealed opens
 //! operator-password       of the first operator
+//! mail/                   each mail as a file: nothing leaves the machine
 //! <service>.db            the service's database
 //! <service>.keys.db       its keys, sealed under the root key
 //! secrets/<service>       of earlier versions: the plain service secret, until it is sealed among the keys
@@ -66,6 +68,11 @@ impl Layout {
         self.0.join("tls").join(workload.name())
     }
 
+    /// What clients of the gateway are shown.
+    pub fn edge_tls(&self) -> PathBuf {
+        self.0.join("tls").join("edge")
+    }
+
     pub fn root_key_file(&self, workload: Workload) -> PathBuf {
         self.0.join("root-keys").join(format!("{workload}.json"))
     }
@@ -81,6 +88,11 @@ impl Layout {
     /// Where earlier versions kept the service secret.
     pub fn secret_file(&self, workload: Workload) -> PathBuf {
         self.0.join("secrets").join(workload.name())
+    }
+
+    /// Where mail is written.
+    pub fn mail(&self) -> PathBuf {
+        self.0.join("mail")
     }
 
     pub fn operator_password_file(&self) -> PathBuf {
@@ -113,6 +125,19 @@ impl Layout {
             }
         }
         text
+    }
+
+    /// `[edge_tls]` for the gateway as TOML.
+    pub fn edge_config(&self) -> String {
+        let file = |name: &str| quoted(&self.edge_tls().join(name));
+        format!(
+            "[edge_tls]\nml_dsa_certificate_file = {}\nml_dsa_private_key_file = {}\n\
+             ecdsa_certificate_file = {}\necdsa_private_key_file = {}\n",
+            file("ml-dsa.crt"),
+            file("ml-dsa.key"),
+            file("ecdsa.crt"),
+            file("ecdsa.key"),
+        )
     }
 
     fn add_storage(&self, workload: Workload, text: &mut String) {

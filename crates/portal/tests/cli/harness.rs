@@ -69,9 +69,9 @@ impl Up {
             let mut line = String::new();
             assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "ended before it was ready: {lines:?}");
             let line = line.trim_end().to_owned();
-            if let Some(url) = line.strip_prefix("portal ready on http://") {
+            if let Some(url) = line.strip_prefix("portal ready on ") {
                 println!("ready after {:?}", started.elapsed());
-                address = Some(url.parse().unwrap());
+                address = Some(url.split_once("://").unwrap().1.parse().unwrap());
             }
             if let Some((_, rest)) = line.split_once("metrics   http://") {
                 admin = Some(rest.strip_suffix("/metrics").unwrap().parse().unwrap());

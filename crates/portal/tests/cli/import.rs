@@ -84,6 +84,12 @@ impl World {
         let listen = address.to_string();
         self.up = Some(Up::launch(&mut portal(), &self.data, &["--listen", &listen]));
     }
+
+    /// Stops it, and starts it again at another address with other options.
+    fn restart(&mut self, options: &[&str]) {
+        assert_eq!(self.up.take().unwrap().end(Signal::TERM).0, Some(0));
+        self.up = Some(Up::launch(&mut portal(), &self.data, options));
+    }
 }
 
 fn text(answer: &Value, field: &str) -> String {
@@ -184,4 +190,39 @@ fn a_kill_in_the_middle_loses_nothing_and_doubles_nothing() {
         let events = up.read(&format!("/v1/subjects/{subject}/consentEvents"), token.trim());
         assert_eq!(events["events"].as_array().unwrap().len(), 1);
     }
+}
+
+#[test]
+fn a_gateway_over_tls_is_believed_by_its_roots_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::start(directory.path());
+    let (subject, purpose, notice) = (&people(1)[0], world.purpose.clone(), world.notice.clone());
+    let file = directory.path().join("records.csv");
+    let csv = format!(
+        "subject_id,purpose_id,notice_id,language,status,method\n{subject},{purpose},{notice},en,GIVEN,BUTTON\n"
+    );
+    fs::write(&file, csv).unwrap();
+    world.restart(&["--tls"]);
+    let url = format!("https://localhost:{}", world.address().port());
+    let import = |more: &[&str]| {
+        let mut command = portal();
+        command.args(["import", "consents"]).arg(&file).arg("--token-file").arg(&world.token);
+        run(command.args(["--gateway", &url]).args(more))
+    };
+    let roots = world.data.join("tls/edge/ca.crt").display().to_string();
+    let (code, _, stderr) = import(&[]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("--ca-file"), "{stderr}");
+    // Another authority, of the same name and kind.
+    let other = directory.path().join("other");
+    let made = run(portal().args(["certs", "issue-edge", "--name", "localhost", "--ca"]).arg(&other));
+    assert_eq!(made.0, 0, "{}", made.2);
+    let stranger = other.join("edge/ca.crt").display().to_string();
+    let (code, _, stderr) = import(&["--ca-file", &stranger]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("no TLS with the gateway"), "{stderr}");
+    let (code, stdout, stderr) = import(&["--ca-file", &roots]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    world.restart(&[]);
+    assert_eq!(world.status(subject), "CONSENT_STATUS_GIVEN");
 }

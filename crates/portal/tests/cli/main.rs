@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod certificates;
 mod data;
 mod harness;
 mod import;
@@ -68,6 +69,9 @@ fn wrong_usage_exits_2() {
         &["check-config"],
         &["check-config", "/nonexistent.toml"],
         &["certs", "issue", "--ca", "/tmp", "--service", "nobody"],
+        &["certs", "issue-edge", "--ca", "/tmp"],
+        &["certs", "issue-edge", "--ca", "/tmp", "--name", "https://localhost"],
+        &["certs", "issue-edge", "--ca", "/tmp", "--name", "localhost", "--days", "91"],
         &["migrate", "status", "--service", "gateway"],
         &["migrate", "data", "status", "--service", "gateway"],
         &["migrate", "data", "status", "--service", "auth", "--data-dir", "/nonexistent"],
