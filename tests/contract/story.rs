@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -16,13 +17,14 @@ use portal_proto::valuation::v1 as valuation;
 use portal_proto::valuation::v1::dataset_service_client::DatasetServiceClient;
 use portal_proto::valuation::v1::valuation_service_client::ValuationServiceClient;
 use portal_tests::{Channel, PASSWORD, Person, Portal, uuid};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::sought::Canary;
 
 /// One person's values.
 pub struct Values {
     pub email: String,
+    pub new_email: String,
     pub password: String,
     pub display_name: String,
     pub device_name: String,
@@ -39,6 +41,7 @@ impl Values {
         let unique = uuid().replace('-', "");
         Self {
             email: format!("Canary.{unique}@Example.ORG"),
+            new_email: format!("Canary.new.{unique}@Example.ORG"),
             password: format!("canary-password-{unique}"),
             display_name: format!("Canary Name {unique}"),
             device_name: format!("canary device {unique}"),
@@ -52,9 +55,10 @@ impl Values {
     }
 
     pub fn canaries(&self) -> Vec<Canary> {
-        let local = self.email.split('@').next().unwrap();
+        let local = |email: &str| email.split('@').next().unwrap().to_owned();
         vec![
-            Canary::text("account.email", local),
+            Canary::text("account.email", &local(&self.email)),
+            Canary::text("account_contact.pending_email", &local(&self.new_email)),
             Canary::text("account.password", &self.password),
             Canary::text("account.display_name", &self.display_name),
             Canary::text("session.device_name", &self.device_name),
@@ -110,6 +114,50 @@ pub async fn sign_up(portal: &Portal, values: &Values, errors: &mut Vec<Status>)
         token: session.access_token,
         refresh_token: session.refresh_token,
     }
+}
+
+/// Asks for another e-mail address and for a recovery: by mails that are not sent while the story lasts.
+pub async fn write_to(
+    portal: &Portal,
+    (channel, person): (&Channel, &Person),
+    values: &Values,
+    errors: &mut Vec<Status>,
+) {
+    let mut accounts = AccountServiceClient::new(channel.clone());
+    let account = auth::Account {
+        account_id: person.account_id.clone(),
+        email: values.new_email.clone(),
+        ..auth::Account::default()
+    };
+    let update = auth::UpdateAccountRequest {
+        account: Some(account.clone()),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["email".to_owned()] }),
+        request_id: uuid(),
+    };
+    let mut updated = accounts.update_account(update.clone()).await;
+    if updated.as_ref().is_err_and(|status| status.code() == Code::ResourceExhausted) {
+        // A minute is between two mails of one account, and the first one went out when it was made.
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        updated = accounts.update_account(update.clone()).await;
+    }
+    let updated = updated.unwrap().into_inner();
+    assert_eq!(updated.pending_email, values.new_email.to_lowercase());
+    let wrong = auth::Account { email: values.new_email.replace('@', " "), ..account };
+    let wrong = auth::UpdateAccountRequest { account: Some(wrong), request_id: uuid(), ..update };
+    errors.push(accounts.update_account(wrong).await.unwrap_err());
+    let mut public = AccountServiceClient::new(portal.channel().await);
+    for email in [&values.email, &values.new_email] {
+        let request = auth::StartRecoveryRequest { email: email.clone(), request_id: uuid() };
+        public.start_recovery(request).await.unwrap();
+    }
+    let wrong = auth::CompleteRecoveryRequest {
+        recovery_token: values.reason.clone(),
+        new_password: values.password.clone(),
+        request_id: uuid(),
+    };
+    errors.push(public.complete_recovery(wrong).await.unwrap_err());
+    let export = auth::ExportAccountRequest { account_id: person.account_id.clone(), ..Default::default() };
+    assert!(accounts.export_account(export).await.unwrap().into_inner().account.is_some());
 }
 
 pub async fn decide(
@@ -244,7 +292,7 @@ pub async fn finish(
         match valuation.state() {
             valuation::ValuationState::Succeeded => break,
             valuation::ValuationState::Pending | valuation::ValuationState::Running => {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             other => panic!("{other:?} {:?}", valuation.error),
         }

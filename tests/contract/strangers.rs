@@ -33,7 +33,7 @@ const OF_A_PERSON: [&str; 15] = [
 
 /// Other fields that name something: of an organisation, of an operator, of the call itself; or a secret, which is its own
 /// proof.
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 27] = [
     "access_token",
     "ack_id",
     "anonymised_export_id",
@@ -42,6 +42,7 @@ const OTHERS: [&str; 26] = [
     "challenge_token",
     "client_id",
     "delegate_id",
+    "id_token_hint",
     "import_id",
     "key_id",
     "notice_id",
@@ -63,8 +64,18 @@ const OTHERS: [&str; 26] = [
 ];
 
 /// Methods that answer strangers, why that is right, and whether the answer may be about the other person.
-const LET_IN: [(&str, &str, bool); 3] = [
+const LET_IN: [(&str, &str, bool); 5] = [
     ("portal.auth.v1.AccountService/CreateAccount", "who has no account yet is nobody's stranger", false),
+    (
+        "portal.auth.v1.AccountService/StartRecovery",
+        "the answer says nothing; who reads the mail is no stranger",
+        false,
+    ),
+    (
+        "portal.auth.v1.MfaService/BeginPasskeyAuthentication",
+        "what is asked of an address looks alike whether anybody has it or not",
+        false,
+    ),
     ("portal.auth.v1.SessionService/CreateSession", "who knows the password is no stranger", true),
     (
         "portal.valuation.v1.ValuationService/ListSubjectValues",

@@ -31,6 +31,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 # One set per toggle, so that every branch of the templates is rendered and checked.
 TOGGLES: dict[str, dict[str, Any]] = {
+    "passkeys": {"passkeys": {"rpId": "portal.example.org", "origins": ["https://portal.example.org"]}},
     "sqlite-persistent": {
         **EXAMPLES["dev"],
         "database": {"kind": "sqlite", "sqlite": {"persistent": True, "storageClass": "fast"}},
@@ -38,6 +39,8 @@ TOGGLES: dict[str, dict[str, Any]] = {
     "policies-off": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
     "by-digest": {"image": {"digest": "sha256:" + "0f" * 32, "pullSecrets": ["pull"]}},
     "load-balancer": {"edge": {"serviceType": "LoadBalancer"}},
+    "edge-tls": {"edge": {"tls": {"mlDsaSecret": "edge-pq", "ecdsaSecret": "edge-tls"}}},
+    "edge-tls-ecdsa": {"edge": {"tls": {"ecdsaSecret": "edge-tls"}}},
     "own-secrets": {
         "operator": {"passwordSecret": "1234"},
         "services": {"auth": {"tlsSecret": "a", "keysSecret": "b", "databaseSecret": "c"}},
@@ -47,6 +50,17 @@ TOGGLES: dict[str, dict[str, Any]] = {
     "vault-sqlite": {
         **EXAMPLES["dev"],
         "keys": {"provider": "vault", "vault": {"address": "https://[fd00::7]:443"}, "importServiceSecret": True},
+    },
+    "mail-open": {
+        "mail": {"host": "mail", "sender": "portal@example.org", "publicUrl": "https://portal.example.org"},
+    },
+    "mail-private-ca": {
+        "mail": {
+            "host": "mail",
+            "sender": "portal@example.org",
+            "publicUrl": "https://portal.example.org",
+            "privateCa": True,
+        },
     },
     "decisions-from-database": {"consent": {"decisions": "database"}},
     "address-range": {"networkPolicy": {"databaseTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},

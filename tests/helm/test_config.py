@@ -49,6 +49,15 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
     if service == "auth":
         sections["operator"] = {"email", "password_file"}
         sections["passwords"] = {snake(key) for key, value in values["passwords"].items() if value or key != "perSecond"}
+        mail = values["mail"]
+        if mail["host"]:
+            sections["mail"] = {"transport", "sender", "public_url", "host", "port", "tls"}
+            sections["mail"] |= {"user", "password_file"} if mail["user"] else set()
+            sections["mail"] |= {"ca_file"} if mail["privateCa"] else set()
+        sections["tokens"] = {"rotation_days"}
+        sections["totp"] = {"issuer"}
+        if values["passkeys"]["rpId"]:
+            sections["passkeys"] = {"rp_id", "rp_name", "origins"}
     if service == "consent":
         sections["decisions"] = {"source"}
         if values["consent"]["requestDays"]:
@@ -59,6 +68,10 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
             sections["organisation"] = {snake(key) for key in told}
     if service == "gateway":
         sections["edge"] = {"cors_origins", "trusted_proxies"}
+        sections["edge"] |= {"public_url"} if values["edge"]["publicUrl"] else set()
+        named = {kind for kind, key in (("ml_dsa", "mlDsaSecret"), ("ecdsa", "ecdsaSecret")) if values["edge"]["tls"][key]}
+        if named:
+            sections["edge_tls"] = {f"{kind}_{file}_file" for kind in named for file in ("certificate", "private_key")}
     return sections
 
 
@@ -142,6 +155,30 @@ def test_addresses_lead_to_services(release):
         assert parsed["server"]["admin_listen"] == f"0.0.0.0:{named['admin']}"
 
 
+def test_a_proxy_is_told_how_to_speak_to_the_gateway():
+    def protocol(values):
+        (port,) = of_kind(manifests(values), "Service")["portal-gateway"]["spec"]["ports"]
+        return port["appProtocol"]
+
+    assert protocol({}) == "kubernetes.io/h2c"
+    assert protocol(ALL["edge-tls"]) == protocol(ALL["edge-tls-ecdsa"]) == "https"
+
+
+def test_each_certificate_comes_from_its_own_secret():
+    documents = manifests(ALL["edge-tls"])
+    spec = pod(documents, "gateway")
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    places = {mount["mountPath"]: secrets.get(mount["name"]) for mount in spec["containers"][0]["volumeMounts"]}
+    files = config(documents, "gateway")["edge_tls"]
+    found = {key: places[file.rpartition("/")[0]] for key, file in files.items()}
+    assert found == {
+        "ml_dsa_certificate_file": "edge-pq",
+        "ml_dsa_private_key_file": "edge-pq",
+        "ecdsa_certificate_file": "edge-tls",
+        "ecdsa_private_key_file": "edge-tls",
+    }
+
+
 def test_the_contract_of_ports():
     listens = {service: config(manifests({}), service)["server"]["listen"] for service in SERVICES}
     assert listens == {
@@ -166,7 +203,15 @@ def test_values_arrive():
         },
         "operator": {"email": "o'brien&co@example.org"},
         "passwords": {"memoryKib": 1048576, "perSecond": 1000000, "leastStrength": 0},
+        "mail": {
+            "host": "smtp.example.org",
+            "port": 465,
+            "tls": "implicit",
+            "sender": "Portal <portal@example.org>",
+            "publicUrl": "https://portal.example.org",
+        },
         "edge": {
+            "publicUrl": "https://portal.example.org:8443",
             "corsOrigins": ["https://a.example.org", "http://localhost:5173"],
             "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],
         },
@@ -188,6 +233,7 @@ def test_values_arrive():
     }
     assert auth["operator"]["email"] == "o'brien&co@example.org"
     assert gateway["edge"]["cors_origins"] == values["edge"]["corsOrigins"]
+    assert gateway["edge"]["public_url"] == "https://portal.example.org:8443"
     assert gateway["edge"]["trusted_proxies"] == values["edge"]["trustedProxies"]
     assert auth["passwords"] == {
         "memory_kib": 1048576,
@@ -197,6 +243,14 @@ def test_values_arrive():
         "account_per_minute": 30,
         "client_per_minute": 300,
         "per_second": 1000000,
+    }
+    assert auth["mail"] == {
+        "transport": "smtp",
+        "sender": "Portal <portal@example.org>",
+        "public_url": "https://portal.example.org",
+        "host": "smtp.example.org",
+        "port": 465,
+        "tls": "implicit",
     }
     # The process has its drain to itself before the node kills it.
     assert pod(documents, "gateway")["terminationGracePeriodSeconds"] > 7

@@ -101,7 +101,10 @@ fn storage(directory: &Path, service: &str, [data, keys]: &[String; 2]) -> Strin
     if service == "auth" {
         write!(
             text,
-            "[operator]\nemail = \"{}\"\npassword_file = \"{at}/operator-password\"\n",
+            "[passkeys]\nrp_id = \"localhost\"\norigins = [\"http://localhost:8080\"]\n\
+             [operator]\nemail = \"{}\"\npassword_file = \"{at}/operator-password\"\n\
+             [mail]\ntransport = \"directory\"\nsender = \"portal@example.org\"\n\
+             public_url = \"http://localhost\"\ndirectory = \"{at}/mail\"\n",
             crate::OPERATOR
         )
         .unwrap();

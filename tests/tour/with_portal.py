@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a command against a portal of its own: `with_portal.py COMMAND…`.
+"""Runs a command against a portal of its own: `with_portal.py [--tls] COMMAND…`.
 
 The portal is `portal up` on free loopback ports and a data directory that is removed afterwards. The command finds it
-by PORTAL_URL, PORTAL_ADMIN_URL, PORTAL_OPERATOR_PASSWORD_FILE and PORTAL_DATA_DIR. Exit code: the command's; 1 when the
+by PORTAL_URL, PORTAL_ADMIN_URL, PORTAL_OPERATOR_PASSWORD_FILE and PORTAL_DATA_DIR; with --tls it serves https, and
+PORTAL_CA_FILE has the roots. Exit code: the command's; 1 when the
 portal does not start or does not stop cleanly. PORTAL_BIN names the binary; without it `cargo run --release` builds it.
 """
 
@@ -41,7 +42,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def portal():
+def portal(tls=False):
     """The environment of a command, while a portal runs for it."""
     program, patience = command()
     # Whoever stops us stops the portal too.
@@ -50,6 +51,7 @@ def portal():
         data = Path(directory) / "data"
         admin = f"127.0.0.1:{free_port()}"
         arguments = ["up", "--data-dir", str(data), "--listen", "127.0.0.1:0", "--admin-listen", admin]
+        arguments += ["--tls"] if tls else []
         clean = {name: value for name, value in os.environ.items() if name != "PORTAL_OPERATOR_PASSWORD_FILE"}
         process = subprocess.Popen(
             [*program, *arguments], cwd=REPOSITORY, env=clean, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -62,6 +64,7 @@ def portal():
                 "PORTAL_ADMIN_URL": f"http://{admin}",
                 "PORTAL_DATA_DIR": str(data),
                 "PORTAL_OPERATOR_PASSWORD_FILE": str(data / "operator-password"),
+                **({"PORTAL_CA_FILE": str(data / "tls" / "edge" / "ca.crt")} if tls else {}),
             }
         except BaseException:
             stop(process)
@@ -96,11 +99,13 @@ def stop(process):
 
 
 def main(arguments):
+    tls = arguments[:1] == ["--tls"]
+    arguments = arguments[tls:]
     if not arguments:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        with portal() as environment:
+        with portal(tls) as environment:
             return subprocess.run(arguments, env=environment, check=False).returncode
     except (PortalFailed, OSError) as error:
         print(f"{shlex.join(arguments)}: {error}", file=sys.stderr)

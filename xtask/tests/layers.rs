@@ -109,6 +109,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("croner", &["portal-upkeep"]),
     ("cryptoki", &["portal-keys"]),
     ("ed25519-dalek", &["portal-crypto"]),
+    ("lettre", &["portal-auth"]),
     ("libcrux-ml-kem", &["portal-legacy-import"]),
     ("libcrux-sha3", &["portal-legacy-import"]),
     ("ml-dsa", &["portal-crypto"]),

@@ -6,6 +6,9 @@ use serde_json::json;
 /// A second factor that nobody has: who has one may not sign in as the others here do.
 const FACTOR: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
 
+/// An OAuth client that is not there.
+const CLIENT: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c073990";
+
 /// What requests name.
 pub struct Things<'a> {
     pub subject_id: &'a str,
@@ -69,12 +72,49 @@ pub fn build_whole(method: &MethodDescriptor, things: &Things<'_>) -> DynamicMes
 }
 
 fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json::Value> {
+    of_auth(method, things).or_else(|| of_data(method, things))
+}
+
+/// What is asked of auth.
+fn of_auth(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json::Value> {
+    let password = portal_tests::PASSWORD;
+    Some(match method.name() {
+        "CreateAccount" => {
+            let email = format!("{}@example.org", portal_tests::uuid());
+            json!({ "email": email, "password": password, "displayName": "New" })
+        }
+        "ChangePassword" => json!({
+            "accountId": things.account_id, "currentPassword": password, "newPassword": portal_tests::uuid(),
+        }),
+        "BeginPasskeyAuthentication" => json!({ "email": things.email }),
+        "CompleteMfa" => json!({ "challengeToken": "none", "proof": { "totpCode": "123456" } }),
+        "ConfirmTotp" | "DeleteFactor" | "DisableTotp" | "RegenerateRecoveryCodes" => factor(method, things),
+        "CompleteRecovery" => json!({ "recoveryToken": "none", "newPassword": portal_tests::uuid() }),
+        "StartRecovery" => json!({ "email": things.email }),
+        "UpdateAccount" => json!({
+            "account": { "accountId": things.account_id, "displayName": "Changed" }, "updateMask": "displayName",
+        }),
+        "VerifyEmail" => json!({ "verificationToken": "none" }),
+        "CreateSession" => json!({ "email": things.email, "password": password }),
+        "RefreshSession" => json!({ "refreshToken": things.refresh_token }),
+        "RotateKeys" => json!({ "use": "KEY_USE_EPOCH" }),
+        "SetRoles" => json!({ "accountId": things.account_id, "roles": ["auditor"] }),
+        "CreateClient" => json!({ "client": {
+            "displayName": "Another", "type": "TYPE_CONFIDENTIAL", "grantTypes": ["client_credentials"],
+            "scopes": ["consent.check"],
+        } }),
+        "RevokeToken" => json!({ "token": "none" }),
+        _ => return None,
+    })
+}
+
+/// What is asked of the other services, and of all of them.
+fn of_data(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json::Value> {
     let Things { subject_id, purpose_id, notice_id, dataset_id, .. } = things;
     let decision = json!({
         "subjectId": subject_id, "purposeId": purpose_id, "noticeId": notice_id, "language": "en",
         "method": "INDICATION_METHOD_BUTTON",
     });
-    let password = portal_tests::PASSWORD;
     let purpose = json!({
         "displayName": "Another", "description": "Another", "legalBasis": "LEGAL_BASIS_CONSENT",
         "dpvPurposes": ["dpv:ResearchAndDevelopment"], "personalData": ["dpv-pd:Name"], "jurisdiction": "DE",
@@ -85,19 +125,6 @@ fn by_hand(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
         "split": "SPLIT_TRAIN",
     });
     Some(match method.name() {
-        "CreateAccount" => {
-            let email = format!("{}@example.org", portal_tests::uuid());
-            json!({ "email": email, "password": password, "displayName": "New" })
-        }
-        "ChangePassword" => json!({
-            "accountId": things.account_id, "currentPassword": password, "newPassword": portal_tests::uuid(),
-        }),
-        "CompleteMfa" => json!({ "challengeToken": "none", "proof": { "totpCode": "123456" } }),
-        "ConfirmTotp" | "DeleteFactor" | "DisableTotp" | "RegenerateRecoveryCodes" => factor(method, things),
-        "CreateSession" => json!({ "email": things.email, "password": password }),
-        "RefreshSession" => json!({ "refreshToken": things.refresh_token }),
-        "RotateKeys" => json!({ "use": "KEY_USE_EPOCH" }),
-        "SetRoles" => json!({ "accountId": things.account_id, "roles": ["auditor"] }),
         "CreatePurpose" => json!({ "purpose": purpose }),
         "UpdatePurpose" => json!({
             "purpose": { "purposeId": purpose_id, "displayName": "Changed" }, "updateMask": "displayName",
@@ -160,6 +187,7 @@ fn filled(message: &MessageDescriptor, things: &Things<'_>) -> DynamicMessage {
 fn value(field: &FieldDescriptor, things: &Things<'_>) -> Option<Value> {
     match field.kind() {
         Kind::String if !field.is_list() => Some(Value::String(match field.name() {
+            "client_id" => CLIENT.to_owned(),
             "subject_id" => things.subject_id.to_owned(),
             "account_id" => things.account_id.to_owned(),
             "session_id" => things.session_id.to_owned(),

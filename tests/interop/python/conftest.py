@@ -1,19 +1,15 @@
 """The portal under test, the stubs made from `proto/`, and the people of the story."""
 
 import os
-import sys
 import uuid
-from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from grpc_tools import protoc
 
+from generate import generate
 from stubs import Person, Portal, Study
-
-PROTO = Path(__file__).parents[3] / "proto"
 
 
 def pytest_configure(config):
@@ -24,15 +20,8 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def generated(tmp_path_factory):
-    """Every client compiles from `proto/` alone, the google files included."""
-    out = tmp_path_factory.mktemp("stubs")
-    files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
-    well_known = resources.files("grpc_tools") / "_proto"
-    arguments = ["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}", *files]
-    assert protoc.main(arguments) == 0
-    sys.path.insert(0, str(out))
-    yield out
-    sys.path.remove(str(out))
+    with generate(tmp_path_factory.mktemp("stubs")) as out:
+        yield out
 
 
 @pytest.fixture(scope="session")
