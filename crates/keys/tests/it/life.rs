@@ -193,13 +193,13 @@ portal_testkit::each_database! {
         config.disabled_algorithms = vec!["X-Wing".to_owned()];
         assert!(matches!(fixture.try_open(&config).await, Err(KeysError::Disabled(_))));
         // What is not used here would stay as it is, and whoever switched it off would believe otherwise.
-        for name in ["provider-wrap", "ML-KEM-768", "ML-KEM-1024", "Ed25519", "Cobblestone-256", "Kyber-768-r3", "Dilithium3-r3.1"] {
+        for name in ["provider-wrap", "ML-KEM-768", "ML-KEM-1024", "Cobblestone-256", "Kyber-768-r3", "Dilithium3-r3.1"] {
             config.disabled_algorithms = vec!["XAES-256-GCM".to_owned(), name.to_owned()];
             let told = fixture.try_open(&config).await.err().unwrap().to_string();
             let expected = "is used by no service with this provider; take it off the list";
             assert_eq!(told, format!("keys.disabled_algorithms: {name} {expected}"));
         }
-        for name in ["ML-DSA-65", "ML-DSA-65+Ed25519", "XAES-256-GCM"] {
+        for name in ["ML-DSA-65", "Ed25519", "ECDSA-P-256", "ML-DSA-65+Ed25519", "XAES-256-GCM"] {
             config.disabled_algorithms = vec![name.to_owned()];
             fixture.try_open(&config).await.unwrap().close().await;
         }

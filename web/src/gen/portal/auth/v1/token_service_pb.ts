@@ -502,8 +502,8 @@ export type Revocation = Message<"portal.auth.v1.Revocation"> & {
     case: "sessionId";
   } | {
     /**
-     * Every signed token of an account: its sessions were ended, or its roles changed and
-     * its sessions go on.
+     * Every signed token of an account: its sessions were ended, or its roles or factors
+     * changed and its sessions go on.
      *
      * @generated from field: string account_id = 5;
      */

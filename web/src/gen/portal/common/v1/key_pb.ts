@@ -164,8 +164,10 @@ export const ListKeysResponseSchema: GenMessage<ListKeysResponse> = /*@__PURE__*
  */
 export type RotateKeysRequest = Message<"portal.common.v1.RotateKeysRequest"> & {
   /**
-   * Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH or KEY_USE_BLIND_INDEX. Others are INVALID_ARGUMENT: keys of people
-   * are replaced with their epoch, the other keys of the service itself by no call.
+   * Which use. Required; KEY_USE_ROOT, KEY_USE_EPOCH, KEY_USE_BLIND_INDEX or, of auth, KEY_USE_TOKEN. Others are
+   * INVALID_ARGUMENT: keys of people are replaced with their epoch, the other keys of the service itself by no call.
+   * Keys that sign tokens are replaced by themselves every month; this begins it now, and the new ones sign when they
+   * have been published for ten minutes. Until then asking again changes nothing.
    *
    * @generated from field: portal.common.v1.KeyUse use = 1;
    */
@@ -239,7 +241,8 @@ export const RotateKeysResponseSchema: GenMessage<RotateKeysResponse> = /*@__PUR
 
 /**
  * Destroys a key that nothing depends on any more: a retired root or epoch key, or one of a blind index. Answered by the
- * key; one that is destroyed already is answered as it is.
+ * key; one that is destroyed already is answered as it is. A key that signs tokens is ended in whatever state it is, with
+ * all that it signed, and another one signs at once: that is for a key that somebody else may have.
  *
  * @generated from message portal.common.v1.DestroyKeyRequest
  */
