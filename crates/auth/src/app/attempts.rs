@@ -75,6 +75,8 @@ pub struct Attempts {
     clients: Keyed<IpAddr>,
     everybody: Limiter<NotKeyed, InMemoryState>,
     accounts: Keyed<AddressHash>,
+    /// Of clients, by those that have not said who they are: each is kept for a while.
+    questions: Keyed<IpAddr>,
 }
 
 impl Attempts {
@@ -85,6 +87,7 @@ impl Attempts {
             clients: Keyed::hashmap_with_clock(Quota::per_minute(quotas.client_per_minute), time.clone()),
             everybody: RateLimiter::direct_with_clock(Quota::per_second(quotas.per_second), time.clone()),
             accounts: Keyed::hashmap_with_clock(Quota::per_minute(quotas.account_per_minute), time.clone()),
+            questions: Keyed::hashmap_with_clock(Quota::per_minute(quotas.client_per_minute), time.clone()),
             time,
         }
     }
@@ -107,10 +110,24 @@ impl Attempts {
         Ok(Attempt(()))
     }
 
+    /// A question of a client of OAuth that nobody has proven, from the network of `client`, if that is known.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_question(&self, client: Option<IpAddr>) -> Result<(), Error> {
+        let Some(client) = client else { return Ok(()) };
+        if self.questions.len() >= MOST_KEYS {
+            return Err(Error::TooManyAttempts(FULL));
+        }
+        let refused = |until: NotUntil<Nanos>| Error::TooManyAttempts(self.wait(&until));
+        self.questions.check_key(&network(client)).map_err(refused)
+    }
+
     /// Forgets who has not asked for so long that it makes no difference.
     pub fn forget(&self) {
         forget(&self.clients);
         forget(&self.accounts);
+        forget(&self.questions);
     }
 
     /// Until when a refusal holds, from now.

@@ -180,18 +180,20 @@ impl App {
             let stored = self.accounts.find(&tx, account).await?.ok_or(Error::AccountNotFound)?;
             let listed = self.sessions.list(&tx, account, (after, size), now).await?;
             let ids = listed.rows.iter().map(|session| session.session().id);
-            let contexts = self.contexts.find_all(&tx, ids).await?;
-            Ok::<_, Error>((stored, listed, contexts))
+            let contexts = self.contexts.find_all(&tx, ids.clone()).await?;
+            let grants = self.grants.find_all(&tx, ids).await?;
+            Ok::<_, Error>((stored, listed, (contexts, grants)))
         };
-        let (stored, listed, contexts) = self.database.read("list_sessions", list).await?;
+        let (stored, listed, (contexts, grants)) = self.database.read("list_sessions", list).await?;
         let key = if listed.rows.iter().any(StoredSession::is_sealed) || !contexts.is_empty() {
             Some(self.keys.subject(stored.account().subject()).await?)
         } else {
             None
         };
         listed.opened(|session| {
-            let context = contexts.get(&session.session().id);
-            Ok(Some(self.named(&session, context, key.as_deref())?))
+            let id = session.session().id;
+            let named = self.named(&session, contexts.get(&id), key.as_deref())?;
+            Ok(Some(NamedSession { client: grants.get(&id).map(|grant| grant.client), ..named }))
         })
     }
 
@@ -217,6 +219,10 @@ impl App {
                         return Ok(revoked_at);
                     }
                     self.sessions.revoke(&tx, &[id], now).await?;
+                    // Whoever ends what an application has is asked before it has it again.
+                    if let Some(grant) = self.grants.find(&tx, id).await? {
+                        self.clients.forget_approval(&tx, session.account, grant.client).await?;
+                    }
                     self.revocations.append(&tx, &[Target::Session(id)], now).await?;
                     self.note(&tx, about("session.revoke", actor, session), now).await?;
                     Ok(now)

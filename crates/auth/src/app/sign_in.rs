@@ -328,7 +328,7 @@ impl App {
         let session = Session::start(id, account, remember_me, now);
         let last_network = caller.client_address().map(Network::of);
         let context = Context { acr, authenticated_at: now, last_network };
-        let session = NamedSession { session, device_name, context };
+        let session = NamedSession { session, device_name, context, client: None };
         let tokens = self.handles.first_pair(self.entropy.as_ref());
         Beginning { session, tokens, raises, actor: caller.key() }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use portal_core::id::{AccountId, SessionId};
+use portal_core::id::{AccountId, ClientId, SessionId};
 use portal_core::{Acr, Sensitive, Timestamp};
 
 use super::Account;
@@ -161,6 +161,8 @@ pub struct NamedSession {
     pub device_name: DeviceName,
     /// How it began, and from where it was used last.
     pub context: Context,
+    /// The client that it was given to; `None` after a sign-in at Portal itself.
+    pub client: Option<ClientId>,
 }
 
 /// A session, without anything personal.

@@ -377,7 +377,7 @@ pub(super) fn scope_names(scopes: &BTreeSet<Scope>) -> Vec<String> {
 
 /// A session without its tokens.
 pub(super) fn session(named: &NamedSession) -> pb::Session {
-    let NamedSession { session, device_name, context } = named;
+    let NamedSession { session, device_name, context, client } = named;
     pb::Session {
         session_id: session.id.to_string(),
         account_id: session.account.to_string(),
@@ -389,6 +389,7 @@ pub(super) fn session(named: &NamedSession) -> pb::Session {
         remember_me: session.remember_me,
         last_address: context.last_network.as_ref().map_or_else(String::new, |it| it.expose().to_owned()),
         acr: context.acr.name().to_owned(),
+        client_id: client.map_or_else(String::new, |client| client.to_string()),
         ..pb::Session::default()
     }
 }

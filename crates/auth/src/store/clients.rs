@@ -153,6 +153,18 @@ impl Clients {
         StoreError::check_rows(1, done.rows_affected)
     }
 
+    /// Forgets what `account` approved for `client`, so that it is asked again.
+    pub async fn forget_approval(
+        &self,
+        tx: &Tx,
+        account: AccountId,
+        client: ClientId,
+    ) -> Result<(), StoreError> {
+        let id = (account.uuid(), client.uuid());
+        client_approval::Entity::delete_by_id(id).exec(tx.conn()).await?;
+        Ok(())
+    }
+
     /// The approval in `model`, if that is what was written.
     pub(crate) fn approved(&self, model: &client_approval::Model) -> Result<StoredApproval, StoreError> {
         self.digests.check(model)?;

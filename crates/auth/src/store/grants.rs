@@ -1,7 +1,7 @@
 //! What clients were given: rows as they are found and written. Earlier versions don't know the tables: whatever the form of
 //! other rows, these have digests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use portal_core::id::{ClientId, Id, SessionId};
 use portal_core::{Scope, Timestamp};
@@ -73,6 +73,21 @@ impl Grants {
     pub async fn find(&self, tx: &ReadTx, session: SessionId) -> Result<Option<Grant>, StoreError> {
         let model = session_grant::Entity::find_by_id(session.uuid()).one(tx.conn()).await?;
         model.map(|model| self.checked(&model)).transpose()
+    }
+
+    /// The grants that these sessions are, those of them that are one.
+    pub async fn find_all(
+        &self,
+        tx: &ReadTx,
+        sessions: impl Iterator<Item = SessionId> + Send,
+    ) -> Result<HashMap<SessionId, Grant>, StoreError> {
+        let these = session_grant::Column::SessionId.is_in(sessions.map(Id::uuid));
+        let found = session_grant::Entity::find().filter(these).all(tx.conn()).await?;
+        let by_id = |model: session_grant::Model| {
+            let grant = self.checked(&model)?;
+            Ok((grant.session, grant))
+        };
+        found.into_iter().map(by_id).collect()
     }
 
     /// The sessions that are grants of `client`.

@@ -174,7 +174,7 @@ impl Sessions {
         let session = stored.session.clone();
         // What more is known is in another table.
         let context = Context::by_password(session.created_at);
-        Ok(NamedSession { session, device_name, context })
+        Ok(NamedSession { session, device_name, context, client: None })
     }
 
     /// Forgets sessions that have expired, and says how many.

@@ -1,6 +1,7 @@
 //! What clients ask people for, and what they get, as the gateway's endpoints ask auth.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -304,10 +305,40 @@ each_database! {
 
         let (sessions, _) = auth.sessions_of(&anna).await.unwrap();
         let grant = sessions.iter().find(|session| session.device_name == "Newsletter").unwrap();
+        assert_eq!(grant.client_id, client.client_id);
+        assert!(sessions.iter().any(|session| session.client_id.is_empty()), "her own");
         let end = pb::RevokeSessionRequest { session_id: grant.session_id.clone(), ..Default::default() };
         auth.sessions().revoke_session(auth.by(&anna, end).await).await.unwrap();
         assert_eq!(auth.exchange(&given.access_token, "auth").await.unwrap_err().code(), Code::Unauthenticated);
         assert_eq!(error(auth.refresh_grant(&client, &given.refresh_token).await), "invalid_grant");
+        let anew = auth.started(&client, &[("scope", "openid")]).await;
+        let asked = auth.decide(&anna, &anew, Decision::Remembered).await.unwrap();
+        assert_eq!(asked.needed(), Needed::Approval, "what she ended she is asked for again");
+    }
+
+    /// Whoever is nobody fills no table: so many questions a minute come from one network. A client that says who it is asks on.
+    async fn questions_are_limited(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.newsletter().await;
+        let auth = auth.restart_with(|config| config.passwords.client_per_minute = NonZeroU32::new(2).unwrap()).await;
+        let ask = async |address: &str, pushed_by: Option<pb::ClientCredentials>| {
+            let parameters = wire(&[
+                ("client_id", &client.client_id), ("redirect_uri", CALLBACK), ("response_type", "code"), ("scope", "openid"),
+                ("code_challenge", CHALLENGE), ("code_challenge_method", "S256"),
+            ]);
+            let message = pb::StartAuthorizationRequest { issuer: ISSUER.to_owned(), parameters, client: pushed_by };
+            let mut request = Request::new(message);
+            request.metadata_mut().insert("portal-client-address", address.parse().unwrap());
+            auth.endpoints().start_authorization(request).await
+        };
+        for _ in 0..2 {
+            ask("192.0.2.1", None).await.unwrap();
+        }
+        refused(ask("192.0.2.1", None).await, Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
+        ask("192.0.2.2", None).await.unwrap();
+        ask("192.0.2.1", Some(credentials(&client))).await.unwrap();
+        auth.advance(30);
+        ask("192.0.2.1", None).await.unwrap();
     }
 
     /// Until it is known where a browser may go nobody is sent anywhere; afterwards the client is told.

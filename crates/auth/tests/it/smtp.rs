@@ -38,6 +38,9 @@ fn installed() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests")]
     let required = std::env::var("PORTAL_REQUIRE_ALL").is_ok_and(|value| value == "1");
     assert!(there || !required, "PORTAL_REQUIRE_ALL=1, but aiosmtpd (PyPI) or openssl is not installed");
+    if !there {
+        eprintln!("skipped: aiosmtpd (PyPI) or openssl is not installed");
+    }
     there
 }
 
@@ -171,9 +174,10 @@ each_database! {
         let auth = Auth::mailing_to(database, mesh, &server).await;
         let store = database.connect().await;
         let away = server.stop();
-        let asked = std::time::Instant::now();
+        // One that takes the connection and says nothing: a call that waited for it would run into its deadline.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", away.2)).unwrap();
         auth.sign_up("smtp-anna@example.org").await;
-        assert!(asked.elapsed() < Duration::from_secs(5));
+        drop(silent);
         failed(&store, 1).await;
 
         let server = Server::start(away.0, away.1, away.2);

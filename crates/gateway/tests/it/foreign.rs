@@ -72,6 +72,9 @@ fn installed(probe: &mut Command, what: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests")]
     let required = std::env::var("PORTAL_REQUIRE_ALL").is_ok_and(|value| value == "1");
     assert!(there || !required, "PORTAL_REQUIRE_ALL=1, but {what} is not installed");
+    if !there {
+        eprintln!("skipped: {what} is not installed");
+    }
     there
 }
 

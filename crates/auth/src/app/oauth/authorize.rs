@@ -70,7 +70,7 @@ impl App {
     /// Takes a request, of a browser or pushed by its client.
     pub(crate) async fn start_authorization(
         &self,
-        _: &Permit<StartAuthorization>,
+        permit: &Permit<StartAuthorization>,
         (issuer, parameters): (String, &Parameters),
         pushed_by: Option<&Credentials>,
     ) -> Result<Started, Error> {
@@ -97,7 +97,13 @@ impl App {
         };
         let pushed = pushed_by.is_some();
         match read(&client, (issuer.clone(), redirect_uri.clone()), parameters, (pushed, now)) {
-            Ok(request) => self.keep(&request).await,
+            Ok(request) => {
+                // Each is kept for ten minutes, and whoever knows a client's id can ask.
+                if !pushed || client.secrets.is_none() {
+                    self.attempts.admit_question(permit.caller().client_address())?;
+                }
+                self.keep(&request).await
+            }
             Err(refusal) if pushed => Ok(Started::Refused(refusal)),
             Err(refusal) => {
                 Ok(Started::Redirect(error_uri(&redirect_uri, refusal, parameters.get("state"), &issuer)))

@@ -108,8 +108,12 @@ impl App {
         let (acr, authenticated_at) = given.authentication;
         let context = Context { acr, authenticated_at, last_network: None };
         let name: String = client.settings.display_name.chars().take(100).collect();
-        let named =
-            NamedSession { session: given.session.clone(), device_name: DeviceName::new(name), context };
+        let named = NamedSession {
+            session: given.session.clone(),
+            device_name: DeviceName::new(name),
+            context,
+            client: Some(client.id),
+        };
         self.sessions.add(&mut inserts, &named, key, mode)?;
         self.contexts.add(&mut inserts, (given.session.id, &named.context), key)?;
         self.grants.add(&mut inserts, &given.grant)?;
