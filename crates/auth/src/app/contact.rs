@@ -200,6 +200,28 @@ impl App {
         self.reply(change, outcome).await
     }
 
+    /// Takes back whatever address was asked for: who secures an account may have noticed that somebody else asked. Without the
+    /// key of its person nobody can confirm one, and none is named.
+    pub(super) async fn keep_address(
+        &self,
+        tx: &Tx,
+        account: AccountId,
+        key: Option<&SubjectKey>,
+    ) -> Result<(), Error> {
+        let Some(key) = key else {
+            self.mail_tokens.delete(tx, account, Purpose::Verify).await?;
+            return Ok(());
+        };
+        let Some(stored) = self.contacts.find(tx, account).await? else { return Ok(()) };
+        let contact = self.contacts.open(&stored, key)?;
+        if contact.pending.is_some() {
+            self.mail_tokens.delete(tx, account, Purpose::Verify).await?;
+            let contact = Contact { pending: None, ..contact };
+            self.contacts.put(tx, (account, &contact), Some(&stored), key).await?;
+        }
+        Ok(())
+    }
+
     async fn verify(
         &self,
         tx: &Tx,
@@ -210,6 +232,9 @@ impl App {
         let id = token.account;
         let rejected = || Error::MailTokenRejected("verification_token");
         let account = self.accounts.find(tx, id).await?.ok_or_else(rejected)?;
+        if account.account().lock_at(now).is_some() {
+            return Err(rejected());
+        }
         let before = self.accounts.open(&account, Some(key))?;
         let stored = self.contacts.find(tx, id).await?;
         let contact = stored.as_ref().map(|stored| self.contacts.open(stored, key)).transpose()?;

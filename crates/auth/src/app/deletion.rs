@@ -93,7 +93,9 @@ impl App {
     pub(super) async fn finish_deletions(&self) -> Result<(), Error> {
         let left = |tx| async move { Ok::<_, Error>(self.tombstones.unerased(&tx, BATCH).await?) };
         for stone in self.database.read("read_deletions", left).await? {
-            self.finish_deletion(&stone).await?;
+            if let Err(error) = self.finish_deletion(&stone).await {
+                tracing::warn!(account = %stone.account, %error, "the keys of a deleted account are destroyed later");
+            }
         }
         Ok(())
     }

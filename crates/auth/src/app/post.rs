@@ -129,9 +129,14 @@ impl App {
     }
 
     async fn post_all(&self, lease: &portal_store::Lease) -> Result<(), Error> {
-        self.finish_deletions().await?;
+        // None of these keeps the others waiting.
+        if let Err(error) = self.finish_deletions().await {
+            tracing::warn!(%error, "the keys of deleted accounts are destroyed later");
+        }
         let Some(mailer) = &self.mailer else { return Ok(()) };
-        self.answer_recoveries().await?;
+        if let Err(error) = self.answer_recoveries().await {
+            tracing::warn!(%error, "recoveries are answered later");
+        }
         loop {
             let now = self.now();
             let renew = |tx: Tx| async move { leases::renew(&tx, lease, now, LEASE_TIME).await };
@@ -146,7 +151,11 @@ impl App {
             let sound = self.sound(due).await?;
             let sent = sound.iter().map(|mail| self.send(mailer, mail, now));
             for (mail, posted) in sound.iter().zip(join_all(sent).await) {
-                self.posted(mail, posted?).await?;
+                let posted = posted.unwrap_or_else(|error| {
+                    tracing::warn!(mail = %mail.id(), %error, "a mail could not be opened");
+                    Posted::Unsent(Unsent::Unreachable("what it takes to open it is not there"))
+                });
+                self.posted(mail, posted).await?;
             }
         }
     }

@@ -111,6 +111,11 @@ impl App {
         let (Some(profile), account) = (&owner.profile, token.account) else {
             return Err(Error::AccountNotFound);
         };
+        // It was sent while another address took its place.
+        if token.email.expose() != profile.email.expose() {
+            let error = Error::MailTokenRejected("recovery_token");
+            return Err(self.rejected(error, "account.complete_recovery", &permit.caller().key()).await);
+        }
         let new = self.passwords.hash(attempt, asked.password, profile).await;
         let new = &new.map_err(|error| error.of_field("new_password"))?;
         let (address, key) = (&self.address_hash(&profile.email), &**key);
@@ -128,6 +133,7 @@ impl App {
                     let live = self.sessions.live_ids(&tx, account, now).await?;
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account)], now).await?;
+                    self.keep_address(&tx, account, Some(key)).await?;
                     self.confirmed(&tx, account, key, now).await?;
                     self.post(&tx, to, &Letter::PasswordSet, now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;
@@ -242,17 +248,26 @@ impl App {
             }
             for (id, email) in oldest {
                 match email {
-                    Ok(email) => self.answer_recovery(id, &email).await?,
+                    Ok(email) => match self.answer_recovery(id, &email).await {
+                        Err(Error::Keys(error @ (KeysError::Missing(_) | KeysError::Corrupt { .. }))) => {
+                            tracing::error!(%error, "a recovery was not answered: the account can't be opened");
+                            self.drop_request(id).await?;
+                        }
+                        answered => answered?,
+                    },
                     Err(error @ StoreError::Corrupt { .. }) => {
                         tracing::error!(%error, "a recovery was not answered: its row is corrupt");
-                        let delete =
-                            |tx: Tx| async move { Ok::<_, Error>(self.requests.delete(&tx, id).await?) };
-                        self.database.run_tx("drop_recovery_request", delete).await?;
+                        self.drop_request(id).await?;
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
+    }
+
+    async fn drop_request(&self, id: Uuid) -> Result<bool, Error> {
+        let delete = |tx: Tx| async move { Ok::<_, Error>(self.requests.delete(&tx, id).await?) };
+        self.database.run_tx("drop_recovery_request", delete).await
     }
 
     async fn answer_recovery(&self, id: Uuid, email: &Email) -> Result<(), Error> {

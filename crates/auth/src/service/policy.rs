@@ -38,7 +38,7 @@ pub const TABLE: &[Row] = &[
     // accounts
     Row::of::<CreateAccount>().public().write().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<GetAccount>().own().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<UpdateAccount>().own().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<UpdateAccount>().own().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     Row::of::<ChangePassword>().own().write().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<DeleteAccount>().own().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
     // Recorded, and safe to send again.

@@ -53,10 +53,15 @@ impl Tombstones {
         Ok(())
     }
 
-    /// Those whose person's keys are still to be destroyed, `limit` at most.
+    /// Those whose person's keys are still to be destroyed, `limit` at most. One that is not what was written is left to the scan:
+    /// it keeps the others from nothing.
     pub async fn unerased(&self, tx: &ReadTx, limit: u64) -> Result<Vec<Tombstone>, StoreError> {
         let waiting = account_tombstone::Entity::find().filter(Column::ErasedAt.is_null()).limit(limit);
-        waiting.all(tx.conn()).await?.iter().map(|model| self.checked(model)).collect()
+        let sound = |model| match self.checked(model) {
+            Err(StoreError::Corrupt { .. }) => None,
+            read => Some(read),
+        };
+        waiting.all(tx.conn()).await?.iter().filter_map(sound).collect()
     }
 
     /// `size` of them at most, newest account first, after `after`.

@@ -67,6 +67,7 @@ fn tokens(setup: &Setup, keys: &[SigningKey]) -> Vec<Value> {
 }
 
 /// Whether `probe` succeeds; if the environment variable `PORTAL_REQUIRE_ALL` is `1`, it must.
+#[expect(clippy::print_stderr, reason = "somebody should see what was skipped")]
 fn installed(probe: &mut Command, what: &str) -> bool {
     let there = probe.output().is_ok_and(|output| output.status.success());
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests")]
