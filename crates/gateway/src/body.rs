@@ -151,19 +151,29 @@ async fn discard(mut body: Incoming) {
     }
 }
 
+/// What ends a call from outside, with the status that tells why.
+pub(crate) type EndOfAccess = Pin<Box<dyn Future<Output = Status> + Send>>;
+
 /// A service's answer on its way to the client. Its last frame is trailers, unless the headers already had the status.
 pub(crate) struct Answer {
     inner: Option<Body>,
     /// The status was in the headers: no trailers follow.
     complete: bool,
     deadline: Option<Instant>,
-    end: Pin<Box<dyn Future<Output = Status> + Send>>,
+    end: EndOfAccess,
 }
 
 impl Answer {
-    /// The body of an answer with these `headers`, cut off at the deadline or, if there is none, at the drain.
-    pub(crate) fn new(inner: Body, headers: &HeaderMap, deadline: Option<Instant>, drain: Drain) -> Self {
-        let end: Pin<Box<dyn Future<Output = Status> + Send>> = match deadline {
+    /// The body of an answer with these `headers`, cut off at the deadline or, if there is none, at the drain; and in any case
+    /// when whoever asked may have no more of it.
+    pub(crate) fn new(
+        inner: Body,
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+        drain: Drain,
+        access: Option<EndOfAccess>,
+    ) -> Self {
+        let time: EndOfAccess = match deadline {
             Some(at) => Box::pin(async move {
                 tokio::time::sleep_until(at).await;
                 reason::DEADLINE.status()
@@ -171,6 +181,12 @@ impl Answer {
             None => Box::pin(async move {
                 drain.started().await;
                 reason::UPSTREAM_UNAVAILABLE.status()
+            }),
+        };
+        let end: EndOfAccess = match access {
+            None => time,
+            Some(access) => Box::pin(async move {
+                tokio::select! { status = time => status, status = access => status }
             }),
         };
         Self { inner: Some(inner), complete: headers.contains_key(Status::GRPC_STATUS), deadline, end }

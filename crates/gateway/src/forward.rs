@@ -3,6 +3,7 @@
 //! Architecture invariant: a service sees the headers named in [`FORWARDED`], the exchanged token or the reason why there
 //! is none, and nothing else from outside.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -12,13 +13,14 @@ use portal_mesh::MeshChannel;
 use portal_mesh::context::{GRPC_TIMEOUT, ROWS_WITHHELD, TRACEPARENT, parse_timeout};
 use portal_mesh::guard::{CLIENT_ADDRESS_HEADER, TOKEN_ERROR_HEADER};
 use portal_mesh::status::{self, reason};
+use prost_reflect::DescriptorPool;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use crate::body::Answer;
+use crate::body::{Answer, EndOfAccess};
 use crate::reason as ours;
 use crate::route::Gateway;
 use crate::tokens::Credential;
@@ -63,6 +65,13 @@ impl Target {
 
 /// The messages of v1 and v1alpha are the same on the wire, so one service answers both.
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection/";
+
+/// The paths of the methods that stream, either way: their calls may last.
+pub(crate) fn streams(pool: &DescriptorPool) -> HashSet<String> {
+    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let streaming = methods.filter(|method| method.is_client_streaming() || method.is_server_streaming());
+    streaming.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name())).collect()
+}
 
 /// The services behind the gateway.
 pub(crate) struct Upstreams {
@@ -117,16 +126,29 @@ impl Gateway {
             }
             self.upstreams.send(target, request(path, headers, body)?).await
         };
-        let response = match deadline {
-            Some(at) => tokio::time::timeout_at(at, sent).await.map_err(|_| reason::DEADLINE.status())?,
-            None => sent.await,
-        }?;
+        // What stays open outlives the check of its token.
+        let mut access = self.end_of_access(target, path, client);
+        let response = tokio::select! {
+            biased;
+            response = sent => response?,
+            () = until(deadline) => return Err(reason::DEADLINE.status()),
+            status = whenever(access.as_mut()) => return Err(status),
+        };
         let (mut parts, body) = response.into_parts();
         check(parts.status, &parts.headers)?;
         parts.headers = answered(&parts.headers);
         parts.version = Version::default();
-        let body = Answer::new(body, &parts.headers, deadline, self.drain.clone());
+        let body = Answer::new(body, &parts.headers, deadline, self.drain.clone(), access);
         Ok(Response::from_parts(parts, Body::new(body)))
+    }
+
+    fn end_of_access(&self, target: Target, path: &str, client: &HeaderMap) -> Option<EndOfAccess> {
+        let Target::Service(workload) = target else { return None };
+        if !self.streams.contains(path) {
+            return None;
+        }
+        let access = self.tokens.end_of_access(client, workload)?;
+        Some(Box::pin(access))
     }
 
     async fn authenticate(
@@ -145,6 +167,20 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn whenever(access: Option<&mut EndOfAccess>) -> Status {
+    match access {
+        Some(access) => access.await,
+        None => std::future::pending().await,
     }
 }
 

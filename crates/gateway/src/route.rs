@@ -1,5 +1,6 @@
 //! Which protocol a request speaks, and what answers it.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -31,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) public_url: Option<PublicUrl>,
+    /// The methods whose calls may last.
+    pub(crate) streams: HashSet<String>,
     /// Whether clients come over TLS.
     pub(crate) secure: bool,
     pub(crate) drain: Drain,

@@ -20,7 +20,7 @@ use crate::metrics::GatewayMetrics;
 use crate::oauth::{InvalidPublicUrl, PublicUrl};
 use crate::route::Gateway;
 use crate::tokens::Tokens;
-use crate::{Config, edge};
+use crate::{Config, edge, forward};
 
 /// The gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,7 @@ impl Service {
             proxies,
             metrics,
             public_url,
+            streams: forward::streams(&pool),
             secure: tls.is_some(),
             drain: drain.clone(),
         };

@@ -25,6 +25,7 @@ use crate::metrics::{Exchange, GatewayMetrics};
 
 mod cache;
 mod feed;
+mod open;
 
 use cache::{Cache, Flight, Grant};
 use feed::Feed;

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
+use portal_mesh::status::reason_of;
 use portal_proto::auth::v1::revocation::Target;
+use portal_proto::consent::v1::WatchConsentChangesRequest;
+use portal_proto::consent::v1::consent_change_service_client::ConsentChangeServiceClient;
+use tonic::Code;
 
-use crate::client::Client;
+use crate::client::{Channel, Client};
 use crate::fixture::{BEAT, Setup};
+use crate::grpc::with_token;
 
 const MINE: &str = "/v1/purposes/1";
 const PUBLIC: &str = "/v1/purposes";
@@ -155,5 +160,78 @@ async fn without_auth_a_token_is_unverifiable() {
     let answer = client.get(MINE, Some("alice")).await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "TOKEN_UNVERIFIABLE"));
     assert_eq!(client.get(PUBLIC, None).await.status, 200);
+    setup.stop().await;
+}
+
+/// What an open stream of `token` ends with, after its first two messages and what `meanwhile` does.
+async fn end_of_stream(setup: &Setup, token: &str, meanwhile: impl AsyncFnOnce()) -> (Code, Option<String>) {
+    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
+    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
+    let mut open = changes.watch_consent_changes(with_token(watch, token)).await.unwrap().into_inner();
+    for _ in 0..2 {
+        open.message().await.unwrap().unwrap();
+    }
+    meanwhile().await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), open.message()).await;
+    let status = ended.expect("the stream outlived its access").unwrap_err();
+    (status.code(), reason_of(&status))
+}
+
+#[tokio::test]
+async fn an_open_stream_ends_with_its_session_and_others_go_on() {
+    let setup = Setup::start().await;
+    let client = Client::one(setup.address);
+    let alice = setup.world.user("alice", &[]);
+    setup.world.user("bob", &[]);
+    setup.wait_for_cache(&client, "alice").await;
+    setup.wait_for_cache(&client, "bob").await;
+    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
+    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
+    let mut of_bob = changes.watch_consent_changes(with_token(watch, "bob")).await.unwrap().into_inner();
+    for _ in 0..2 {
+        of_bob.message().await.unwrap().unwrap();
+    }
+    let ended = end_of_stream(&setup, "alice", async || {
+        setup.world.users.lock().unwrap().remove("alice");
+        setup.world.revoke(Target::SessionId(alice.session.to_string()));
+    });
+    assert_eq!(ended.await, (Code::Unauthenticated, Some("TOKEN_INVALID".to_owned())));
+    let goes_on = tokio::time::timeout(Duration::from_secs(2), of_bob.message()).await;
+    assert!(goes_on.is_err(), "nothing was revoked of bob's");
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_stream_ends_with_its_token() {
+    let setup = Setup::start().await;
+    let client = Client::one(setup.address);
+    setup.world.user("alice", &[]);
+    setup.wait_for_cache(&client, "alice").await;
+    // Auth knows the token no longer, and tells nobody: it has simply come to its end.
+    let ended = end_of_stream(&setup, "alice", async || {
+        setup.world.users.lock().unwrap().remove("alice");
+        setup.world.mesh.clock.advance(Duration::from_secs(240));
+    });
+    assert_eq!(ended.await, (Code::Unauthenticated, Some("TOKEN_INVALID".to_owned())));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_stream_ends_when_nobody_can_say_whether_it_may_go_on() {
+    let mut setup = Setup::start().await;
+    setup.world.user("alice", &[]);
+    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
+    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
+    let mut open = changes.watch_consent_changes(with_token(watch, "alice")).await.unwrap().into_inner();
+    for _ in 0..2 {
+        open.message().await.unwrap().unwrap();
+    }
+    setup.stop_auth().await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), open.message()).await;
+    let status = ended.expect("the stream went on").unwrap_err();
+    assert_eq!(
+        (status.code(), reason_of(&status).as_deref()),
+        (Code::Unavailable, Some("TOKEN_UNVERIFIABLE"))
+    );
     setup.stop().await;
 }
