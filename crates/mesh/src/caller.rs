@@ -11,6 +11,9 @@ use tonic::{Request, Status};
 use crate::policy::{Action, Permit, Row};
 use crate::status::{Reason, reason};
 
+/// What stands between an account and the client that acts for it, in [`Caller::key`].
+pub const VIA: &str = " via client/";
+
 /// The account behind a call, from a verified token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndUser {
@@ -136,13 +139,17 @@ impl Caller {
         }
     }
 
-    /// A stable name of the caller: the owner of idempotency keys and page tokens.
+    /// A stable name of the caller: the owner of idempotency keys and page tokens, and who did what is recorded. What a client
+    /// does for somebody is told from what they do themselves.
     #[must_use]
     pub fn key(&self) -> String {
         match &self.behalf {
             Behalf::Anonymous(_) => "anonymous".to_owned(),
             Behalf::Own => format!("workload/{}", self.workload),
             Behalf::User(EndUser { via: Via::Itself(client, _), .. }) => format!("client/{client}"),
+            Behalf::User(user @ EndUser { via: Via::Client(client, _), .. }) => {
+                format!("account/{}{VIA}{client}", user.account)
+            }
             Behalf::User(user) => format!("account/{}", user.account),
         }
     }

@@ -51,6 +51,15 @@ pub struct TestUser {
 }
 
 impl TestUser {
+    /// The id of the OAuth client that acts; empty if none does.
+    #[must_use]
+    pub fn via_client(&self) -> String {
+        match &self.via {
+            Via::Client(id, _) | Via::Itself(id, _) => id.to_string(),
+            Via::FirstParty => String::new(),
+        }
+    }
+
     /// The same through an OAuth client that was given `scopes`.
     #[must_use]
     pub fn through_client(self, scopes: &[Scope]) -> Self {

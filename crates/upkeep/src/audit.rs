@@ -22,6 +22,7 @@ use portal_core::{Entropy, Timestamp};
 use portal_crypto::kdf::Label;
 use portal_keys::{Keys, ServiceCells, ServiceColumn};
 use portal_ledger::{Append, Commitment, Kind, Leaf, Salt};
+use portal_mesh::caller::VIA;
 use portal_store::sealed::{DigestedRow, RowDigests};
 use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx};
 use sea_orm::prelude::Uuid;
@@ -162,8 +163,9 @@ pub struct Sought {
 impl Sought {
     fn condition(&self) -> Condition {
         let account = self.account.map(|account| {
-            let by = Column::Actor.eq(format!("account/{account}"));
-            Condition::any().add(Column::AccountId.eq(account.uuid())).add(by)
+            let by = format!("account/{account}");
+            let through = Column::Actor.starts_with(format!("{by}{VIA}"));
+            Condition::any().add(Column::AccountId.eq(account.uuid())).add(Column::Actor.eq(by)).add(through)
         });
         let actions = (!self.actions.is_empty()).then(|| Column::Action.is_in(&self.actions));
         // Ids begin with the time in milliseconds, so the key finds the time; the rest of it is in the row.

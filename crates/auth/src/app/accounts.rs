@@ -254,6 +254,7 @@ impl App {
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;
                     self.keep_address(&tx, account.id(), key).await?;
+                    self.forget_clients(&tx, account.id()).await?;
                     let updated = self.accounts.update(&tx, stored, account, key).await?;
                     self.with_contact(&tx, updated, key).await
                 };

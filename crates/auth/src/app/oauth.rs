@@ -5,6 +5,7 @@
 
 pub mod authorize;
 pub mod claims;
+pub mod ending;
 pub mod grant;
 pub mod logout;
 pub mod token;

@@ -80,6 +80,7 @@ impl App {
                     // Who changes a password may have noticed that somebody else is about to.
                     self.mail_tokens.delete(&tx, account, Purpose::Recover).await?;
                     self.keep_address(&tx, account, Some(key)).await?;
+                    self.forget_codes(&tx, account).await?;
                     let mut ids = self.sessions.live_ids(&tx, account, now).await?;
                     ids.retain(|id| Some(*id) != keep);
                     self.sessions.revoke(&tx, &ids, now).await?;

@@ -134,6 +134,7 @@ impl App {
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account)], now).await?;
                     self.keep_address(&tx, account, Some(key)).await?;
+                    self.forget_clients(&tx, account).await?;
                     self.confirmed(&tx, account, key, now).await?;
                     self.post(&tx, to, &Letter::PasswordSet, now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;

@@ -218,12 +218,17 @@ impl App {
                     if let Some(revoked_at) = session.revoked_at {
                         return Ok(revoked_at);
                     }
-                    self.sessions.revoke(&tx, &[id], now).await?;
-                    // Whoever ends what an application has is asked before it has it again.
-                    if let Some(grant) = self.grants.find(&tx, id).await? {
-                        self.clients.forget_approval(&tx, session.account, grant.client).await?;
+                    // Whoever ends what an application has ends all of it, and is asked before it has it again.
+                    let mut ids = match self.grants.client_of(&tx, id).await? {
+                        Some(client) => self.forget_client(&tx, (session.account, client), now).await?,
+                        None => Vec::new(),
+                    };
+                    if !ids.contains(&id) {
+                        ids.push(id);
                     }
-                    self.revocations.append(&tx, &[Target::Session(id)], now).await?;
+                    self.sessions.revoke(&tx, &ids, now).await?;
+                    let targets: Vec<_> = ids.into_iter().map(Target::Session).collect();
+                    self.revocations.append(&tx, &targets, now).await?;
                     self.note(&tx, about("session.revoke", actor, session), now).await?;
                     Ok(now)
                 };
@@ -255,6 +260,7 @@ impl App {
                     self.sessions.revoke(&tx, &ids, now).await?;
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
+                    self.forget_clients(&tx, account).await?;
                     // Who ends none changes nothing.
                     if !ids.is_empty() {
                         self.note(&tx, happened.clone().with("sessions_ended", ids.len()), now).await?;

@@ -76,9 +76,12 @@ impl Bearer {
         }
     }
 
+    /// What people approve is about their own data: whatever else they may do, a client may not do it for them.
     fn delegate(found: &LiveGrant) -> Self {
         let (pair, grant) = (found.tokens.pair(), &found.grant);
+        let own = found.account.account().roles().iter().filter(|role| *role == Role::Subject);
         Self {
+            roles: own.collect(),
             client: Some((grant.client, grant.scopes.clone())),
             issued_at: pair.issued_at,
             expires_at: pair.access_expires_at,

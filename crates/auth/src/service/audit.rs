@@ -120,7 +120,7 @@ fn event(recorded: &Recorded, position: Option<u64>) -> pb::AuditEvent {
         reason: reason.unwrap_or_default().to_owned(),
         severity: ocsf::severity(recorded).into(),
         actor_account_id: ocsf::actor(recorded).unwrap_or_default().to_owned(),
-        actor_client_id: String::new(),
+        actor_client_id: ocsf::client(recorded).unwrap_or_default().to_owned(),
         account_id: recorded.account.map(|account| account.to_string()).unwrap_or_default(),
         session_id: ocsf::session(recorded).unwrap_or_default(),
         trace_id: recorded.detail(TRACE).unwrap_or_default().to_owned(),

@@ -2,6 +2,7 @@
 //! Identity & Access Management: what a SIEM reads without being told about Portal.
 
 use portal_core::id::{EventId, Id};
+use portal_mesh::caller::VIA;
 use portal_proto::auth::v1::audit_event::Severity;
 use portal_upkeep::audit::Recorded;
 use serde_json::{Map, Value, json};
@@ -87,9 +88,16 @@ fn of(recorded: &Recorded) -> &'static Mapped {
     ACTIONS.iter().find(|mapped| mapped.action == recorded.action).unwrap_or(&UNKNOWN)
 }
 
-/// The account that acted, if one did.
+/// The account that acted, if one did, itself or by a client.
 pub(super) fn actor(recorded: &Recorded) -> Option<&str> {
-    recorded.actor.strip_prefix("account/")
+    let account = recorded.actor.strip_prefix("account/")?;
+    Some(account.split_once(VIA).map_or(account, |(account, _)| account))
+}
+
+/// The client that acted, if one did, for itself or for an account.
+pub(super) fn client(recorded: &Recorded) -> Option<&str> {
+    let through = recorded.actor.split_once(VIA).map(|(_, client)| client);
+    through.or_else(|| recorded.actor.strip_prefix("client/"))
 }
 
 /// The session that is concerned.
@@ -134,8 +142,11 @@ pub(super) fn object(recorded: &Recorded) -> Value {
     if let Some(reason) = reason {
         tell("status_detail", json!(reason));
     }
-    if let Some(actor) = actor(recorded) {
-        tell("actor", json!({ "user": user(Some(actor)) }));
+    let mut by = Map::new();
+    by.extend(actor(recorded).map(|account| ("user".to_owned(), user(Some(account)))));
+    by.extend(client(recorded).map(|client| ("app_uid".to_owned(), json!(client))));
+    if !by.is_empty() {
+        tell("actor", Value::Object(by));
     }
     if let Some(session) = session(recorded) {
         tell("session", json!({ "uid": session, "is_mfa": recorded.detail("factor").is_some() }));

@@ -8,7 +8,7 @@ use portal_core::{Acr, Timestamp};
 use portal_store::sealed::{DigestedRow, RowDigests};
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use sea_orm::prelude::Uuid;
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
 use serde::{Deserialize, Serialize};
 
 use super::{authorization_code, authorization_request, rows};
@@ -139,6 +139,24 @@ impl Authorizations {
             .exec(tx.conn())
             .await?;
         StoreError::check_rows(1, done.rows_affected)
+    }
+
+    /// Forgets the codes that `account` approved and nobody used, for `client` or for all of them.
+    pub async fn forget_codes(
+        &self,
+        tx: &Tx,
+        account: AccountId,
+        client: Option<ClientId>,
+    ) -> Result<(), StoreError> {
+        use authorization_code::Column::{
+            AccountId as OfAccount, ClientId as OfClient, SessionId as UsedFor,
+        };
+        let these = Condition::all()
+            .add(OfAccount.eq(account.uuid()))
+            .add(UsedFor.is_null())
+            .add_option(client.map(|client| OfClient.eq(client.uuid())));
+        authorization_code::Entity::delete_many().filter(these).exec(tx.conn()).await?;
+        Ok(())
     }
 
     /// Forgets what has ended, and says how many rows. Codes are kept as long again, to know a replay.

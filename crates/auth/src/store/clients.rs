@@ -9,7 +9,8 @@ use portal_crypto::jose::Algorithm;
 use portal_store::sealed::RowDigests;
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 
@@ -153,15 +154,18 @@ impl Clients {
         StoreError::check_rows(1, done.rows_affected)
     }
 
-    /// Forgets what `account` approved for `client`, so that it is asked again.
-    pub async fn forget_approval(
+    /// Forgets what `account` approved, for `client` or for all of them.
+    pub async fn forget_approvals(
         &self,
         tx: &Tx,
         account: AccountId,
-        client: ClientId,
+        client: Option<ClientId>,
     ) -> Result<(), StoreError> {
-        let id = (account.uuid(), client.uuid());
-        client_approval::Entity::delete_by_id(id).exec(tx.conn()).await?;
+        use client_approval::Column::{AccountId as OfAccount, ClientId as OfClient};
+        let these = Condition::all()
+            .add(OfAccount.eq(account.uuid()))
+            .add_option(client.map(|client| OfClient.eq(client.uuid())));
+        client_approval::Entity::delete_many().filter(these).exec(tx.conn()).await?;
         Ok(())
     }
 

@@ -101,6 +101,34 @@ impl Grants {
         Ok(ids.into_iter().map(SessionId::from_uuid).collect())
     }
 
+    /// The client that a session was given to, whatever else its row says: to end more than is sound harms nobody.
+    pub async fn client_of(&self, tx: &ReadTx, session: SessionId) -> Result<Option<ClientId>, StoreError> {
+        let found = session_grant::Entity::find_by_id(session.uuid()).one(tx.conn()).await?;
+        Ok(found.map(|model| ClientId::from_uuid(model.client_id)))
+    }
+
+    /// Those of these sessions that are grants of `client`, corrupt ones too.
+    pub async fn among(
+        &self,
+        tx: &ReadTx,
+        sessions: &[SessionId],
+        client: ClientId,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut found = Vec::new();
+        // A database takes only so many values in one statement.
+        for sessions in sessions.chunks(500) {
+            let these = session_grant::Column::SessionId.is_in(sessions.iter().map(|id| id.uuid()));
+            let ids = session_grant::Entity::find()
+                .select_only()
+                .column(session_grant::Column::SessionId)
+                .filter(these)
+                .filter(session_grant::Column::ClientId.eq(client.uuid()));
+            let ids: Vec<Uuid> = ids.into_tuple().all(tx.conn()).await?;
+            found.extend(ids.into_iter().map(SessionId::from_uuid));
+        }
+        Ok(found)
+    }
+
     /// Adds the tokens that `session` gives out now.
     pub fn add_tokens(
         &self,

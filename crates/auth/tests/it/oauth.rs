@@ -23,6 +23,8 @@ use tonic::{Code, Request, Status};
 use crate::fixture::{Auth, refused};
 use crate::sql;
 
+mod ending;
+
 const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.

@@ -12,8 +12,9 @@ use portal_core::id::{ConsentId, EventId, Id, NoticeId, PurposeId, SubjectId};
 use portal_core::{PageSize, Sensitive, Timestamp};
 use portal_keys::KeysError;
 use portal_ledger::feed;
+use portal_mesh::caller::VIA;
 use portal_mesh::policy::Action;
-use portal_mesh::{Caller, Permit};
+use portal_mesh::{Caller, EndUser, Permit, Via};
 use portal_store::{ReadTx, StoreError};
 use uuid::Uuid;
 
@@ -431,7 +432,11 @@ pub(super) type Saved = (Done<Seen>, Option<Status>);
 
 /// Who made the call, as events name it.
 pub(super) fn actor(caller: &Caller) -> String {
-    caller.user().map_or_else(|| caller.key(), |user| user.account.to_string())
+    match caller.user() {
+        Some(EndUser { account, via: Via::Client(client, _), .. }) => format!("{account}{VIA}{client}"),
+        Some(user) => user.account.to_string(),
+        None => caller.key(),
+    }
 }
 
 /// The purpose and notice that a command names.

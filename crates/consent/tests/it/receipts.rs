@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portal_core::Scope;
 use portal_crypto::cose::Key;
 use portal_crypto::suite::Suites;
 use portal_proto::consent::v1::receipt_service_client::ReceiptServiceClient;
@@ -85,6 +86,29 @@ fn is_whole(record: &Record, world: &World) {
 }
 
 each_database! {
+    /// What an application records for somebody is told from what they record themselves, in their history and in the receipt.
+    async fn a_decision_through_an_application_says_so(database) {
+        let world = World::start(database).await;
+        let offer = world.offer().await;
+        let application = world.anna.clone().through_client(&[Scope::ConsentRecord]);
+        let client = application.via_client();
+        world.consents(&application).give_consent(offer.give(world.anna.subject)).await.unwrap();
+        world.mesh.clock.advance(Duration::from_secs(1));
+        world.consents(&world.anna).withdraw_consent(offer.withdraw(world.anna.subject)).await.unwrap();
+        let mut events = world.events(&world.anna).await;
+        events.sort_by_key(|event| event.record_time.map(|time| time.seconds));
+        let by: Vec<_> = events.iter().map(|event| (event.actor_id.clone(), event.actor_client_id.clone())).collect();
+        let anna = world.anna.account.to_string();
+        assert_eq!(by, [(anna.clone(), client.clone()), (anna.clone(), String::new())]);
+        let listed = list(&world, &world.anna, &world.anna).await.unwrap();
+        let mut recorded = Vec::new();
+        for receipt in &listed {
+            let receipt = proven(&world, &world.anna, &receipt.receipt_id).await;
+            recorded.push(offline(&world, &receipt).await.record.unwrap().event.recorded_by.unwrap());
+        }
+        assert!(recorded.contains(&anna) && recorded.contains(&format!("{anna} via client/{client}")), "{recorded:?}");
+    }
+
     /// Giving, refusing, withdrawing: a receipt each, told by the reply, that says what was decided and verifies offline.
     async fn every_change_has_a_receipt(database) {
         let world = World::start(database).await;

@@ -141,6 +141,9 @@ pub struct ConsentEvent {
     /// Who decided for the subject, if somebody did. Shown and sealed as the reason is.
     #[prost(message, optional, tag = "19")]
     pub delegation: ::core::option::Option<Delegation>,
+    /// Client by which the account in `actor_id` made the call; empty if the account made it itself, or the client is in `actor_id`.
+    #[prost(string, tag = "20")]
+    pub actor_client_id: ::prost::alloc::string::String,
 }
 /// Where a purpose or a notice is in its life. Published revisions never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -9351,6 +9354,7 @@ impl ::core::fmt::Debug for ConsentEvent {
             .field("ledger_index", &self.ledger_index)
             .field("receipt_id", &self.receipt_id)
             .field("delegation", &self.delegation)
+            .field("actor_client_id", &self.actor_client_id)
             .finish()
     }
 }

@@ -3,6 +3,7 @@
 use portal_core::id::{ConsentId, EventId, Id, SubjectId};
 use portal_core::{Invalid, Sensitive, Timestamp};
 use portal_crypto::hash::sha384;
+use portal_mesh::caller::VIA;
 use portal_mesh::convert::{parse_timestamp, timestamp};
 use portal_proto::consent::v1 as pb;
 use prost::Message;
@@ -229,6 +230,10 @@ pub(in crate::service) fn kept_replies(withdrawn: &Withdrawn) -> Vec<u8> {
 pub(in crate::service) fn event(listed: Listed, words: Words) -> pb::ConsentEvent {
     let Listed { event, position, has_receipt } = listed;
     let receipt_id = if has_receipt { event.id.to_string() } else { String::new() };
+    let (actor_id, actor_client_id) = match event.actor.split_once(VIA) {
+        Some((account, client)) => (account.to_owned(), client.to_owned()),
+        None => (event.actor, String::new()),
+    };
     let reason = event.reason.filter(|_| words == Words::Shown).map(|reason| reason.expose().clone());
     pb::ConsentEvent {
         event_id: event.id.to_string(),
@@ -243,13 +248,14 @@ pub(in crate::service) fn event(listed: Listed, words: Words) -> pb::ConsentEven
         status: status_message(event.status).into(),
         method: method_message(event.method).into(),
         reason: reason.unwrap_or_default(),
-        actor_id: event.actor,
+        actor_id,
         event_time: Some(timestamp(event.event_at)),
         record_time: Some(timestamp(event.recorded_at)),
         expire_time: event.expires_at.map(timestamp),
         ledger_index: position.map(ledger_index),
         receipt_id,
         delegation: event.delegation.filter(|_| words == Words::Shown).map(super::delegation::message),
+        actor_client_id,
     }
 }
 
