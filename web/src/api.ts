@@ -1,12 +1,12 @@
 // The calls the console makes, over gRPC-Web to the origin it was loaded from.
 //
-// Calls of a signed-in person carry the access token. When it is refused, the refresh token is
-// spent once (by one call, however many wait) and the call is made again; when that fails too, the
-// session is forgotten and the caller gets UNAUTHENTICATED.
-import { type Client, Code, ConnectError, type Interceptor, createClient } from "@connectrpc/connect";
+// Calls of a signed-in person carry the access token. When it is refused, another is asked for once
+// (by one call, however many wait) and the call is made again; when that fails too, the session is
+// forgotten and the caller gets UNAUTHENTICATED.
+import { Code, ConnectError, type Interceptor, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { Entrance } from "./entrance";
 import { AccountService } from "./gen/portal/auth/v1/account_service_pb";
-import { SessionService } from "./gen/portal/auth/v1/session_service_pb";
 import { ConsentService } from "./gen/portal/consent/v1/consent_service_pb";
 import { NoticeService } from "./gen/portal/consent/v1/notice_service_pb";
 import { PurposeService } from "./gen/portal/consent/v1/purpose_service_pb";
@@ -16,7 +16,7 @@ const TIMEOUT_MS = 15_000;
 
 export function connect(baseUrl: string, store: SessionStore) {
   const open = createGrpcWebTransport({ baseUrl, defaultTimeoutMs: TIMEOUT_MS });
-  const entry = createClient(SessionService, open);
+  const entry = new Entrance(baseUrl, TIMEOUT_MS);
   const own = createGrpcWebTransport({
     baseUrl,
     defaultTimeoutMs: TIMEOUT_MS,
@@ -26,7 +26,6 @@ export function connect(baseUrl: string, store: SessionStore) {
     entry,
     registration: createClient(AccountService, open),
     accounts: createClient(AccountService, own),
-    sessions: createClient(SessionService, own),
     consents: createClient(ConsentService, own),
     notices: createClient(NoticeService, own),
     purposes: createClient(PurposeService, own),
@@ -55,7 +54,7 @@ export async function allPages<R extends { nextPageToken: string }, T>(
   return found;
 }
 
-function bearer(store: SessionStore, entry: Client<typeof SessionService>): Interceptor {
+function bearer(store: SessionStore, entry: Entrance): Interceptor {
   let refreshing: Promise<SignedIn> | undefined;
   const refresh = (used: SignedIn) => {
     refreshing ??= refreshOnce(store, entry, used).finally(() => (refreshing = undefined));
@@ -89,13 +88,18 @@ function present(store: SessionStore): SignedIn {
 /** Answers that say the refresh token itself is no good, as against a network that fails. */
 const SPENT = new Set([Code.InvalidArgument, Code.NotFound, Code.PermissionDenied, Code.Unauthenticated]);
 
-async function refreshOnce(
-  store: SessionStore,
-  entry: Client<typeof SessionService>,
-  { refreshToken }: SignedIn,
-): Promise<SignedIn> {
+async function refreshOnce(store: SessionStore, entry: Entrance, used: SignedIn): Promise<SignedIn> {
+  const fresh = await resume(store, entry);
+  // Somebody else signed in, in another tab of this browser: this page is not theirs.
+  if (fresh.sessionId === used.sessionId) return fresh;
+  store.forget();
+  throw new ConnectError("the session has ended", Code.Unauthenticated);
+}
+
+/** Goes on with the session of this browser. */
+export async function resume(store: SessionStore, entry: Entrance): Promise<SignedIn> {
   try {
-    return store.keep(await entry.refreshSession({ refreshToken }));
+    return store.keep(await entry.refreshSession());
   } catch (error) {
     if (!SPENT.has(ConnectError.from(error).code)) throw error;
     store.forget();

@@ -1,6 +1,6 @@
 // The console: a person signs in, sees what their data may be used for, and decides.
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type Api, connect, newRequestId } from "./api";
+import { type Api, connect, newRequestId, resume } from "./api";
 import { card, headingId } from "./card";
 import { type Action, Decisions, type Entry, type Place, loadEntries, placeOf } from "./consents";
 import { Door } from "./door";
@@ -17,14 +17,30 @@ const SAID: Record<Action, string> = {
 const SAID_MS = 12_000;
 const PLACES = ["waiting", "decided", "informed"] as const satisfies readonly Place[];
 
-const store = new SessionStore(sessionStorage);
+const store = new SessionStore(localStorage);
 const api = connect(location.origin, store);
 const door = new Door(api, (session) => enter(store.keep(session), true));
 
 function start(): void {
   find("#sign-out").addEventListener("click", signOut);
-  if (store.current) enter(store.current, false);
+  if (store.mayResume) void goOn();
   else leave("");
+}
+
+/** Goes on with the session that this browser has, if it still has it. */
+async function goOn(): Promise<void> {
+  const problem = find("#load-problem");
+  clearProblem(problem);
+  find("#loading").hidden = false;
+  find("#consents").hidden = false;
+  try {
+    enter(await resume(store, api.entry), false);
+  } catch (error) {
+    find("#loading").hidden = true;
+    if (ended(error)) return;
+    showProblem(problem, problemOf(error));
+    problem.append(again(goOn));
+  }
 }
 
 function enter(session: SignedIn, byHand: boolean): void {
@@ -61,13 +77,17 @@ async function load(session: SignedIn): Promise<void> {
   } catch (error) {
     if (ended(error)) return;
     showProblem(problem, problemOf(error));
-    const again = element("button", "Try again");
-    again.type = "button";
-    again.addEventListener("click", () => load(session));
-    problem.append(again);
+    problem.append(again(() => load(session)));
   } finally {
     loading.hidden = true;
   }
+}
+
+function again(act: () => Promise<void>): HTMLButtonElement {
+  const button = element("button", "Try again");
+  button.type = "button";
+  button.addEventListener("click", () => void act());
+  return button;
 }
 
 /** Draws every card, each in the list of how it stands. */
@@ -117,17 +137,23 @@ function ended(error: unknown): boolean {
 }
 
 async function signOut(): Promise<void> {
-  const sessionId = store.current?.sessionId;
-  const left = await revoke(api, sessionId);
+  const left = await revoke(api, store.current);
   store.forget();
   leave(left);
 }
 
 /** Ends the session at the server. Signing out here goes on even if that fails, and says so. */
-async function revoke({ sessions }: Api, sessionId: string | undefined): Promise<string> {
-  if (sessionId === undefined) return "";
+async function revoke({ entry }: Api, session: SignedIn | undefined): Promise<string> {
+  if (session === undefined) return "";
+  const requestId = newRequestId();
+  const end = (it: SignedIn) => entry.revokeSession(it.sessionId, requestId, it.accessToken);
   try {
-    await sessions.revokeSession({ sessionId, requestId: newRequestId() });
+    await end(session).catch(async (error: unknown) => {
+      if (ConnectError.from(error).code !== Code.Unauthenticated) throw error;
+      // The access token has ended, and the session has not: it is ended with another.
+      const fresh = await resume(store, entry);
+      if (fresh.sessionId === session.sessionId) await end(fresh);
+    });
     return "You are signed out.";
   } catch (error) {
     if (ConnectError.from(error).code === Code.Unauthenticated) return "You are signed out.";

@@ -1,17 +1,14 @@
-// Who is signed in. The tokens live in memory and in this tab's sessionStorage, so a reload keeps
-// them and closing the tab forgets them; no cookie, no localStorage.
+// Who is signed in. The access token lives in memory; the refresh token in a cookie that no script reads. What stays in the browser
+// for scripts is one word: that somebody was signed in, so that a page which is loaded again asks who, and one for nobody does not.
 
-const KEY = "portal.session";
+const KEY = "portal.signed-in";
 
 export interface SignedIn {
   readonly sessionId: string;
   readonly accountId: string;
   readonly subjectId: string;
   readonly accessToken: string;
-  readonly refreshToken: string;
 }
-
-const FIELDS = ["sessionId", "accountId", "subjectId", "accessToken", "refreshToken"] as const;
 
 export class SessionStore {
   #current: SignedIn | undefined;
@@ -19,32 +16,27 @@ export class SessionStore {
 
   constructor(storage: Storage) {
     this.#storage = storage;
-    this.#current = parse(storage.getItem(KEY));
   }
 
   get current(): SignedIn | undefined {
     return this.#current;
   }
 
+  /** Whether this browser may have a session to go on with. */
+  get mayResume(): boolean {
+    return this.#storage.getItem(KEY) !== null;
+  }
+
   /** Takes any message with the fields of a session, and keeps only those. */
   keep(session: SignedIn): SignedIn {
-    const { sessionId, accountId, subjectId, accessToken, refreshToken } = session;
-    this.#current = { sessionId, accountId, subjectId, accessToken, refreshToken };
-    this.#storage.setItem(KEY, JSON.stringify(this.#current));
+    const { sessionId, accountId, subjectId, accessToken } = session;
+    this.#current = { sessionId, accountId, subjectId, accessToken };
+    this.#storage.setItem(KEY, "yes");
     return this.#current;
   }
 
   forget(): void {
     this.#current = undefined;
     this.#storage.removeItem(KEY);
-  }
-}
-
-function parse(text: string | null): SignedIn | undefined {
-  try {
-    const value = JSON.parse(text ?? "null");
-    return value && FIELDS.every((field) => typeof value[field] === "string") ? value : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -29,12 +29,14 @@ use crate::service::StartError;
 
 mod binding;
 mod body;
+mod browser;
 mod error;
 mod query;
 mod reply;
 pub(crate) mod template;
 
 use binding::{Binding, BodyRule};
+use browser::Cookies;
 use query::Gathered;
 use reply::Reply;
 use template::Path;
@@ -103,15 +105,25 @@ impl Gateway {
             let status = ours::CONTENT_TYPE_UNKNOWN.status();
             return self.json.refuse(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        match self.call_json(binding, &path, request).await {
+        let cookies = match self.cookies(binding, request.headers()) {
+            Ok(cookies) => cookies,
+            Err(status) => return self.json.refuse(&status, None),
+        };
+        match self.call_json((binding, cookies.as_ref()), &path, request).await {
             Ok(response) => response,
-            Err(status) => self.json.refuse(&status, None),
+            Err(status) => {
+                let mut response = self.json.refuse(&status, None);
+                if let Some(cookies) = &cookies {
+                    cookies.refused(&status, response.headers_mut());
+                }
+                response
+            }
         }
     }
 
     async fn call_json(
         &self,
-        binding: &Binding,
+        (binding, cookies): (&Binding, Option<&Cookies>),
         path: &Path<'_>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Status> {
@@ -129,11 +141,14 @@ impl Gateway {
         }
         let called = async {
             let body = RequestBody::bounded(incoming, MAX_BODY_BYTES).read().await?;
-            let message = binding.message(path, parts.uri.query(), &body)?;
+            let mut message = binding.message(path, parts.uri.query(), &body)?;
+            if let Some(cookies) = cookies {
+                cookies.complete(&mut message)?;
+            }
             let framed = Body::new(Full::new(reply::frame(&message)));
             let response = self.forward(&binding.rpc, &parts.headers, framed).await?;
             let reply = Reply::new(response)?;
-            if binding.streaming { Ok(self.stream(binding, reply)) } else { unary(binding, reply).await }
+            if binding.streaming { Ok(self.stream(binding, reply)) } else { unary(binding, reply, cookies).await }
         };
         tokio::time::timeout(limit, called).await.map_err(|_| reason::DEADLINE.status())?
     }
@@ -168,14 +183,23 @@ fn is_json(headers: &HeaderMap) -> bool {
     matches!(content_type(headers).as_str(), "" | "application/json")
 }
 
-async fn unary(binding: &Binding, mut reply: Reply) -> Result<Response<Body>, Status> {
-    let message = reply.next().await?.ok_or_else(|| reason::INTERNAL.status())?;
+async fn unary(
+    binding: &Binding,
+    mut reply: Reply,
+    cookies: Option<&Cookies>,
+) -> Result<Response<Body>, Status> {
+    let mut message = reply.next().await?.ok_or_else(|| reason::INTERNAL.status())?;
     // The status is in the trailers: an error there makes the message void.
     if reply.next().await?.is_some() {
         return Err(reason::INTERNAL.status());
     }
+    let mut kept = HeaderMap::new();
+    if let Some(cookies) = cookies {
+        message = cookies.keep(&message, &binding.rpc, &mut kept)?.into();
+    }
     let json = to_json(&binding.output, &message, binding.response_body.as_deref())?;
     let mut answer = answer("application/json", Body::new(Full::from(json)));
+    answer.headers_mut().extend(kept);
     reply.tell(&mut answer);
     Ok(answer)
 }

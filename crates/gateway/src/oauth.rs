@@ -8,7 +8,7 @@
 //! registered.
 
 mod browser;
-mod cookie;
+pub(crate) mod cookie;
 mod discovery;
 mod endpoint;
 mod form;

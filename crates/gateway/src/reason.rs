@@ -16,6 +16,12 @@ pub const CONTENT_TYPE_UNKNOWN: Reason = Reason::new(
     "the content type must be application/grpc, application/grpc-web or application/grpc-web-text (each with +proto \
      or without) on a method's path, application/json under /v1/",
 );
+/// The call keeps a browser's session in cookies, and does not come from a page of this portal.
+pub const FOREIGN_ORIGIN: Reason = Reason::new(
+    Code::PermissionDenied,
+    "FOREIGN_ORIGIN",
+    "a session in cookies is for this portal's own pages; leave `portal-session` out, and keep the tokens yourself",
+);
 /// gRPC came over HTTP/1.1.
 pub const HTTP2_NEEDED: Reason = Reason::new(
     Code::InvalidArgument,
@@ -51,9 +57,10 @@ pub const VERB_NOT_ALLOWED: Reason = Reason::new(
 );
 
 /// All of them, for documentation tests.
-pub const ALL: [Reason; 9] = [
+pub const ALL: [Reason; 10] = [
     BODY_TOO_LARGE,
     CONTENT_TYPE_UNKNOWN,
+    FOREIGN_ORIGIN,
     HTTP2_NEEDED,
     JSON_MALFORMED,
     METHOD_UNKNOWN,

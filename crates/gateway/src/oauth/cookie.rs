@@ -14,15 +14,15 @@ const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 
 /// The handles of a browser.
 #[derive(Clone, Default)]
-pub(super) struct Handles {
+pub(crate) struct Handles {
     /// Its access token, while the browser keeps it.
-    pub(super) access: Option<String>,
+    pub(crate) access: Option<String>,
     /// Its refresh token.
-    pub(super) refresh: Option<String>,
+    pub(crate) refresh: Option<String>,
 }
 
 /// The handles in a request. A cookie that came twice was set by somebody else: then there is none.
-pub(super) fn read(headers: &HeaderMap) -> Handles {
+pub(crate) fn read(headers: &HeaderMap) -> Handles {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let pairs: Vec<(&str, &str)> =
         all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('=')).collect();
@@ -36,7 +36,7 @@ pub(super) fn read(headers: &HeaderMap) -> Handles {
 
 /// Keeps the handles of `session` in the browser: the access token as long as it lives, the refresh token as long as it lives if
 /// the person wants to be remembered, and else until the browser is closed.
-pub(super) fn keep(session: &Session, now: Timestamp, headers: &mut HeaderMap) {
+pub(crate) fn keep(session: &Session, now: Timestamp, headers: &mut HeaderMap) {
     let seconds = |time: Option<prost_types::Timestamp>| {
         let end = time.and_then(|time| parse_timestamp(time).ok()).unwrap_or(now);
         end.since(now).as_secs()
@@ -52,7 +52,7 @@ pub(super) fn keep(session: &Session, now: Timestamp, headers: &mut HeaderMap) {
 }
 
 /// Takes the handles from the browser.
-pub(super) fn forget(headers: &mut HeaderMap) {
+pub(crate) fn forget(headers: &mut HeaderMap) {
     for name in [ACCESS, REFRESH] {
         append(headers, &format!("{name}=; {ATTRIBUTES}; Max-Age=0"));
     }

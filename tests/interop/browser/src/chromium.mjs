@@ -28,7 +28,7 @@ export async function inPage(browser, origin, options, act) {
   const context = await browser.newContext({ locale: "en-GB", ignoreHTTPSErrors, ...options });
   const faults = [];
   context.on("console", (message) => {
-    if (message.type() !== "error" || isLateIcon(message)) return;
+    if (message.type() !== "error" || isLateIcon(message) || isRefusal(message)) return;
     faults.push(`console: ${message.text()} (${message.location().url})`);
   });
   context.on("weberror", (error) => faults.push(`exception: ${error.error().stack}`));
@@ -47,6 +47,11 @@ export async function inPage(browser, origin, options, act) {
   } finally {
     await context.close();
   }
+}
+
+// A sign-in that is refused is an answer; Chromium calls it an error.
+function isRefusal(message) {
+  return message.text().includes("status of 401") && /\/v1\/sessions(:refresh)?$/.test(message.location().url);
 }
 
 // Chromium fetches the picture of the tab when it likes to, be it after the check has taken the network away.

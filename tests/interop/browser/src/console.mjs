@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { inPage } from "./chromium.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const KEY = "portal.session";
 
 export async function runConsole(browser, { origin, operatorPassword, screenshots, script }) {
   const tag = randomBytes(4).toString("hex");
@@ -19,7 +18,8 @@ export async function runConsole(browser, { origin, operatorPassword, screenshot
   const person = { name: "Ada Example", email: `ada-ui-${tag}@example.org`, password: `correct horse ${tag}` };
   const desk = { viewport: { width: 1280, height: 900 } };
   return inPage(browser, origin, desk, async (page) => {
-    const journey = { page, origin, script, person, prepared, screenshots };
+    const journey = { page, origin, script, person, prepared, screenshots, given: [] };
+    page.on("response", (response) => listen(journey, response));
     await page.goto(`${origin}/`);
     await register(journey);
     await decide(journey);
@@ -86,7 +86,7 @@ async function comeBack(journey) {
   await page.reload();
   await expectStatus(page, prepared.researchId, "Withdrawn");
   await expectStatus(page, prepared.newsletterId, "Refused");
-  const { accessToken, subjectId } = await session(page);
+  const { accessToken, subjectId } = await latest(journey);
   const stored = await inPortal(journey, "statuses", accessToken, subjectId);
   assert.deepEqual(stored, { [prepared.researchId]: "WITHDRAWN", [prepared.newsletterId]: "REFUSED" });
 }
@@ -103,24 +103,37 @@ async function lookAround({ page, screenshots }) {
   await page.emulateMedia({ colorScheme: "light" });
 }
 
-/** An access token that is refused is renewed unseen; when both are, the page asks to sign in. */
-async function expire({ page, person, prepared }) {
-  const before = await session(page);
-  await replaceSession(page, { ...before, accessToken: spoilt(before.accessToken) });
-  await page.reload();
-  await expectStatus(page, prepared.researchId, "Withdrawn");
-  const renewed = await session(page);
-  assert.notEqual(renewed.accessToken, before.accessToken);
-  assert.notEqual(renewed.refreshToken, before.refreshToken, "a refresh token is spent once");
+/** An access token that is refused is renewed unseen; when the browser has lost its session, the page asks to sign in. */
+async function expire(journey) {
+  const { page, person, prepared } = journey;
+  const before = await latest(journey);
+  assert.equal(before.refreshToken, undefined, "no script sees a refresh token");
+  const cookies = await page.context().cookies();
+  const refresh = cookies.find(({ name }) => name === "__Host-portal-refresh");
+  assert.deepEqual([refresh.httpOnly, refresh.secure, refresh.sameSite, refresh.path], [true, true, "Lax", "/"]);
+  assert.equal(await page.evaluate(() => document.cookie), "", "nor a cookie");
+  assert.deepEqual(await page.evaluate(() => [sessionStorage.length, ...Object.values(localStorage)]), [0, "yes"]);
 
-  await replaceSession(page, {
-    ...renewed,
-    accessToken: spoilt(renewed.accessToken),
-    refreshToken: spoilt(renewed.refreshToken),
+  const research = card(page.getByRole("region", { name: "Your decisions" }), prepared.researchId);
+  let refused = 0;
+  await page.route("**/portal.consent.v1.ConsentService/GiveConsent", (route) => {
+    const headers = route.request().headers();
+    if (refused++ > 0) return route.continue();
+    return route.continue({ headers: { ...headers, authorization: `Bearer ${spoilt(before.accessToken)}` } });
   });
+  await research.getByRole("button", { name: "Give consent" }).click();
+  await expectStatus(page, prepared.researchId, "Given");
+  await page.unroute("**/portal.consent.v1.ConsentService/GiveConsent");
+  assert.equal(refused, 2, "refused once, and made again");
+  const renewed = await latest(journey);
+  assert.notEqual(renewed.accessToken, before.accessToken);
+  const successor = (await page.context().cookies()).find(({ name }) => name === "__Host-portal-refresh");
+  assert.notEqual(successor.value, refresh.value, "a refresh token is spent once");
+
+  await page.context().clearCookies();
   await page.reload();
   await page.getByText("Your session has ended. Please sign in again").waitFor();
-  assert.equal(await session(page), null, "nothing is left in the tab");
+  assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length), 0, "nothing is left");
   const form = page.getByRole("form", { name: "Sign in" });
   await form.getByLabel("E-mail").fill(person.email);
   await form.getByLabel("Password").fill(person.password);
@@ -130,14 +143,14 @@ async function expire({ page, person, prepared }) {
 
 async function signOut(journey) {
   const { page } = journey;
-  const { accessToken, subjectId } = await session(page);
+  const { accessToken, subjectId } = await latest(journey);
   assert.equal(await inPortal(journey, "outcome", accessToken, subjectId), "OK");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByText("You are signed out.").waitFor();
-  assert.equal(await session(page), null);
   assert.equal(await page.locator("article").count(), 0, "nothing personal stays on the page");
   const stored = await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]);
   assert.deepEqual(stored, [0, 0, ""]);
+  assert.deepEqual(await page.context().cookies(), [], "the browser keeps nothing of the session");
   // Refused everywhere within a second, so give it that second.
   await page.waitForTimeout(1000);
   assert.match(await inPortal(journey, "outcome", accessToken, subjectId), /^Unauthenticated /);
@@ -150,13 +163,13 @@ async function expectStatus(page, purposeId, words) {
   await card(decided, purposeId).locator(".status", { hasText: new RegExp(`^${words}$`) }).waitFor();
 }
 
-function session(page) {
-  return page.evaluate((key) => JSON.parse(sessionStorage.getItem(key)), KEY);
+/** What the page is given when it begins a session or goes on with one. */
+function listen({ given }, response) {
+  if (!/\/v1\/sessions(:refresh)?$/.test(new URL(response.url()).pathname) || !response.ok()) return;
+  given.push(response.json().then((reply) => reply.session ?? reply));
 }
 
-function replaceSession(page, value) {
-  return page.evaluate(([key, value]) => sessionStorage.setItem(key, JSON.stringify(value)), [KEY, value]);
-}
+const latest = ({ given }) => given.at(-1);
 
 /** The same length and alphabet, another token. */
 function spoilt(token) {
