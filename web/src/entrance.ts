@@ -4,6 +4,7 @@ import { type DescMessage, type MessageInitShape, type MessageShape, create, fro
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb";
 import {
+  CompleteMfaRequestSchema,
   CreateSessionRequestSchema,
   CreateSessionResponseSchema,
   RefreshSessionRequestSchema,
@@ -23,6 +24,11 @@ export class Entrance {
   createSession(request: MessageInitShape<typeof CreateSessionRequestSchema>) {
     const message = toJson(CreateSessionRequestSchema, create(CreateSessionRequestSchema, request));
     return this.#call("sessions", message, CreateSessionResponseSchema);
+  }
+
+  completeMfa(request: MessageInitShape<typeof CompleteMfaRequestSchema>) {
+    const message = toJson(CompleteMfaRequestSchema, create(CompleteMfaRequestSchema, request));
+    return this.#call("sessions:completeMfa", message, SessionSchema);
   }
 
   /** The next access token of the browser's session. */

@@ -23,8 +23,35 @@ const door = new Door(api, (session) => enter(store.keep(session), true));
 
 function start(): void {
   find("#sign-out").addEventListener("click", signOut);
-  if (store.mayResume) void goOn();
+  window.addEventListener("hashchange", () => void fromMail());
+  if (location.hash !== "") void fromMail();
+  else if (store.mayResume) void goOn();
   else leave("");
+}
+
+/** Does what the link of a mail is for. Its token does not stay in the address bar. */
+async function fromMail(): Promise<void> {
+  const [, task, token] = /^#(recover|verify-email)=([\w-]{43})$/.exec(location.hash) ?? [];
+  history.replaceState(null, "", location.pathname);
+  if (task === "recover" && token) {
+    leave("");
+    door.openRecovery(token);
+    return;
+  }
+  const said = task === "verify-email" && token ? await verify(token) : "";
+  if (store.current) say(said);
+  else if (store.mayResume) void goOn().then(() => say(said));
+  else leave(said);
+}
+
+async function verify(verificationToken: string): Promise<string> {
+  try {
+    await api.registration.verifyEmail({ verificationToken, requestId: newRequestId() });
+    return "Your e-mail address is confirmed.";
+  } catch (error) {
+    const { next, fields } = problemOf(error);
+    return fields.length ? "This link is used up or too old. Ask for another mail." : next;
+  }
 }
 
 /** Goes on with the session that this browser has, if it still has it. */

@@ -20,6 +20,10 @@ const NEXT: Partial<Record<Code, string>> = {
   [Code.Unauthenticated]: "The e-mail or the password is not right. Check both and try again.",
   [Code.Unimplemented]: "This version of Portal cannot do this yet.",
 };
+/** Where the reason says more than the code. */
+const OF_REASON: Record<string, string> = {
+  CHALLENGE_REJECTED: "This code is not right, or was used before. Try the next one, or start again.",
+};
 const UNREACHABLE = "Portal cannot be reached just now. Check your connection and try again; nothing is recorded twice.";
 const OURS = "Something went wrong on our side. Try again in a minute; if it stays, pass on the reason below.";
 
@@ -28,7 +32,7 @@ export function problemOf(error: unknown): Problem {
   const info = cause.findDetails(ErrorInfoSchema)[0];
   const fields = cause.findDetails(BadRequestSchema)[0]?.fieldViolations ?? [];
   return {
-    next: nextStep(cause),
+    next: OF_REASON[info?.reason ?? ""] ?? nextStep(cause),
     reason: info?.reason ?? Code[cause.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase(),
     message: cause.rawMessage,
     fields: fields.map(({ field, description }) => ({ field, description })),

@@ -1,5 +1,7 @@
 //! The gateway's configuration file.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use portal_mesh::config::{EdgeTlsConfig, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use serde::Deserialize;
@@ -33,6 +35,10 @@ pub struct EdgeConfig {
     /// Origins (`https://app.example.org`) whose pages may call the gateway from a browser. Default: none but its own.
     #[serde(default)]
     pub cors_origins: Vec<String>,
+    /// The folder where auth writes mails instead of sending them, shown at `/mailbox`: for a portal on one machine, whose gateway
+    /// listens on loopback. Default: none.
+    #[serde(default)]
+    pub mailbox: Option<PathBuf>,
     /// Connections open at a time; more are not accepted until one closes. Default 4096.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
@@ -50,6 +56,7 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         Self {
             cors_origins: Vec::new(),
+            mailbox: None,
             max_connections: default_max_connections(),
             public_url: None,
             trusted_proxies: Vec::new(),

@@ -148,7 +148,11 @@ impl Gateway {
             let framed = Body::new(Full::new(reply::frame(&message)));
             let response = self.forward(&binding.rpc, &parts.headers, framed).await?;
             let reply = Reply::new(response)?;
-            if binding.streaming { Ok(self.stream(binding, reply)) } else { unary(binding, reply, cookies).await }
+            if binding.streaming {
+                Ok(self.stream(binding, reply))
+            } else {
+                unary(binding, reply, cookies).await
+            }
         };
         tokio::time::timeout(limit, called).await.map_err(|_| reason::DEADLINE.status())?
     }

@@ -17,6 +17,7 @@
 //! | `tokens` | exchange, cache, revocation feed |
 //! | `oauth` | OAuth 2.1 and OpenID Connect: endpoints, pages, a browser's cookies, discovery |
 //! | `local` | health and reflection, answered here |
+//! | `mailbox` | the mails of a portal on one machine, as a page |
 //! | `console`, `cors`, `keyset` | the console's files; cross-origin rules; `/.well-known/jwks.json` |
 //! | [`reason`] | the reasons of errors that the gateway itself gives |
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod forward;
 mod json;
 mod keyset;
 mod local;
+mod mailbox;
 mod metrics;
 mod oauth;
 pub mod reason;

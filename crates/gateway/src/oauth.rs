@@ -12,7 +12,7 @@ pub(crate) mod cookie;
 mod discovery;
 mod endpoint;
 mod form;
-mod page;
+pub(crate) mod page;
 
 use std::net::SocketAddr;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use crate::metrics::{GatewayMetrics, Protocol};
 use crate::oauth::PublicUrl;
 use crate::tokens::Tokens;
 use crate::web::Mode;
-use crate::{console, cors, keyset, oauth, reason, web};
+use crate::{console, cors, keyset, mailbox, oauth, reason, web};
 
 /// A browser that was here over TLS comes back over TLS only, for a year.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -32,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) public_url: Option<PublicUrl>,
+    /// Where mails are written that this portal does not send.
+    pub(crate) mailbox: Option<PathBuf>,
     /// The methods whose calls may last.
     pub(crate) streams: HashSet<String>,
     /// Whether clients come over TLS.
@@ -47,6 +50,7 @@ enum Route {
     Grpc,
     Json,
     KeySet,
+    Mailbox,
     OAuth,
     Preflight,
     Refused(Refused),
@@ -80,6 +84,7 @@ impl Route {
         }
         match *method {
             Method::GET if path == keyset::PATH => Self::KeySet,
+            Method::GET if path == mailbox::PATH => Self::Mailbox,
             Method::GET if oauth::DISCOVERY_PATHS.contains(&path) => Self::Discovery,
             Method::GET | Method::HEAD => Self::Asset,
             // A path that looks like a method's, of a service that is not here.
@@ -105,7 +110,7 @@ impl Route {
 
     const fn protocol(self) -> Protocol {
         match self {
-            Self::Asset | Self::Discovery | Self::KeySet => Protocol::Asset,
+            Self::Asset | Self::Discovery | Self::KeySet | Self::Mailbox => Protocol::Asset,
             Self::OAuth => Protocol::OAuth,
             Self::Grpc => Protocol::Grpc,
             Self::Json => Protocol::Json,
@@ -144,6 +149,10 @@ impl Gateway {
             Route::KeySet => {
                 let answered = self.key_set().await;
                 answered.unwrap_or_else(|status| self.json.refuse(&status, None))
+            }
+            Route::Mailbox => {
+                let page = self.mailbox(peer, &request).await;
+                page.unwrap_or_else(|| self.refuse(Refused::Path))
             }
             Route::OAuth => self.serve_oauth(request).await,
             Route::Preflight => cors::preflight(origin.is_some()),

@@ -49,6 +49,11 @@ pub enum StartError {
     /// Health or reflection can't be set up.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// There is an `edge.mailbox`, and others than the machine itself could read it.
+    #[error(
+        "edge.mailbox: only for a gateway that listens on loopback; leave it out, or listen on 127.0.0.1"
+    )]
+    Mailbox,
     /// An origin of `edge.cors_origins` is not one.
     #[error("edge.cors_origins")]
     Origin(#[from] InvalidOrigin),
@@ -95,6 +100,9 @@ impl Service {
         let bind_error = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
+        if config.edge.mailbox.is_some() && !local_addr.ip().is_loopback() {
+            return Err(StartError::Mailbox);
+        }
         let (start_drain, drain) = Drain::new();
         let public_url = PublicUrl::of(config.edge.public_url.as_deref(), local_addr, tls.is_some())?;
         let upstreams = Upstreams { auth, consent, valuation, local: routes };
@@ -108,6 +116,7 @@ impl Service {
             proxies,
             metrics,
             public_url,
+            mailbox: config.edge.mailbox,
             streams: forward::streams(&pool),
             secure: tls.is_some(),
             drain: drain.clone(),

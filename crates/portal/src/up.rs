@@ -92,6 +92,9 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
         if workload == Workload::Auth {
             config.push_str(&data.mail(options.listen));
         }
+        if workload == Workload::Gateway && options.listen.ip().is_loopback() {
+            config.push_str(&data.mailbox());
+        }
         let config = Config::parse(workload, &config)?;
         let service = config.start(host.clone()).await.with_context(|| format!("{workload} can't start"))?;
         running.push((workload, service));
@@ -138,7 +141,10 @@ fn welcome(
     output::line(&format!("portal ready on {url}"));
     output::line(&format!("  console   {url}/"));
     output::line(&format!("  metrics   http://{admin}/metrics"));
-    output::line(&format!("  mail      {}", data.mail_directory().display()));
+    output::line(&match gateway.ip().is_loopback() {
+        true => format!("  mail      {url}/mailbox"),
+        false => format!("  mail      {}", data.mail_directory().display()),
+    });
     output::line(&format!("  sign in   operator@portal.local, {}", data.operator_password_hint()?));
     if let Some(demonstration) = demonstration {
         output::line(&format!("  demo      {demonstration}"));

@@ -23,6 +23,7 @@ input:not([type=checkbox]){width:100%;font:inherit;padding:.6rem;border:1px soli
 button{font:inherit;font-weight:600;padding:.65rem 1rem;border-radius:.4rem;border:1px solid var(--main);cursor:pointer}\
 .main{background:var(--main);color:#fff}.plain{background:transparent;color:inherit;border-color:var(--line)}\
 .actions{display:flex;gap:.75rem;margin-top:1.5rem}.actions button{flex:1}\
+pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:.4rem;padding:.8rem}\
 ul{padding-left:1.2rem}li{margin:.35rem 0}\
 [role=alert]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
 small{display:block;margin-top:1.5rem;opacity:.8}\
@@ -45,7 +46,7 @@ pub(super) struct About<'a> {
 }
 
 /// Text as it is written in HTML.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -67,7 +68,7 @@ fn origin(uri: &str) -> Option<String> {
 }
 
 /// A page. Browsers hold a form to the policy until its last redirect, so that names where this may end.
-fn page(status: StatusCode, title: &str, body: &str, leads_to: Option<&str>) -> Response<Body> {
+pub(crate) fn page(status: StatusCode, title: &str, body: &str, leads_to: Option<&str>) -> Response<Body> {
     let title = escaped(title);
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -183,7 +184,7 @@ pub(super) fn sign_out(fields: &[(&str, &str)], leads_to: &str) -> Response<Body
 }
 
 /// Says something, and what to do next.
-pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<Body> {
+pub(crate) fn message(status: StatusCode, title: &str, text: &str) -> Response<Body> {
     page(status, title, &format!("<p>{}</p>", escaped(text)), None)
 }
 

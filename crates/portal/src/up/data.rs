@@ -123,6 +123,11 @@ impl DataDirectory {
         )
     }
 
+    /// The part of the gateway's configuration by which it shows that mail.
+    pub fn mailbox(&self) -> String {
+        format!("[edge]\nmailbox = {}\n", layout::quoted(&self.layout.mail()))
+    }
+
     /// Deletes the plain service secret of an earlier version. To be called when the service has started with
     /// [`Self::config`]: the secret is sealed then, and was compared.
     pub fn secret_is_sealed(&self, workload: Workload) -> anyhow::Result<()> {

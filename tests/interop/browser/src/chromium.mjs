@@ -51,7 +51,7 @@ export async function inPage(browser, origin, options, act) {
 
 // A sign-in that is refused is an answer; Chromium calls it an error.
 function isRefusal(message) {
-  return message.text().includes("status of 401") && /\/v1\/sessions(:refresh)?$/.test(message.location().url);
+  return message.text().includes("status of 401") && /\/v1\/sessions(:refresh|:completeMfa)?$/.test(message.location().url);
 }
 
 // Chromium fetches the picture of the tab when it likes to, be it after the check has taken the network away.

@@ -1,6 +1,6 @@
 // A person's way through the console: register, decide, come back, be signed out.
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -27,6 +27,8 @@ export async function runConsole(browser, { origin, operatorPassword, screenshot
     await lookAround(journey);
     await expire(journey);
     await signOut(journey);
+    await recover(journey);
+    await secondFactor(journey);
     return { axe: "no violations" };
   });
 }
@@ -105,7 +107,7 @@ async function lookAround({ page, screenshots }) {
 
 /** An access token that is refused is renewed unseen; when the browser has lost its session, the page asks to sign in. */
 async function expire(journey) {
-  const { page, person, prepared } = journey;
+  const { page, prepared } = journey;
   const before = await latest(journey);
   assert.equal(before.refreshToken, undefined, "no script sees a refresh token");
   const cookies = await page.context().cookies();
@@ -134,10 +136,7 @@ async function expire(journey) {
   await page.reload();
   await page.getByText("Your session has ended. Please sign in again").waitFor();
   assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length), 0, "nothing is left");
-  const form = page.getByRole("form", { name: "Sign in" });
-  await form.getByLabel("E-mail").fill(person.email);
-  await form.getByLabel("Password").fill(person.password);
-  await form.getByLabel("Password").press("Enter");
+  await signIn(journey);
   await expectStatus(page, prepared.newsletterId, "Refused");
 }
 
@@ -154,6 +153,111 @@ async function signOut(journey) {
   // Refused everywhere within a second, so give it that second.
   await page.waitForTimeout(1000);
   assert.match(await inPortal(journey, "outcome", accessToken, subjectId), /^Unauthenticated /);
+}
+
+/** Who forgot their password gets a mail, whose link leads here, once. */
+async function recover(journey) {
+  const { page, origin, person, screenshots } = journey;
+  await page.getByRole("button", { name: "Set a new one" }).click();
+  const form = page.getByRole("form", { name: "Set a new password" });
+  await form.getByLabel("E-mail").fill(person.email);
+  await axe(page);
+  await form.getByRole("button", { name: "Send the mail" }).click();
+  await page.getByText("a mail is on its way").waitFor();
+
+  const link = await fromMailbox(journey, "Set a new password");
+  const token = /#recover=[\w-]{43}/.exec(link)[0];
+  await page.goto(`${origin}/${token}`);
+  const setting = page.getByRole("form", { name: "Your new password" });
+  await setting.getByLabel("New password").fill("password");
+  assert.equal(new URL(page.url()).hash, "", "the token does not stay in the address bar");
+  await setting.getByRole("button", { name: "Set it" }).click();
+  await setting.getByRole("alert").waitFor();
+  person.password = `a quiet harbour ${person.password}`;
+  await setting.getByLabel("New password").fill(person.password);
+  await axe(page);
+  await picture(page, screenshots, "new-password");
+  await setting.getByRole("button", { name: "Set it" }).click();
+  await page.getByText("Your new password is set").waitFor();
+
+  // Good once.
+  await page.goto(`${origin}/${token}`);
+  await setting.getByLabel("New password").fill(`once more ${person.password}`);
+  await setting.getByRole("button", { name: "Set it" }).click();
+  assert.match(await setting.getByRole("alert").innerText(), /no token from a mail, or was used, or is over/);
+  await setting.getByRole("button", { name: "Leave it as it was" }).click();
+  await signIn(journey);
+  await page.getByRole("region", { name: "Your decisions" }).waitFor();
+}
+
+/** Mail that a portal on one machine does not send is at /mailbox, for a browser on that machine. */
+async function fromMailbox({ page, origin, person, screenshots }, subject) {
+  const mailbox = await page.context().newPage();
+  try {
+    const mail = mailbox.locator("article").filter({ hasText: subject }).filter({ hasText: person.email });
+    for (let tries = 0; tries < 60 && (await mail.count()) === 0; tries++) {
+      if (tries > 0) await mailbox.waitForTimeout(250);
+      await mailbox.goto(`${origin}/mailbox`);
+    }
+    await axe(mailbox);
+    await picture(mailbox, screenshots, "mailbox");
+    return await mail.first().locator("pre").innerText();
+  } finally {
+    await mailbox.close();
+  }
+}
+
+async function signIn({ page, person }) {
+  const form = page.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("E-mail").fill(person.email);
+  await form.getByLabel("Password").fill(person.password);
+  await form.getByRole("button", { name: "Sign in" }).click();
+}
+
+/** Whoever has a second factor is asked for it. */
+async function secondFactor(journey) {
+  const { page, screenshots } = journey;
+  const codes = await turnOn(journey);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByText("You are signed out.").waitFor();
+  await signIn(journey);
+  const form = page.getByRole("form", { name: "Second factor" });
+  await form.getByLabel("Code").fill("000000");
+  await form.getByRole("button", { name: "Go on" }).click();
+  await form.getByRole("alert").getByText("This code is not right").waitFor();
+  await axe(page);
+  await picture(page, screenshots, "second-factor");
+  await form.getByLabel("Code").fill(codes[0]);
+  await form.getByRole("button", { name: "Go on" }).click();
+  await page.getByRole("region", { name: "Your decisions" }).waitFor();
+}
+
+/** Turns an authenticator on, and gives the recovery codes. */
+async function turnOn(journey) {
+  const { accessToken, accountId } = await latest(journey);
+  const call = (path, body) =>
+    journey.page.evaluate(
+      async ([path, body, token]) => {
+        const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+        const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+        if (!response.ok) throw new Error(await response.text());
+        return response.json();
+      },
+      [`/v1/accounts/${accountId}/${path}`, body, accessToken],
+    );
+  const { factorId, secret } = await call("totp:enroll", { displayName: "Phone" });
+  return (await call("totp:confirm", { factorId, code: totp(secret) })).recoveryCodes;
+}
+
+/** The code of this moment (RFC 6238). */
+function totp(base32) {
+  const bits = [...base32].map((digit) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(digit).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
+  const mac = createHmac("sha1", key).update(counter).digest();
+  const at = mac[19] & 15;
+  return String((mac.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, "0");
 }
 
 const card = (root, purposeId) => root.locator(`article[data-purpose-id="${purposeId}"]`);
