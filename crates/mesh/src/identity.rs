@@ -157,10 +157,10 @@ impl Identity {
 impl Reloaded for Identity {
     type Error = IdentityError;
 
-    fn look(&self) -> (bool, Option<IdentityError>) {
+    fn look(&self) -> (bool, Vec<IdentityError>) {
         match self.reload() {
-            Ok(new) => (new, None),
-            Err(error) => (false, Some(error)),
+            Ok(new) => (new, Vec::new()),
+            Err(error) => (false, vec![error]),
         }
     }
 
