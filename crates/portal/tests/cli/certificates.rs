@@ -60,6 +60,32 @@ fn the_authorities_of_the_edge_are_made_once() {
     assert_ne!(read("ecdsa.crt"), leaf, "another certificate");
 }
 
+/// Half of an authority is no authority, and none is put in its place unasked: every client would have to be told of it.
+#[test]
+fn an_authority_is_not_replaced_when_half_of_it_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(issue_edge(directory.path()).0, 0);
+    let issue = || run(portal().args(["certs", "issue", "--service", "auth", "--ca"]).arg(directory.path()));
+    assert_eq!(issue().0, 0);
+    let path = |name: &str| directory.path().join(name);
+    let authorities = ["edge-ecdsa", "edge-ml-dsa", "ca"];
+    for authority in authorities {
+        for (missing, left) in [("crt", "key"), ("key", "crt")] {
+            let (missing, left) =
+                (path(&format!("{authority}.{missing}")), path(&format!("{authority}.{left}")));
+            let (text, before) = (fs::read(&missing).unwrap(), fs::read(&left).unwrap());
+            fs::remove_file(&missing).unwrap();
+            let (code, _, stderr) = if authority == "ca" { issue() } else { issue_edge(directory.path()) };
+            assert_eq!(code, 2, "{stderr}");
+            let told = format!("put {} back, or remove {}", missing.display(), left.display());
+            assert!(stderr.contains(&told), "{stderr}");
+            assert!(!missing.exists() && fs::read(&left).unwrap() == before);
+            fs::write(&missing, text).unwrap();
+        }
+    }
+    assert_eq!((issue_edge(directory.path()).0, issue().0), (0, 0));
+}
+
 /// The gateway's configuration with both certificates; the directory that they are in.
 fn config_with_edge(directory: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let config = good_config(directory, "gateway");
