@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portal_core::{Clock, ManualClock, SystemClock, SystemEntropy};
 use portal_mesh::Algorithm;
@@ -185,6 +185,20 @@ fn up_serves_clients_over_tls_if_told_to() {
     let answer = over_tls(up.address, &roots, &request).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("strict-transport-security: max-age=31536000"), "{answer}");
+
+    // Links in mails lead to where clients come.
+    let link = format!("\nhttps://{}/#verify-email=", up.address);
+    let mails = directory.path().join("mail");
+    let leads_there =
+        |file: &Path| fs::read_to_string(file).unwrap_or_default().replace("\r\n", "\n").contains(&link);
+    let begun = Instant::now();
+    let found =
+        || fs::read_dir(&mails).is_ok_and(|mut files| files.any(|file| leads_there(&file.unwrap().path())));
+    while !found() && begun.elapsed() < Duration::from_secs(20) {
+        // Asking takes a while.
+        get(up.admin, "/livez");
+    }
+    assert!(found(), "no mail leads to {link}");
 
     // Who does not know the authority does not talk to it, and nothing is said in the clear.
     let strangers = tempfile::tempdir().unwrap();
