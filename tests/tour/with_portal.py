@@ -3,7 +3,7 @@
 
 The portal is `portal up` on free loopback ports and a data directory that is removed afterwards. The command finds it
 by PORTAL_URL, PORTAL_ADMIN_URL, PORTAL_OPERATOR_PASSWORD_FILE and PORTAL_DATA_DIR; with --tls it serves https, and
-PORTAL_CA_FILE has the roots. Exit code: the command's; 1 when the
+PORTAL_CA_FILE has the roots, which Node.js trusts by NODE_EXTRA_CA_CERTS. Exit code: the command's; 1 when the
 portal does not start or does not stop cleanly. PORTAL_BIN names the binary; without it `cargo run --release` builds it.
 """
 
@@ -23,6 +23,7 @@ READY = "portal ready on "
 START_SECONDS = 30
 BUILD_SECONDS = 3600
 STOP_SECONDS = 30
+ROOTS = ("PORTAL_CA_FILE", "NODE_EXTRA_CA_CERTS")
 
 
 class PortalFailed(Exception):
@@ -64,7 +65,7 @@ def portal(tls=False):
                 "PORTAL_ADMIN_URL": f"http://{admin}",
                 "PORTAL_DATA_DIR": str(data),
                 "PORTAL_OPERATOR_PASSWORD_FILE": str(data / "operator-password"),
-                **({"PORTAL_CA_FILE": str(data / "tls" / "edge" / "ca.crt")} if tls else {}),
+                **({name: str(data / "tls" / "edge" / "ca.crt") for name in ROOTS} if tls else {}),
             }
         except BaseException:
             stop(process)

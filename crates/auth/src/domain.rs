@@ -23,7 +23,7 @@ pub use contact::{Confirmed, Contact};
 pub use email::Email;
 pub use factor::{Factor, FactorKind, FactorSecret, FactorState, Proof, RecoveryCode, Totp};
 pub use failures::Failures;
-pub use grant::{AuthorizationCode, AuthorizationRequest, Grant, Prompt};
+pub use grant::{Approval, AuthorizationCode, AuthorizationRequest, Grant, Prompt};
 pub use handle::{Handle, HandleHash, HandleKey, TokenPair};
 pub use mail::{Letter, Mail, MailToken, Purpose};
 pub use passkey::{Assertion, Awaited, Ceremony, CredentialId, Passkey};

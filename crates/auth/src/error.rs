@@ -88,6 +88,9 @@ pub enum Error {
     /// No authenticator waits for its first code under this id.
     #[error("no authenticator waits for its first code")]
     NothingToConfirm,
+    /// The account has as many passkeys as it may.
+    #[error("the account has as many passkeys as it may")]
+    PasskeyLimit,
     /// The configuration says nothing of passkeys.
     #[error("there are no passkeys")]
     PasskeysOff,

@@ -166,7 +166,10 @@ impl<T, P> Listed<T, P> {
     ///
     /// # Errors
     /// What `open` returns, but for [`StoreError::Corrupt`].
-    pub fn opened<U>(self, open: impl Fn(T) -> Result<Option<U>, Error>) -> Result<Listed<U, P>, Error> {
+    pub fn opened<U>(
+        self,
+        mut open: impl FnMut(T) -> Result<Option<U>, Error>,
+    ) -> Result<Listed<U, P>, Error> {
         let mut opened =
             Listed { rows: Vec::with_capacity(self.rows.len()), withheld: self.withheld, next: self.next };
         for row in self.rows {

@@ -130,11 +130,9 @@ impl EdgeTls {
         problems.into_iter().chain([none]).flatten().collect()
     }
 
-    /// Reads the files again; new connections use those that changed and are usable. Says whether there are any.
-    ///
-    /// # Errors
-    /// As [`Self::load`], beside what it says: a certificate that can't be replaced stays in use.
-    pub fn reload(&self) -> (bool, Option<EdgeTlsError>) {
+    /// Reads the files again; new connections use those that changed and are usable. Says whether there are any, and what is
+    /// wrong with each of the others: a certificate that can't be replaced stays in use.
+    pub fn reload(&self) -> (bool, Vec<EdgeTlsError>) {
         let before = self.held.load_full();
         let [ml_dsa, ecdsa] = self.files.pairs();
         let (ml_dsa, failed) = ml_dsa.renew(&self.clock, before.ml_dsa.as_ref());
@@ -144,7 +142,7 @@ impl EdgeTls {
         if new {
             self.held.store(Arc::new(held));
         }
-        (new, failed.or(also_failed))
+        (new, failed.into_iter().chain(also_failed).collect())
     }
 
     /// Makes the connection of a client, in a bounded time.
@@ -177,7 +175,7 @@ impl EdgeTls {
 impl Reloaded for EdgeTls {
     type Error = EdgeTlsError;
 
-    fn look(&self) -> (bool, Option<EdgeTlsError>) {
+    fn look(&self) -> (bool, Vec<EdgeTlsError>) {
         self.reload()
     }
 

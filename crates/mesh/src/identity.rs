@@ -157,10 +157,10 @@ impl Identity {
 impl Reloaded for Identity {
     type Error = IdentityError;
 
-    fn look(&self) -> (bool, Option<IdentityError>) {
+    fn look(&self) -> (bool, Vec<IdentityError>) {
         match self.reload() {
-            Ok(new) => (new, None),
-            Err(error) => (false, Some(error)),
+            Ok(new) => (new, Vec::new()),
+            Err(error) => (false, vec![error]),
         }
     }
 
@@ -188,7 +188,7 @@ impl Pem {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.bundle.as_bytes()) {
             let certificate = certificate.map_err(|_| IdentityError::Pem("trust_bundle_file"))?;
-            svid::check_root(&certificate, trust_domain).map_err(IdentityError::Root)?;
+            svid::check_authority(&certificate, trust_domain).map_err(IdentityError::Root)?;
             roots.add(certificate)?;
         }
         if roots.is_empty() { Err(IdentityError::EmptyBundle) } else { Ok(roots) }
@@ -203,8 +203,8 @@ impl Material {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, IdentityError> {
         let (chain, roots) = (pem.chain()?, Arc::new(pem.roots(trust_domain)?));
-        let leaf = chain.first().ok_or(IdentityError::Pem("certificate_file"))?;
-        match svid::workload(leaf, trust_domain) {
+        let (leaf, intermediates) = chain.split_first().ok_or(IdentityError::Pem("certificate_file"))?;
+        match svid::chain(leaf, intermediates, trust_domain) {
             Ok(named) if named == workload => {}
             Ok(_) | Err(SvidError::Stranger) => {
                 return Err(IdentityError::OtherWorkload { expected: trust_domain.spiffe_id(workload) });

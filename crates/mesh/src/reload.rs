@@ -19,7 +19,7 @@ pub(crate) trait Reloaded: Send + Sync + 'static {
     type Error: Error + Send;
 
     /// Reads the files. Says whether some are others than before and are used from now on, and what can't be used.
-    fn look(&self) -> (bool, Option<Self::Error>);
+    fn look(&self) -> (bool, Vec<Self::Error>);
 
     /// Until when what is in use is valid.
     fn not_after(&self) -> Vec<(Algorithm, Timestamp)>;
@@ -33,7 +33,7 @@ pub(crate) fn watch<T: Reloaded>(
     clock: Arc<dyn Clock>,
 ) {
     let watched = Arc::downgrade(held);
-    let mut told = Told { certificate, metrics, last: None };
+    let mut told = Told { certificate, metrics, last: Vec::new() };
     told.days_left(held.as_ref(), clock.as_ref());
     task::spawn("certificate-reload", async move {
         loop {
@@ -51,33 +51,29 @@ pub(crate) fn watch<T: Reloaded>(
 struct Told {
     certificate: &'static str,
     metrics: TlsMetrics,
-    /// The failure of the last look, and whether it was logged.
-    last: Option<(String, bool)>,
+    /// The failures of the last look, and whether each was logged.
+    last: Vec<(String, bool)>,
 }
 
 impl Told {
-    fn tell(&mut self, new: bool, failed: Option<impl Error>) {
+    fn tell(&mut self, new: bool, failed: Vec<impl Error>) {
         let certificate = self.certificate;
         if new {
             tracing::info!(certificate, "a new certificate is in use");
             self.metrics.reloaded(certificate, "loaded");
         }
-        let Some(error) = failed.map(|error| Chain(&error).to_string()) else {
-            self.last = None;
-            return;
-        };
-        match &mut self.last {
-            Some((last, logged)) if *last == error => {
-                if !std::mem::replace(logged, true) {
-                    tracing::warn!(
-                        certificate,
-                        error,
-                        "kept the old certificate: the new files can't be used"
-                    );
+        let before = std::mem::take(&mut self.last);
+        for error in failed {
+            let error = Chain(&error).to_string();
+            let seen = before.iter().find(|(last, _)| *last == error);
+            if let Some((_, logged)) = seen {
+                if !logged {
+                    let text = "kept the old certificate: the new files can't be used";
+                    tracing::warn!(certificate, error, "{text}");
                 }
                 self.metrics.reloaded(certificate, "refused");
             }
-            last => *last = Some((error, false)),
+            self.last.push((error, seen.is_some()));
         }
     }
 
@@ -102,24 +98,30 @@ mod tests {
     #[test]
     fn a_failure_is_believed_when_it_is_seen_twice() {
         let metrics = Metrics::default();
-        let mut told = Told { certificate: "edge", metrics: metrics.tls(), last: None };
+        let mut told = Told { certificate: "edge", metrics: metrics.tls(), last: Vec::new() };
         let count = |outcome: &str| {
             let line =
                 format!("portal_certificate_reloads_total{{certificate=\"edge\",outcome=\"{outcome}\"}} ");
             let text = metrics.encode().unwrap();
             text.lines().find_map(|found| found.strip_prefix(line.as_str())?.parse().ok()).unwrap_or(0)
         };
-        told.tell(false, Some(Failed("a")));
-        told.tell(true, None::<Failed>);
+        told.tell(false, vec![Failed("a")]);
+        told.tell(true, Vec::<Failed>::new());
         assert_eq!((count("refused"), count("loaded")), (0, 1), "between two renewed files");
-        told.tell(false, Some(Failed("a")));
-        told.tell(false, Some(Failed("b")));
+        told.tell(false, vec![Failed("a")]);
+        told.tell(false, vec![Failed("b")]);
         assert_eq!(count("refused"), 0, "two failures, each seen once");
-        told.tell(false, Some(Failed("b")));
-        assert!(told.last.as_ref().is_some_and(|(_, logged)| *logged));
-        told.tell(false, Some(Failed("b")));
+        told.tell(false, vec![Failed("b")]);
+        assert_eq!(told.last, [("b".to_owned(), true)]);
+        told.tell(false, vec![Failed("b")]);
         assert_eq!(count("refused"), 2);
-        told.tell(false, None::<Failed>);
-        assert_eq!((count("refused"), count("loaded"), told.last), (2, 1, None));
+        // Two at a time: the one does not hide the other.
+        told.tell(false, vec![Failed("b"), Failed("c")]);
+        assert_eq!(told.last, [("b".to_owned(), true), ("c".to_owned(), false)]);
+        told.tell(false, vec![Failed("b"), Failed("c")]);
+        assert_eq!(told.last, [("b".to_owned(), true), ("c".to_owned(), true)]);
+        assert_eq!(count("refused"), 5);
+        told.tell(false, Vec::<Failed>::new());
+        assert_eq!((count("refused"), count("loaded"), told.last), (5, 1, Vec::new()));
     }
 }

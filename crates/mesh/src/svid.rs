@@ -21,20 +21,33 @@ pub enum SvidError {
     /// Its URI is not a SPIFFE id of a workload of this trust domain.
     #[error("its SPIFFE id names no workload of this trust domain")]
     Stranger,
-    /// The root's SPIFFE id is not that of the trust domain alone.
-    #[error("the SPIFFE id of a root must be that of this trust domain, without a path")]
+    /// The SPIFFE id of a root, or of one between it and a leaf, is not that of the trust domain alone.
+    #[error("the SPIFFE id of what signs must be that of this trust domain, without a path")]
     ForeignRoot,
-    /// A leaf that says it is an authority, or a root that does not.
-    #[error("only roots are certificate authorities")]
+    /// A leaf that says it is an authority, or what signs that does not.
+    #[error("only what signs is a certificate authority")]
     Authority,
     /// The key usage is missing, not critical, or not that of its kind.
     #[error(
-        "its key usage must be critical: of a leaf digitalSignature without keyCertSign and cRLSign, of a root keyCertSign"
+        "its key usage must be critical: of a leaf digitalSignature without keyCertSign and cRLSign, of what signs keyCertSign"
     )]
     KeyUsage,
     /// The extended key usage leaves out one side of a connection.
     #[error("its extended key usage must have both serverAuth and clientAuth")]
     ExtendedKeyUsage,
+}
+
+/// The workload that a leaf names, which came with `intermediates`: what may sign is held to the same rules as a root.
+///
+/// # Errors
+/// [`SvidError`], if a rule of the standard is broken or one of them is of another trust domain.
+pub(crate) fn chain(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    trust_domain: &TrustDomain,
+) -> Result<Workload, SvidError> {
+    intermediates.iter().try_for_each(|certificate| check_authority(certificate, trust_domain))?;
+    workload(leaf, trust_domain)
 }
 
 /// The workload that a leaf names.
@@ -65,11 +78,12 @@ pub(crate) fn workload(
     workload.ok_or(SvidError::Stranger)
 }
 
-/// Whether a certificate of the trust bundle may sign those of `trust_domain`. A root need not have a SPIFFE id.
+/// Whether a certificate of the trust bundle, or one between it and a leaf, may sign those of `trust_domain`. It need not have a
+/// SPIFFE id.
 ///
 /// # Errors
 /// [`SvidError`], if a rule of the standard is broken or it is of another trust domain.
-pub(crate) fn check_root(
+pub(crate) fn check_authority(
     certificate: &CertificateDer<'_>,
     trust_domain: &TrustDomain,
 ) -> Result<(), SvidError> {

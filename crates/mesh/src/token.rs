@@ -1,9 +1,11 @@
 //! Verifies the end user's token: an `at+jwt` (RFC 9068) signed ML-DSA-65 by auth, for this service and no other.
 //!
-//! Keys come from auth's GetKeySet. They are fetched again when ten seconds old, beside the calls, so that a key that was ended
-//! is believed no longer than that; and when a token names one that is not known, at most once a second, so that forged key
-//! ids can't make every call a fetch. While auth can't be had what is known serves for five minutes. A verified token is
-//! remembered by its hash until it expires or its key is gone, which turns 52 µs of signature verification into a look-up.
+//! Keys come from auth's GetKeySet. They are fetched again when five seconds old, beside the calls; when ten seconds old the call
+//! waits for them, so that a key that was ended is believed no longer than that, however idle the service was. They are fetched
+//! too when a token names one that is not known. Whatever the reason and the outcome, that is once a second at most: neither
+//! forged key ids nor an auth that is down make every call a fetch. While auth can't be had what is known serves for five
+//! minutes. A verified token is remembered by its hash until it expires or its key is gone, which turns 52 µs of signature
+//! verification into a look-up.
 //!
 //! A token that names its holder is taken from that workload and no other
 //! ([ADR 0020](../../../docs/adr/0020-a-mesh-token-names-its-holder.md)).
@@ -33,12 +35,17 @@ use crate::{EndUser, Host, Identity, MeshChannel, Via, task};
 const LEEWAY: Duration = Duration::from_secs(5);
 /// Keys are not fetched more often than this.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Keys that are older are fetched again.
+/// Keys that are older are fetched again, and calls go on with them.
+const KEYS_NEW: Duration = Duration::from_secs(5);
+/// Calls wait for others in the place of keys that are older.
 const KEYS_FRESH: Duration = Duration::from_secs(10);
 /// Keys that are older are not used.
 const KEYS_KEPT: Duration = Duration::from_secs(300);
 /// How long auth may take to tell them.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call waits for them if it has others, and how long no other call waits if that was in vain.
+const PATIENCE: Duration = Duration::from_secs(1);
+const IMPATIENCE: Duration = Duration::from_secs(5);
 /// Verified tokens that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -91,9 +98,17 @@ struct Shared {
     suites: Suites,
     remembered: Mutex<HashMap<[u8; 32], Verified>>,
     source: Source,
-    last_fetch: tokio::sync::Mutex<Option<Timestamp>>,
+    last_fetch: Arc<tokio::sync::Mutex<Option<Fetched>>>,
     /// When keys were last asked for beside the calls, in microseconds.
     refreshed: AtomicI64,
+    /// When a call last waited for keys in vain, in microseconds.
+    gave_up: AtomicI64,
+}
+
+/// The last fetch: when it began, and why it failed if it did.
+struct Fetched {
+    at: Timestamp,
+    failed: Option<Status>,
 }
 
 /// The end user that a token stands for, and until when it does.
@@ -144,8 +159,9 @@ impl TokenVerifier {
             suites,
             remembered: Mutex::default(),
             source,
-            last_fetch: tokio::sync::Mutex::default(),
+            last_fetch: Arc::default(),
             refreshed: AtomicI64::new(0),
+            gave_up: AtomicI64::new(0),
         }))
     }
 
@@ -213,7 +229,12 @@ impl Shared {
         verify_and_name(token, &self.known.load().keys, &expect)
     }
 
-    async fn verify(&self, token: &str, hash: [u8; 32], now: Timestamp) -> Result<Verified, TokenError> {
+    async fn verify(
+        self: &Arc<Self>,
+        token: &str,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Verified, TokenError> {
         let (key, claims) = match self.check(token, now) {
             Err(Refused::UnknownKey) if self.fetch_keys(now).await? => self.check(token, now)?,
             checked => checked?,
@@ -254,10 +275,30 @@ impl Shared {
             Source::Own(_) if age >= FETCH_INTERVAL => self.fetch_keys(now).await.map(drop),
             Source::Auth(_) if age >= KEYS_KEPT => self.fetch_keys(now).await.map(drop),
             Source::Auth(_) if age >= KEYS_FRESH => {
+                self.await_keys(now).await;
+                Ok(())
+            }
+            Source::Auth(_) if age >= KEYS_NEW => {
                 self.refresh(now);
                 Ok(())
             }
             Source::Auth(_) | Source::Fixed | Source::Own(_) => Ok(()),
+        }
+    }
+
+    /// Fetches the keys before the call that found them old goes on; if auth is silent it goes on with them.
+    async fn await_keys(self: &Arc<Self>, now: Timestamp) {
+        let gave_up = Timestamp::from_micros(self.gave_up.load(Ordering::Relaxed));
+        if now < gave_up.plus(IMPATIENCE) {
+            return self.refresh(now);
+        }
+        match tokio::time::timeout(PATIENCE, self.fetch_keys(now)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn(&error),
+            Err(_) => {
+                self.gave_up.store(now.as_micros(), Ordering::Relaxed);
+                tracing::warn!("auth is slow to tell the keys of tokens: those of before serve meanwhile");
+            }
         }
     }
 
@@ -274,27 +315,51 @@ impl Shared {
             // Ends by itself: the call has a deadline of its own.
             drop(task::spawn("token-keys", async move {
                 if let Err(error) = this.fetch_keys(now).await {
-                    tracing::warn!(%error, "the keys of tokens could not be fetched again");
+                    warn(&error);
                 }
             }));
         }
     }
 
-    /// Fetches the keys unless that was just done; says whether there may be new ones.
-    async fn fetch_keys(&self, now: Timestamp) -> Result<bool, TokenError> {
+    /// Fetches the keys unless that was just done or tried; says whether there may be new ones.
+    async fn fetch_keys(self: &Arc<Self>, now: Timestamp) -> Result<bool, TokenError> {
         if matches!(self.source, Source::Fixed) {
             return Ok(false);
         }
         // Held across the fetch: whoever comes meanwhile waits for its result instead of fetching too.
-        let mut last_fetch = self.last_fetch.lock().await;
-        if last_fetch.is_some_and(|last| now < last.plus(FETCH_INTERVAL)) {
-            return Ok(true);
+        let last_fetch = Arc::clone(&self.last_fetch).lock_owned().await;
+        match &*last_fetch {
+            Some(last) if now < last.at.plus(FETCH_INTERVAL) => match &last.failed {
+                Some(status) => return Err(TokenError::KeysUnavailable(status.clone())),
+                None => return Ok(true),
+            },
+            Some(_) | None => {}
         }
-        let keys = self.source.keys().await.map_err(TokenError::KeysUnavailable)?;
-        self.known.store(Arc::new(Known { keys, read_at: Some(now) }));
-        *last_fetch = Some(now);
+        // A task: a call that is given up leaves no fetch half done for others to begin anew.
+        let (this, (tell, told)) = (Arc::clone(self), tokio::sync::oneshot::channel());
+        drop(task::spawn("token-keys", async move {
+            // Nobody listens if the call was given up.
+            drop(tell.send(this.fetch(last_fetch, now).await));
+        }));
+        let lost = |_| Status::unavailable("the keys of tokens were not fetched");
+        told.await.map_err(lost).flatten().map_err(TokenError::KeysUnavailable)?;
         Ok(true)
     }
+
+    async fn fetch(
+        &self,
+        mut last_fetch: tokio::sync::OwnedMutexGuard<Option<Fetched>>,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let fetched = self.source.keys().await;
+        *last_fetch = Some(Fetched { at: now, failed: fetched.as_ref().err().cloned() });
+        self.known.store(Arc::new(Known { keys: fetched?, read_at: Some(now) }));
+        Ok(())
+    }
+}
+
+fn warn(error: &TokenError) {
+    tracing::warn!(%error, "the keys of tokens could not be fetched again");
 }
 
 impl Source {

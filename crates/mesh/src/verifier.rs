@@ -80,8 +80,13 @@ impl PeerVerifier {
         Self { trust_domain, algorithms, expect: Expect::Server(to, Arc::clone(roots)) }
     }
 
-    fn workload(&self, certificate: &CertificateDer<'_>) -> Result<Workload, Error> {
-        svid::workload(certificate, &self.trust_domain)
+    /// The workload that a leaf names, if it keeps the rules and so do those that came with it.
+    fn workload(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<Workload, Error> {
+        svid::chain(leaf, intermediates, &self.trust_domain)
             .map_err(|error| CertificateError::Other(OtherError(Arc::new(error))).into())
     }
 }
@@ -101,7 +106,7 @@ impl ClientCertVerifier for PeerVerifier {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         };
         let verified = chain.verify_client_cert(end_entity, intermediates, now)?;
-        self.workload(end_entity)?;
+        self.workload(end_entity, intermediates)?;
         Ok(verified)
     }
 
@@ -142,7 +147,7 @@ impl ServerCertVerifier for PeerVerifier {
         };
         let parsed = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.algorithms.all)?;
-        if self.workload(end_entity)? != *expected {
+        if self.workload(end_entity, intermediates)? != *expected {
             return Err(CertificateError::Other(OtherError(Arc::new(WrongPeer(*expected)))).into());
         }
         Ok(ServerCertVerified::assertion())

@@ -48,14 +48,31 @@ const fn file_name(algorithm: Algorithm) -> &'static str {
     }
 }
 
+/// What stands in an authority's two files; `None` if neither is there. One without the other is no reason to make another
+/// authority, which nobody trusts yet: perhaps the other is on its way back.
+fn kept(certificate: &Path, key: &Path) -> anyhow::Result<Option<(String, Zeroizing<String>)>> {
+    let half = |found: &Path, missing: &Path| {
+        let (found, missing) = (found.display(), missing.display());
+        Unusable::one(format!(
+            "{found} is there and {missing} is not: put {missing} back, or remove {found} to have a new authority made, \
+             whose certificate everybody must be given anew"
+        ))
+    };
+    match (files::read(certificate)?, files::read(key)?) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, Zeroizing::new(key)))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(half(certificate, key).into()),
+        (None, Some(_)) => Err(half(key, certificate).into()),
+    }
+}
+
 /// The authority in `directory`, made if there is none.
 pub fn authority(directory: &Path, domain: TrustDomain) -> anyhow::Result<CertificateAuthority> {
     let (certificate_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
-    if let (Some(certificate), Some(key)) = (files::read(&certificate_file)?, files::read(&key_file)?) {
-        return Ok(CertificateAuthority::load(domain, certificate, Zeroizing::new(key))?);
+    if let Some((certificate, key)) = kept(&certificate_file, &key_file)? {
+        return Ok(CertificateAuthority::load(domain, certificate, key)?);
     }
     let authority = CertificateAuthority::create(domain, &SystemClock, &SystemEntropy)?;
-    // The key last: a directory with a certificate and no key is taken as having no authority yet.
     files::write(&certificate_file, authority.certificate_pem(), Readers::Everybody)?;
     files::write(&key_file, authority.private_key_pem(), Readers::Owner)?;
     Ok(authority)
@@ -80,8 +97,8 @@ pub fn edge_authorities(directory: &Path) -> anyhow::Result<[EdgeAuthority; 2]> 
     let authority = |algorithm: Algorithm| {
         let file = |kind: &str| directory.join(format!("edge-{}.{kind}", file_name(algorithm)));
         let (certificate_file, key_file) = (file("crt"), file("key"));
-        if let (Some(certificate), Some(key)) = (files::read(&certificate_file)?, files::read(&key_file)?) {
-            return Ok(EdgeAuthority::load(algorithm, certificate, Zeroizing::new(key))?);
+        if let Some((certificate, key)) = kept(&certificate_file, &key_file)? {
+            return Ok(EdgeAuthority::load(algorithm, certificate, key)?);
         }
         let authority = EdgeAuthority::create(algorithm, &SystemClock, &SystemEntropy)?;
         files::write(&certificate_file, authority.certificate_pem(), Readers::Everybody)?;

@@ -9,7 +9,7 @@ mod demo;
 mod layout;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,11 +77,15 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let host = host();
     let admin = admin::start(options.admin_listen, host.clone()).await?;
+    let (edge, mut kept) = edge_address(options.listen)?;
     let mut running: Vec<(Workload, Running)> = Vec::new();
     // In the order in which they need each other.
     for workload in [Workload::Auth, Workload::Consent, Workload::Valuation, Workload::Gateway] {
         let listen = match workload {
-            Workload::Gateway => options.listen,
+            Workload::Gateway => {
+                drop(kept.take());
+                edge
+            }
             Workload::Auth | Workload::Consent | Workload::Valuation => {
                 SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
             }
@@ -90,7 +94,7 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
             running.iter().map(|(workload, running)| (*workload, running.local_addr())).collect();
         let mut config = data.config(workload, listen, options.admin_listen, &upstreams);
         if workload == Workload::Auth {
-            config.push_str(&data.mail(options.listen));
+            config.push_str(&data.mail(edge));
         }
         if workload == Workload::Gateway && options.listen.ip().is_loopback() {
             config.push_str(&data.mailbox());
@@ -130,6 +134,16 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where clients come to. Links in mails lead there, and auth starts first: whoever leaves the port open gets a free one, which
+/// the listener keeps until the gateway takes its place.
+fn edge_address(listen: SocketAddr) -> anyhow::Result<(SocketAddr, Option<TcpListener>)> {
+    if listen.port() != 0 {
+        return Ok((listen, None));
+    }
+    let listener = TcpListener::bind(listen).with_context(|| format!("can't listen on {listen}"))?;
+    Ok((listener.local_addr()?, Some(listener)))
+}
+
 fn welcome(
     data: &DataDirectory,
     gateway: SocketAddr,
@@ -137,7 +151,7 @@ fn welcome(
     demonstration: Option<String>,
 ) -> anyhow::Result<()> {
     let roots = data.edge_roots();
-    let url = format!("{}://{gateway}", if roots.is_some() { "https" } else { "http" });
+    let url = format!("{}://{gateway}", data.scheme());
     output::line(&format!("portal ready on {url}"));
     output::line(&format!("  console   {url}/"));
     output::line(&format!("  metrics   http://{admin}/metrics"));

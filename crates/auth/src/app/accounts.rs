@@ -177,7 +177,7 @@ impl App {
             let contacts = self.contacts.find_all(&tx, ids).await?;
             Ok::<_, Error>((listed, contacts))
         };
-        let (listed, contacts) = self.database.read("list_accounts", list).await?;
+        let (listed, mut contacts) = self.database.read("list_accounts", list).await?;
         let sealed = listed.rows.iter().filter(|stored| stored.is_sealed());
         let subjects: Vec<_> = sealed.map(|stored| stored.account().subject()).collect();
         let keys = &self.keys.subjects(&subjects).await?;
@@ -190,8 +190,8 @@ impl App {
                 Err(error) => return Err(error.into()),
             };
             let profiled = self.accounts.profiled(&stored, key.map(|key| &**key))?;
-            let contact = contacts.get(&stored.account().id()).zip(key);
-            let contact = contact.map(|(contact, key)| self.contacts.open(contact, key)).transpose()?;
+            let contact = contacts.remove(&stored.account().id()).transpose()?.zip(key);
+            let contact = contact.map(|(contact, key)| self.contacts.open(&contact, key)).transpose()?;
             Ok(Some(Profiled { contact: contact.unwrap_or_default(), ..profiled }))
         })
     }

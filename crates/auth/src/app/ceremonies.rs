@@ -157,12 +157,21 @@ impl RelyingParty {
         })
     }
 
-    /// What could be the passkeys of somebody of whom `about` is known, who has none: always the same.
+    /// What could be the passkeys of somebody of whom `about` is known, who has none: always the same, and at least one, since who
+    /// has passkeys has something to choose from.
     pub fn decoys(&self, about: &[u8]) -> Result<Vec<CredentialId>, Error> {
         let seed = self.decoys.tag(b"passkey-decoys");
         let generator = WebauthnFakeCredentialGenerator::<FakePasskeyDistribution>::new(&seed);
-        let made = generator.and_then(|generator| generator.generate(about)).map_err(broken)?;
-        Ok(made.into_iter().map(CredentialId::new).collect())
+        let generator = generator.map_err(broken)?;
+        let mut about = about.to_vec();
+        // The library makes none for one in six.
+        loop {
+            let made = generator.generate(&about).map_err(broken)?;
+            if !made.is_empty() {
+                return Ok(made.into_iter().map(CredentialId::new).collect());
+            }
+            about.push(0);
+        }
     }
 }
 

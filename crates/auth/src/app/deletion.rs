@@ -91,13 +91,18 @@ impl App {
 
     /// Does what was left to be done of deletions.
     pub(super) async fn finish_deletions(&self) -> Result<(), Error> {
-        let left = |tx| async move { Ok::<_, Error>(self.tombstones.unerased(&tx, BATCH).await?) };
-        for stone in self.database.read("read_deletions", left).await? {
-            if let Err(error) = self.finish_deletion(&stone).await {
-                tracing::warn!(account = %stone.account, %error, "the keys of a deleted account are destroyed later");
+        let mut after = None;
+        loop {
+            let left = |tx| async move { Ok::<_, Error>(self.tombstones.unerased(&tx, after, BATCH).await?) };
+            let stones = self.database.read("read_deletions", left).await?;
+            let Some(last) = stones.last() else { return Ok(()) };
+            after = Some(last.account);
+            for stone in &stones {
+                if let Err(error) = self.finish_deletion(stone).await {
+                    tracing::warn!(account = %stone.account, %error, "the keys of a deleted account are destroyed later");
+                }
             }
         }
-        Ok(())
     }
 
     /// Destroys the keys of whoever a deleted account belonged to.

@@ -9,7 +9,7 @@ use portal_upkeep::audit::{EVENT, Happened, Sought};
 
 use super::App;
 use super::audit::Event;
-use crate::domain::{Factor, NamedSession, Profiled};
+use crate::domain::{Approval, Factor, NamedSession, Profiled};
 use crate::error::Error;
 use crate::service::policy::ExportAccount;
 use crate::store::Listed;
@@ -33,8 +33,10 @@ pub struct Held {
     pub owner: Profiled,
     /// Its second factors that count.
     pub factors: Vec<Factor>,
-    /// Its live sessions.
+    /// Its live sessions, those of clients among them.
     pub sessions: Vec<NamedSession>,
+    /// What its person allowed clients.
+    pub approvals: Vec<Approval>,
 }
 
 impl App {
@@ -56,12 +58,16 @@ impl App {
                 factors.retain(Factor::is_confirmed);
                 let sessions = self.sessions.list(&tx, account, (None, MOST_SESSIONS), now).await?;
                 let ids = sessions.rows.iter().map(|session| session.session().id);
-                let contexts = self.contexts.find_all(&tx, ids).await?;
+                let contexts = self.contexts.find_all(&tx, ids.clone()).await?;
+                let grants = self.grants.find_all(&tx, ids).await?;
                 let sessions = sessions.opened(|session| {
-                    Ok(Some(self.named(&session, contexts.get(&session.session().id), Some(key))?))
+                    let id = session.session().id;
+                    let named = self.named(&session, contexts.get(&id), Some(key))?;
+                    Ok(Some(NamedSession { client: grants.get(&id).map(|grant| grant.client), ..named }))
                 })?;
                 let owner = self.with_contact(&tx, owner.clone(), Some(key)).await?;
-                Ok::<_, Error>(Held { owner, factors, sessions: sessions.rows })
+                let approvals = self.clients.approvals(&tx, account).await?.rows;
+                Ok::<_, Error>(Held { owner, factors, sessions: sessions.rows, approvals })
             };
             Some(self.database.read("export_account", held).await?)
         } else {

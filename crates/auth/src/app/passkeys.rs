@@ -14,6 +14,7 @@ use super::ceremonies::{Answer, Begun, Refused};
 use super::factors::{Unproven, about};
 use super::sign_in::{SignedIn, Wanted, failure};
 use super::{App, Change, Reply};
+use crate::domain::passkey::MOST;
 use crate::domain::{
     Assertion, Awaited, Ceremony, CredentialId, DisplayName, Email, Factor, FactorKind, FactorSecret, Handle,
     HandleHash, Target,
@@ -57,6 +58,9 @@ impl App {
         let (profiled, _) = self.owner(permit, account).await?;
         let known = |tx| async move { Ok::<_, Error>(self.factors.passkeys.ids(&tx, account).await?) };
         let known = self.database.read("list_passkeys", known).await?;
+        if known.len() >= MOST {
+            return Err(Error::PasskeyLimit);
+        }
         let profile = profiled.profile.as_ref().ok_or(Error::AccountNotFound)?;
         let names = (profile.email.expose(), profile.display_name.expose());
         let begun = self.relying_party.begin_registration(account, names, &known)?;
@@ -90,6 +94,9 @@ impl App {
                         return Err(Error::CredentialWrong);
                     }
                     self.ceremonies.delete(&tx, &hash).await?;
+                    if self.factors.passkeys.count(&tx, account).await? >= MOST as u64 {
+                        return Err(Error::PasskeyLimit);
+                    }
                     let id = FactorId::generate(now, self.entropy.as_ref());
                     let factor = Factor::passkey((id, account), name.clone(), passkey, now);
                     self.factors.insert(&tx, &factor, key).await?;
@@ -143,8 +150,11 @@ impl App {
         });
         let (whose, ids) = found.await?;
         let decoys = self.relying_party.decoys(&about)?;
-        let (awaited, ids) =
-            if ids.is_empty() { (Awaited::Nobody, decoys) } else { (Awaited::Owner(whose), ids) };
+        let (awaited, ids) = if ids.is_empty() {
+            (Awaited::Nobody, self.factors.passkeys.rehearse(&decoys)?)
+        } else {
+            (Awaited::Owner(whose), ids)
+        };
         self.ask(awaited, self.relying_party.begin_authentication(&ids)?).await
     }
 

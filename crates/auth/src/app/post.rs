@@ -110,7 +110,7 @@ impl App {
             let mail = self.mailer.is_some()
                 && (!self.requests.oldest(&tx, 1).await?.is_empty()
                     || !self.outbox.due(&tx, now, 1).await?.is_empty());
-            Ok::<_, Error>(mail || !self.tombstones.unerased(&tx, 1).await?.is_empty())
+            Ok::<_, Error>(mail || !self.tombstones.unerased(&tx, None, 1).await?.is_empty())
         };
         if !self.database.read("look_for_post", look).await? {
             return Ok(());

@@ -210,6 +210,27 @@ mod tests {
         assert_eq!(both.unwrap_err(), "host: is of transport = \"smtp\"");
     }
 
+    /// What the runbook shows can be copied.
+    #[test]
+    fn the_runbook_shows_what_is_taken() {
+        let runbook = include_str!("../../../../docs/runbooks/accounts.md");
+        let samples: String =
+            runbook.split("```toml\n").skip(1).filter_map(|it| it.split("```").next()).collect();
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Shown {
+            mail: MailConfig,
+            passkeys: crate::config::PasskeyConfig,
+            totp: crate::config::TotpConfig,
+            tokens: crate::config::TokenConfig,
+        }
+        let shown: Shown = toml::from_str(&samples).unwrap();
+        assert!(matches!(shown.mail.transport, TransportConfig::Smtp(smtp) if smtp.ca_file.is_some()));
+        assert_eq!((shown.passkeys.rp_name.as_str(), shown.passkeys.any_port), ("Portal", false));
+        assert_eq!(shown.totp.issuer, crate::config::TotpConfig::default().issuer);
+        assert_eq!(shown.tokens.rotation_days, crate::config::TokenConfig::default().rotation_days);
+    }
+
     #[test]
     fn links_lead_to_a_page() {
         for url in

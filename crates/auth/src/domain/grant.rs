@@ -182,6 +182,19 @@ pub struct Grant {
     pub scopes: BTreeSet<Scope>,
 }
 
+/// What somebody allowed a client, so that they are not asked again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Approval {
+    /// The client.
+    pub client: ClientId,
+    /// Its name.
+    pub client_name: String,
+    /// What it may ask for.
+    pub scopes: BTreeSet<Scope>,
+    /// When they allowed it.
+    pub approved_at: Timestamp,
+}
+
 impl Grant {
     /// Whether it goes on when its access token has ended.
     #[must_use]

@@ -10,6 +10,8 @@ use portal_core::{Sensitive, Timestamp};
 
 use super::Handle;
 
+/// Passkeys of an account at most: nobody has as many devices, and all of them are told to whoever asks to sign in.
+pub const MOST: usize = 20;
 /// How long a ceremony may take.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 

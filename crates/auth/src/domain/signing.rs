@@ -126,6 +126,8 @@ pub fn due(keys: &[SigningKey], wanted: &[Algorithm], life: Option<Duration>, no
         let others = others.filter(|key| key.id != newest.id && key.sign_until.is_none());
         steps.extend(others.map(|key| Step::Retire(key.id.clone(), newest.not_before)));
         let earliest = now.plus(AHEAD);
+        // One that has its end, and lost who was to follow: that one was ended before it began.
+        let life = life.filter(|_| newest.sign_until.is_none());
         let at = life.map_or(earliest, |life| newest.not_before.plus(life).max(earliest));
         let awaited = keys.iter().filter(of_algorithm).any(|key| key.stage(now) == Stage::Pending);
         if !awaited && at == earliest {
@@ -209,6 +211,26 @@ mod tests {
         assert_eq!(step(&mut keys, None, then), [], "and again, while it is under way");
         let over = then.plus(OVERLAP);
         assert!(matches!(step(&mut keys, Some(LIFE), over)[..], [Step::Forget(_), Step::Forget(_)]));
+    }
+
+    #[test]
+    fn one_that_was_ended_before_it_signed_is_replaced_and_the_one_of_now_signs_until_then() {
+        let mut keys = Vec::new();
+        step(&mut keys, Some(LIFE), START);
+        step(&mut keys, None, START);
+        let now = START.plus(Duration::from_secs(60));
+        let next =
+            |key: &&mut SigningKey| key.algorithm == Algorithm::Es256 && key.stage(now) == Stage::Pending;
+        keys.iter_mut().find(next).unwrap().ended_at = Some(now);
+        assert_eq!(step(&mut keys, Some(LIFE), now).len(), 2);
+        assert_eq!(step(&mut keys, Some(LIFE), now), [], "and once");
+        let mut then = now;
+        while then < now.plus(2 * AHEAD) {
+            let signs = current(&keys, Algorithm::Es256, then).unwrap();
+            assert!(signs.not_before == START || signs.created_at.plus(AHEAD) <= signs.not_before);
+            then = then.plus(Duration::from_secs(1));
+        }
+        assert_eq!(current(&keys, Algorithm::Es256, then).unwrap().not_before, now.plus(AHEAD));
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl AccountService for Api {
             message.account = Some(convert::account(&held.owner, export.at));
             message.factors = held.factors.iter().map(convert::factor).collect();
             message.sessions = held.sessions.iter().map(convert::session).collect();
+            message.approvals = held.approvals.iter().map(convert::approval).collect();
         }
         Ok(withheld(Response::new(message), export.events.withheld))
     }

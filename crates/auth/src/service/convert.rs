@@ -19,8 +19,8 @@ use crate::app::recovery::Recovery;
 use crate::app::sign_in::{Challenged, SignIn, SignedIn};
 use crate::app::signing::OpenedKey;
 use crate::domain::{
-    Account, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword, OfferedPassword,
-    Profiled, Proof, Roles, Tombstone,
+    Account, Approval, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword,
+    OfferedPassword, Profiled, Proof, Roles, Tombstone,
 };
 
 pub(super) use factors::{
@@ -373,6 +373,16 @@ pub(super) fn role_names(account: &Account) -> Vec<String> {
 /// Scopes by their names.
 pub(super) fn scope_names(scopes: &BTreeSet<Scope>) -> Vec<String> {
     scopes.iter().map(|scope| scope.name().to_owned()).collect()
+}
+
+/// What a person allowed a client.
+pub(super) fn approval(approval: &Approval) -> pb::export_account_response::Approval {
+    pb::export_account_response::Approval {
+        client_id: approval.client.to_string(),
+        client_display_name: approval.client_name.clone(),
+        scopes: scope_names(&approval.scopes),
+        approve_time: Some(timestamp(approval.approved_at)),
+    }
 }
 
 /// A session without its tokens.

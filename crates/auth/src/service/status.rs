@@ -82,6 +82,11 @@ const NOTHING_TO_CONFIRM: Reason = Reason::new(
     "NOTHING_TO_CONFIRM",
     "no authenticator with this id waits for its first code; enrol it again",
 );
+const PASSKEY_LIMIT: Reason = Reason::new(
+    Code::FailedPrecondition,
+    "PASSKEY_LIMIT",
+    "this account has 20 passkeys, and no more are kept; delete one that is not in use",
+);
 const PASSKEYS_OFF: Reason = Reason::new(
     Code::FailedPrecondition,
     "PASSKEYS_OFF",
@@ -130,6 +135,7 @@ pub const REASONS: &[Reason] = &[
     MAIL_OFF,
     NOT_SEALED,
     NOTHING_TO_CONFIRM,
+    PASSKEY_LIMIT,
     PASSKEYS_OFF,
     PASSWORD_WRONG,
     RESUME_UNKNOWN,
@@ -172,6 +178,7 @@ impl From<Error> for Status {
             Error::NotSealed(_) => NOT_SEALED.status(),
             Error::NothingToConfirm => NOTHING_TO_CONFIRM.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
+            Error::PasskeyLimit => PASSKEY_LIMIT.status(),
             Error::PasskeysOff => PASSKEYS_OFF.status(),
             Error::PasswordWrong => PASSWORD_WRONG.status(),
             Error::RegistrationUnknown => {

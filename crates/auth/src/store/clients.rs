@@ -18,7 +18,7 @@ use super::client::{self, Column};
 use super::{Listed, client_approval, rows};
 use crate::domain::client::Secrets;
 use crate::domain::grant::{parse_scopes, scope_text};
-use crate::domain::{Client, ClientKind, ClientSettings, GrantType, HandleHash};
+use crate::domain::{Approval, Client, ClientKind, ClientSettings, GrantType, HandleHash};
 
 const TABLE: &str = "client";
 const CONFIDENTIAL: &str = "confidential";
@@ -119,6 +119,35 @@ impl Clients {
             return Ok(None);
         };
         self.approved(&model).map(Some)
+    }
+
+    /// What `account` approved, for whichever client.
+    pub async fn approvals(
+        &self,
+        tx: &ReadTx,
+        account: AccountId,
+    ) -> Result<Listed<Approval, ClientId>, StoreError> {
+        let of_account = client_approval::Column::AccountId.eq(account.uuid());
+        let models = client_approval::Entity::find()
+            .filter(of_account)
+            .order_by_asc(client_approval::Column::ClientId)
+            .all(tx.conn())
+            .await?;
+        let these = Column::Id.is_in(models.iter().map(|model| model.client_id));
+        let clients = client::Entity::find().filter(these).all(tx.conn()).await?;
+        let read = |model: &client_approval::Model| {
+            let client = clients.iter().find(|client| client.id == model.client_id);
+            let invalid =
+                || rows::corrupt("client_approval", "client_id", &model.account_id, Corruption::ValueInvalid);
+            let client = self.checked(client.ok_or_else(invalid)?)?;
+            Ok(Approval {
+                client: client.id,
+                client_name: client.settings.display_name,
+                scopes: self.approved(model)?.scopes,
+                approved_at: Timestamp::from_micros(model.approved_at),
+            })
+        };
+        Listed::of(models.iter().map(read), None)
     }
 
     /// Writes that `account` approved `scopes` over what was found before.

@@ -42,19 +42,17 @@ impl Contacts {
         found.map(|model| self.checked(model)).transpose()
     }
 
-    /// The same of many accounts. Rows that are corrupt are left out: what they say is not believed.
+    /// The same of many accounts, or what is wrong with their rows.
     pub async fn find_all(
         &self,
         tx: &ReadTx,
         accounts: impl Iterator<Item = AccountId>,
-    ) -> Result<HashMap<AccountId, StoredContact>, StoreError> {
+    ) -> Result<HashMap<AccountId, Result<StoredContact, StoreError>>, StoreError> {
         let these = Column::AccountId.is_in(accounts.map(Id::uuid));
         let found = account_contact::Entity::find().filter(these).all(tx.conn()).await?;
-        let checked = found.into_iter().filter_map(|model| {
-            let account = AccountId::from_uuid(model.account_id);
-            self.checked(model).ok().map(|stored| (account, stored))
-        });
-        Ok(checked.collect())
+        let checked =
+            |model: account_contact::Model| (AccountId::from_uuid(model.account_id), self.checked(model));
+        Ok(found.into_iter().map(checked).collect())
     }
 
     /// Writes `contact` over what was found before.

@@ -6,9 +6,11 @@ use portal_core::{Sensitive, Timestamp};
 use portal_crypto::envelope::{Padding, SubjectKey};
 use portal_crypto::kdf::Label;
 use portal_keys::{ServiceCells, ServiceColumn};
-use portal_store::sealed::{DigestedRow, SealedColumn};
+use portal_store::sealed::{DigestedRow, Row, SealedColumn};
 use portal_store::{Corruption, ReadTx, Sealed, StoreError, Tx};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+};
 
 use super::passkey::{self, Column};
 use super::{Cells, Seals, rows};
@@ -77,6 +79,22 @@ impl Passkeys {
             self.ids.open(model.row(), &model.sealed_credential_id).map(CredentialId::new)
         };
         self.rows(tx, account).await?.iter().map(id).collect()
+    }
+
+    /// What takes as long as [`Self::ids`] takes for as many, and gives them back: nobody learns by time which are there.
+    pub fn rehearse(&self, decoys: &[CredentialId]) -> Result<Vec<CredentialId>, StoreError> {
+        let row = Row { id: [0; 16], version: 1 };
+        let rehearsed = |decoy: &CredentialId| {
+            let cell = self.ids.seal(row, decoy.as_bytes())?;
+            self.ids.open(row, &cell).map(CredentialId::new)
+        };
+        decoys.iter().map(rehearsed).collect()
+    }
+
+    /// How many an account has, whatever is in their rows.
+    pub async fn count(&self, tx: &ReadTx, account: AccountId) -> Result<u64, StoreError> {
+        let of_account = Column::AccountId.eq(account.uuid());
+        Ok(passkey::Entity::find().filter(of_account).count(tx.conn()).await?)
     }
 
     /// Whether an account has one; all rows are checked.

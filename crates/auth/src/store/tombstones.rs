@@ -53,15 +53,30 @@ impl Tombstones {
         Ok(())
     }
 
-    /// Those whose person's keys are still to be destroyed, `limit` at most. One that is not what was written is left to the scan:
-    /// it keeps the others from nothing.
-    pub async fn unerased(&self, tx: &ReadTx, limit: u64) -> Result<Vec<Tombstone>, StoreError> {
-        let waiting = account_tombstone::Entity::find().filter(Column::ErasedAt.is_null()).limit(limit);
-        let sound = |model| match self.checked(model) {
+    /// Those whose person's keys are still to be destroyed, the next `limit` at most after `after`. Those that are not what was
+    /// written are left to the scan: they keep the others from nothing.
+    pub async fn unerased(
+        &self,
+        tx: &ReadTx,
+        mut after: Option<AccountId>,
+        limit: u64,
+    ) -> Result<Vec<Tombstone>, StoreError> {
+        let sound = |model: &account_tombstone::Model| match self.checked(model) {
             Err(StoreError::Corrupt { .. }) => None,
             read => Some(read),
         };
-        waiting.all(tx.conn()).await?.iter().filter_map(sound).collect()
+        loop {
+            let after_it = after.map(|after| Column::AccountId.gt(after.uuid()));
+            let waiting = Condition::all().add(Column::ErasedAt.is_null()).add_option(after_it);
+            let waiting = account_tombstone::Entity::find().filter(waiting);
+            let page = waiting.order_by_asc(Column::AccountId).limit(limit).all(tx.conn()).await?;
+            let Some(last) = page.last() else { return Ok(Vec::new()) };
+            after = Some(AccountId::from_uuid(last.account_id));
+            let stones: Vec<Tombstone> = page.iter().filter_map(sound).collect::<Result<_, _>>()?;
+            if !stones.is_empty() {
+                return Ok(stones);
+            }
+        }
     }
 
     /// `size` of them at most, newest account first, after `after`.

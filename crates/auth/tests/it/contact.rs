@@ -6,6 +6,7 @@ use prost_types::FieldMask;
 use tonic::{Code, Status};
 
 use crate::fixture::{Auth, PASSWORD, refused};
+use crate::sql;
 
 const ANNA: &str = "anna@example.org";
 const ANNE: &str = "anne@example.org";
@@ -28,9 +29,29 @@ impl Auth {
         self.readdress_at_once(by, email).await
     }
 
-    async fn readdress_at_once(&self, by: &pb::Session, email: &str) -> Result<pb::Account, Status> {
+    pub async fn readdress_at_once(&self, by: &pb::Session, email: &str) -> Result<pb::Account, Status> {
         let (account_id, email) = (by.account_id.clone(), email.to_owned());
         self.update(by, pb::Account { account_id, email, ..Default::default() }, &["email"]).await
+    }
+}
+
+impl Auth {
+    /// Asks for [`ANNE`] as the address of whoever has [`ANNA`], and returns the token that confirms it.
+    async fn asked(&self, session: &pb::Session) -> String {
+        assert_eq!(self.readdress(session, ANNE).await.unwrap().pending_email, ANNE);
+        let token = self.mails(2).await.iter().find(|mail| mail.to == ANNE).unwrap().token("verify-email");
+        self.no_more_mails(2).await;
+        token
+    }
+
+    async fn lock(&self, operator: &pb::Session, account_id: &str) -> pb::Account {
+        let lock = pb::LockAccountRequest { account_id: account_id.to_owned(), ..Default::default() };
+        self.accounts().lock_account(self.by(operator, lock).await).await.unwrap().into_inner()
+    }
+
+    async fn unlock(&self, operator: &pb::Session, account_id: &str) {
+        let unlock = pb::UnlockAccountRequest { account_id: account_id.to_owned(), ..Default::default() };
+        self.accounts().unlock_account(self.by(operator, unlock).await).await.unwrap();
     }
 }
 
@@ -162,6 +183,112 @@ each_database! {
         refused(auth.verify(&token).await, Code::AlreadyExists, "EMAIL_TAKEN");
         assert!(auth.try_sign_in("bert@example.org", PASSWORD).await.is_ok());
         assert!(auth.try_sign_in(ANNA, PASSWORD).await.is_ok());
+    }
+
+    /// Whoever sets a new password, recovers an account or locks it ends what somebody else may have begun: another address is
+    /// asked for no longer, and its token is worth nothing.
+    async fn who_secures_an_account_takes_an_address_back(database) {
+        let auth = Auth::with_mail(database).await;
+        let (anna, session) = auth.person(ANNA).await;
+        let id = &*anna.account_id;
+        auth.no_more_mails(1).await;
+        let token = auth.asked(&session).await;
+        let words = "words that nobody else would choose";
+        auth.change_password(&session, (id, PASSWORD, words), "").await.unwrap();
+        assert_eq!(auth.get(&session, id).await.unwrap().pending_email, "");
+        rejected(auth.verify(&token).await);
+
+        let token = auth.asked(&session).await;
+        auth.start_recovery(ANNA).await.unwrap();
+        let recovery = auth.mails(1).await[0].token("recover");
+        auth.recover(&recovery, PASSWORD).await.unwrap();
+        auth.no_more_mails(2).await;
+        let session = auth.sign_in(ANNA).await;
+        assert_eq!(auth.get(&session, id).await.unwrap().pending_email, "");
+        rejected(auth.verify(&token).await);
+
+        let token = auth.asked(&session).await;
+        let operator = auth.operator().await;
+        assert_eq!(auth.lock(&operator, id).await.pending_email, "");
+        assert_eq!(auth.get(&operator, id).await.unwrap().pending_email, "");
+        auth.unlock(&operator, id).await;
+        rejected(auth.verify(&token).await);
+        let found = auth.get(&operator, id).await.unwrap();
+        assert_eq!((found.email.as_str(), found.pending_email.as_str()), (ANNA, ""));
+        assert!(auth.try_sign_in(ANNE, PASSWORD).await.is_err());
+    }
+
+    /// Nobody confirms anything for an account that is locked; afterwards the same token does.
+    async fn a_locked_account_confirms_nothing(database) {
+        let auth = Auth::with_mail(database).await;
+        let anna = auth.sign_up(ANNA).await;
+        let token = auth.mails(1).await[0].token("verify-email");
+        let operator = auth.operator().await;
+        auth.lock(&operator, &anna.account_id).await;
+        rejected(auth.verify(&token).await);
+        assert_eq!(auth.get(&operator, &anna.account_id).await.unwrap().email_verify_time, None);
+        auth.unlock(&operator, &anna.account_id).await;
+        auth.verify(&token).await.unwrap();
+    }
+
+    /// Whoever takes a change back and asks again gets no mail sooner for it.
+    async fn a_minute_is_between_two_mails_whatever_is_taken_back(database) {
+        let auth = Auth::with_mail(database).await;
+        let (_, session) = auth.person(ANNA).await;
+        auth.verify(&auth.mails(1).await[0].token("verify-email")).await.unwrap();
+        auth.no_more_mails(1).await;
+        let token = auth.asked(&session).await;
+        for _ in 0..2 {
+            assert_eq!(auth.readdress_at_once(&session, ANNA).await.unwrap().pending_email, "");
+            rejected(auth.verify(&token).await);
+            for email in [ANNE, "other@example.org"] {
+                let early = auth.readdress_at_once(&session, email).await;
+                refused(early, Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
+            }
+            auth.advance(29);
+        }
+        auth.advance(2);
+        assert_eq!(auth.readdress_at_once(&session, ANNE).await.unwrap().pending_email, ANNE);
+        rejected(auth.verify(&token).await);
+    }
+
+    /// A profile is changed by who has just proven who they are: a session that was left open is not enough.
+    async fn an_old_sign_in_changes_no_profile(database) {
+        let auth = Auth::with_mail(database).await;
+        let (anna, session) = auth.person(ANNA).await;
+        auth.advance(8 * 60);
+        let session = auth.refresh(&session).await.unwrap();
+        auth.advance(8 * 60);
+        let stale = auth.readdress_at_once(&session, ANNE).await;
+        refused(stale, Code::Unauthenticated, "STEP_UP_REQUIRED");
+        let renamed = pb::Account { display_name: "Anne".to_owned(), ..anna.clone() };
+        let stale = auth.update(&session, renamed.clone(), &["display_name"]).await;
+        refused(stale, Code::Unauthenticated, "STEP_UP_REQUIRED");
+        let read = auth.get(&session, &anna.account_id).await.unwrap();
+        assert_eq!((read.display_name, read.pending_email.as_str()), (anna.display_name, ""));
+        let fresh = auth.sign_in(ANNA).await;
+        auth.update(&fresh, renamed, &["display_name"]).await.unwrap();
+    }
+
+    /// A list names what is wrong with what is known of an address: it does not show one that was confirmed as one that was not.
+    async fn a_list_leaves_out_what_is_corrupt(database) {
+        crate::logs::capture();
+        let auth = Auth::with_mail(database).await;
+        let anna = auth.sign_up(ANNA).await;
+        auth.verify(&auth.mails(1).await[0].token("verify-email")).await.unwrap();
+        let operator = auth.operator().await;
+        let (listed, withheld) = auth.listed(&operator).await;
+        assert_eq!((listed.len(), withheld), (2, 0));
+        let store = database.connect().await;
+        let of = sql::id(&store, &anna.account_id);
+        let corrupt = format!("UPDATE account_contact SET verified_at = verified_at + 1 WHERE account_id = {of}");
+        assert_eq!(sql::run(&store, &corrupt, []).await, 1);
+        let (listed, withheld) = auth.listed(&operator).await;
+        assert!(listed.iter().all(|account| account.email != ANNA));
+        assert_eq!((listed.len(), withheld), (1, 1));
+        refused(auth.get(&operator, &anna.account_id).await, Code::DataLoss, "ROW_CORRUPT");
+        let told = |line: &&str| line.contains("left out of a list") && line.contains(&anna.account_id);
+        assert!(crate::logs::captured().lines().any(|line| told(&line)));
     }
 
     /// Only what the mask names changes, of the version that was read, by its owner or an operator.

@@ -29,7 +29,10 @@ each_database! {
         let holder = auth.holder(ANNA).await;
         let session = &holder.session;
         let account_id = &session.account_id;
-        auth.readdress(session, "deleted-anne@example.org").await.unwrap();
+        auth.advance(60);
+        let challenge = auth.challenge(ANNA).await;
+        let fresh = auth.complete(&challenge.challenge_token, totp(auth.code(&holder.secret))).await.unwrap();
+        auth.readdress_at_once(&fresh, "deleted-anne@example.org").await.unwrap();
         auth.start_recovery(ANNA).await.unwrap();
         let mails = auth.mails(4).await;
         let token = mails.iter().find(|mail| mail.to == "deleted-anne@example.org").unwrap().token("verify-email");
@@ -38,6 +41,7 @@ each_database! {
         let before = auth.get(&operator, account_id).await.unwrap();
 
         // Who has a second factor proves it before all is gone.
+        auth.advance(30);
         refused(auth.delete(session, account_id).await, Code::Unauthenticated, "STEP_UP_REQUIRED");
         let challenge = auth.challenge(ANNA).await;
         let proven = auth.complete(&challenge.challenge_token, totp(auth.code(&holder.secret))).await.unwrap();
@@ -182,8 +186,24 @@ each_database! {
         let waiting = format!("SELECT COUNT(*) FROM account_tombstone WHERE account_id = {bert_of} AND erased_at IS NULL");
         assert_eq!(sql::one::<i64>(&store, &waiting).await, 1);
         assert!(auth.try_sign_in("bert@example.org", PASSWORD).await.is_err());
+        // Two more: the first of the three is no longer what was written, and keeps the others from nothing.
+        let (carl, carls) = auth.person("carl@example.org").await;
+        auth.delete(&carls, &carl.account_id).await.unwrap();
+        let corrupt = format!("UPDATE account_tombstone SET deleted_at = deleted_at + 1 WHERE account_id = {bert_of}");
+        assert_eq!(sql::run(&store, &corrupt, []).await, 1);
+        let carl_of = sql::id(&store, &carl.account_id);
+        let carl_waits = format!("SELECT COUNT(*) FROM account_tombstone WHERE account_id = {carl_of} AND erased_at IS NULL");
+        assert_eq!(sql::one::<i64>(&store, &carl_waits).await, 1);
         sql::allow_inserts(&keys, "shred").await;
         let auth = auth.restart().await;
+        let done = async {
+            while sql::one::<i64>(&store, &carl_waits).await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), done).await.unwrap();
+        assert_eq!(sql::one::<i64>(&store, &waiting).await, 1);
+        sql::run(&store, &corrupt.replace("+ 1", "- 1"), []).await;
         let done = async {
             while sql::one::<i64>(&store, &waiting).await > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -4,12 +4,13 @@ use portal_proto::auth::v1 as pb;
 use portal_testkit::each_database;
 use tonic::{Code, Status};
 
+use crate::factors::totp;
 use crate::fixture::{Auth, OPERATOR, refused};
 
 const ANNA: &str = "anna@example.org";
 
 impl Auth {
-    async fn export(
+    pub async fn export(
         &self,
         by: &pb::Session,
         account_id: &str,
@@ -30,7 +31,9 @@ each_database! {
         let operator = auth.operator().await;
         let roles = pb::SetRolesRequest { account_id: id.clone(), roles: vec!["auditor".to_owned()], ..Default::default() };
         auth.accounts().set_roles(auth.by(&operator, roles).await).await.unwrap();
-        auth.readdress(session, "anne@example.org").await.unwrap();
+        let challenge = auth.challenge(ANNA).await;
+        let fresh = auth.complete(&challenge.challenge_token, totp(auth.code(&holder.secret))).await.unwrap();
+        auth.readdress(&fresh, "anne@example.org").await.unwrap();
         auth.advance(1);
 
         let export = auth.export(session, id, (1_000, "")).await.unwrap();
@@ -40,8 +43,8 @@ each_database! {
         let mut kinds: Vec<_> = export.factors.iter().map(pb::Factor::r#type).collect();
         kinds.sort_by_key(|kind| *kind as i32);
         assert_eq!(kinds, [pb::FactorType::Totp, pb::FactorType::RecoveryCodes]);
-        assert_eq!(export.sessions.len(), 1);
-        assert_eq!(export.sessions[0].device_name, "Anna's laptop");
+        assert_eq!(export.sessions.len(), 2);
+        assert!(export.sessions.iter().all(|session| session.device_name == "Anna's laptop"));
         let actions: Vec<_> = export.audit_events.iter().map(|event| event.action.as_str()).collect();
         for action in ["account.export", "account.update", "account.set_roles", "factor.confirm", "session.create", "account.create"] {
             assert!(actions.contains(&action), "{action} in {actions:?}");

@@ -88,6 +88,16 @@ impl Auth {
         }
     }
 
+    /// Waits until there is nothing left to be sent.
+    pub async fn emptied(&self, store: &portal_store::Database) {
+        let emptied = async {
+            while sql::one::<i64>(store, "SELECT COUNT(*) FROM mail").await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), emptied).await.unwrap();
+    }
+
     pub async fn verify(&self, token: &str) -> Result<pb::VerifyEmailResponse, Status> {
         let request = pb::VerifyEmailRequest { verification_token: token.to_owned(), ..Default::default() };
         Ok(self.accounts().verify_email(request).await?.into_inner())
@@ -203,6 +213,59 @@ each_database! {
         assert!(auth.mail_files().is_empty());
     }
 
+    /// A mail whose person's key is lost keeps no other from being sent, once.
+    async fn a_mail_that_cannot_be_opened(database) {
+        let auth = Auth::with_mail(database).await;
+        fs::write(auth.mail_directory(), "").unwrap();
+        let anna = auth.sign_up("anna@example.org").await;
+        auth.advance(1);
+        auth.sign_up("bert@example.org").await;
+        let store = database.connect().await;
+        let failed = async {
+            while sql::one::<i64>(&store, "SELECT COUNT(*) FROM mail WHERE failures > 0").await < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), failed).await.unwrap();
+        let (mesh, config) = auth.stop().await;
+        let entropy = std::sync::Arc::new(portal_core::SystemEntropy);
+        let keys = portal_store::Database::connect(&config.keys.database, entropy, Default::default()).await.unwrap();
+        let lost = format!("DELETE FROM subject_key WHERE subject_id = {}", sql::id(&keys, &anna.subject_id));
+        assert_eq!(sql::run(&keys, &lost, []).await, 1);
+        fs::remove_file(mesh.path("mail")).unwrap();
+        mesh.clock.advance(Duration::from_secs(11));
+        let auth = Auth::with(mesh, config).await;
+        assert_eq!(auth.mails(1).await[0].to, "bert@example.org");
+        let (left, of_anna) = ("SELECT COUNT(*) FROM mail", sql::id(&store, &anna.account_id));
+        let noted = async {
+            while sql::one::<i64>(&store, left).await > 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), noted).await.unwrap();
+        let of_anna = format!("{left} WHERE account_id = {of_anna} AND failures > 1");
+        assert_eq!(sql::one::<i64>(&store, &of_anna).await, 1, "it is tried again later");
+    }
+
+    /// Keys that can't be destroyed yet keep no mail waiting.
+    async fn a_deletion_that_is_not_finished(database) {
+        let auth = Auth::with_mail(database).await;
+        let (bert, berts) = auth.person("bert@example.org").await;
+        auth.no_more_mails(1).await;
+        let store = database.connect().await;
+        auth.emptied(&store).await;
+        let entropy = std::sync::Arc::new(portal_core::SystemEntropy);
+        let keys = portal_store::Database::connect(&auth.config.keys.database, entropy, Default::default()).await.unwrap();
+        sql::refuse_inserts(&keys, "shred").await;
+        let delete = pb::DeleteAccountRequest { account_id: bert.account_id.clone(), ..Default::default() };
+        auth.accounts().delete_account(auth.by(&berts, delete).await).await.unwrap();
+        auth.sign_up("anna@example.org").await;
+        auth.start_recovery("anna@example.org").await.unwrap();
+        auth.mails(2).await;
+        let waiting = "SELECT COUNT(*) FROM account_tombstone WHERE erased_at IS NULL";
+        assert_eq!(sql::one::<i64>(&store, waiting).await, 1);
+    }
+
     /// An installation without mail does everything that takes none, and says so of the rest.
     async fn without_mail(database) {
         let auth = Auth::start(database).await;
@@ -223,6 +286,8 @@ each_database! {
         let moved = pb::UpdateAccountRequest { account: Some(account), ..Default::default() };
         let moved = auth.accounts().update_account(auth.by(&session, moved).await).await;
         refused(moved, Code::FailedPrecondition, "MAIL_OFF");
+        // Nor is the one of now confirmed.
+        refused(auth.readdress_at_once(&session, "anna@example.org").await, Code::FailedPrecondition, "MAIL_OFF");
         assert!(auth.accounts().create_account(new_account("bert@example.org", PASSWORD)).await.is_ok());
     }
 }

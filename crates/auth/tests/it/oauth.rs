@@ -1,5 +1,7 @@
 //! What clients ask people for, and what they get, as the gateway's endpoints ask auth.
 
+mod grants;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 

@@ -11,7 +11,7 @@ const NEW: &str = "another; password 🔐 of hers";
 const REQUEST: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
 
 impl Auth {
-    async fn change_password(
+    pub async fn change_password(
         &self,
         by: &pb::Session,
         (account_id, current, new): (&str, &str, &str),

@@ -168,12 +168,20 @@ each_database! {
         auth.start_recovery(ANNA).await.unwrap();
         let of_before = auth.mails(1).await[0].token("recover");
         auth.no_more_mails(1).await;
+        let words = "words that nobody else would choose";
+        let session = auth.try_sign_in(ANNA, words).await.unwrap();
+        // As it is written by a recovery that is answered while the address changes.
+        let store = database.connect().await;
+        sql::run(&store, "CREATE TABLE kept AS SELECT * FROM mail_token", []).await;
         auth.readdress(&session, "anne@example.org").await.unwrap();
         let mails = auth.mails(2).await;
         let confirm = mails.iter().find(|mail| mail.to == "anne@example.org").unwrap().token("verify-email");
         auth.verify(&confirm).await.unwrap();
         rejected(auth.recover(&of_before, NEW).await);
-        assert!(auth.try_sign_in("anne@example.org", "words that nobody else would choose").await.is_ok());
+        let back = "INSERT INTO mail_token SELECT * FROM kept WHERE purpose = 'recover'";
+        assert_eq!(sql::run(&store, back, []).await, 1);
+        rejected(auth.recover(&of_before, NEW).await);
+        assert!(auth.try_sign_in("anne@example.org", words).await.is_ok());
     }
 
     /// The token of one account sets the password of no other, and several tokens of one are all used up by one.
@@ -231,6 +239,38 @@ each_database! {
         auth.start_recovery(ANNA).await.unwrap();
         auth.answered(&database.connect().await).await;
         auth.mails(1).await;
+    }
+
+    /// A request that is not what was written, and one of an account whose key is lost, keep nobody else waiting.
+    async fn broken_requests(database) {
+        let auth = Auth::with_mail(database).await;
+        auth.sign_up(ANNA).await;
+        let bert = auth.sign_up("bert@example.org").await;
+        auth.sign_up("carl@example.org").await;
+        auth.no_more_mails(3).await;
+        let store = database.connect().await;
+        auth.emptied(&store).await;
+        let (mesh, mut config) = auth.stop().await;
+        // Asked of a service that answers none, since another is at it.
+        let clock = portal_core::Clock::now(&*mesh.clock).as_micros();
+        let lease = "UPDATE lease SET holder = $1, expires_at = $2 WHERE name = 'auth-post'";
+        let other = uuid::Uuid::from_u128(1);
+        assert_eq!(sql::run(&store, lease, [other.into(), (clock + 3_600_000_000).into()]).await, 1);
+        config.identity = mesh.identity(portal_core::Workload::Auth);
+        let auth = Auth::with(mesh, config).await;
+        for email in [ANNA, "bert@example.org", "carl@example.org"] {
+            auth.start_recovery(email).await.unwrap();
+            auth.advance(1);
+        }
+        let first = "UPDATE recovery_request SET requested_at = requested_at + 1 WHERE requested_at = (SELECT MIN(requested_at) FROM recovery_request)";
+        assert_eq!(sql::run(&store, first, []).await, 1);
+        let entropy = std::sync::Arc::new(portal_core::SystemEntropy);
+        let keys = portal_store::Database::connect(&auth.config.keys.database, entropy, Default::default()).await.unwrap();
+        let lost = format!("DELETE FROM subject_key WHERE subject_id = {}", sql::id(&keys, &bert.subject_id));
+        assert_eq!(sql::run(&keys, &lost, []).await, 1);
+        auth.advance(3_600);
+        auth.answered(&store).await;
+        assert_eq!(auth.mails(1).await[0].to, "carl@example.org");
     }
 
     /// How often somebody asks is limited as sign-ins are.

@@ -236,6 +236,28 @@ each_database! {
         assert_eq!(sql::one::<i64>(&store, kept).await, 1, "its secret is gone, its record is not");
     }
 
+    /// The next key is ended before it signs: another takes its place, and there is one that signs all the time, without a restart
+    /// and before anybody looks what is due.
+    async fn an_ended_successor(database) {
+        let auth = Auth::start(database).await;
+        let operator = auth.operator().await;
+        let (_, before) = signed(&auth.channel(), &operator).await;
+        let mut keys = KeyServiceClient::new(auth.channel());
+        let rotate = common::RotateKeysRequest { r#use: common::KeyUse::Token.into(), ..Default::default() };
+        let rotated = keys.rotate_keys(auth.by(&operator, rotate).await).await.unwrap().into_inner();
+        let ended = rotated.active_key.unwrap().key_id;
+        auth.advance(60);
+        let destroy = common::DestroyKeyRequest { key_id: ended.clone() };
+        keys.destroy_key(auth.by(&operator, destroy).await).await.unwrap();
+        auth.advance(AHEAD - 60);
+        let operator = auth.operator().await;
+        assert_eq!(signed(&auth.channel(), &operator).await.1, before);
+        auth.advance(60);
+        let (token, after) = signed(&auth.channel(), &operator).await;
+        assert!(after != before && after != ended);
+        takes(&auth.channel(), &operator, &token).await.unwrap();
+    }
+
     /// A row that somebody else has written is not believed: neither is it published, nor does it sign, and the others go on.
     async fn tampering(database) {
         let auth = Auth::start(database).await;

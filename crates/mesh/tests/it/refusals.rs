@@ -71,7 +71,8 @@ pub fn client(groups: Vec<&'static dyn SupportedKxGroup>, issued: Option<&Issued
     let mut config = match issued {
         None => builder.with_no_client_auth(),
         Some(issued) => {
-            let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
+            let chain = CertificateDer::pem_slice_iter(issued.certificate_pem.as_bytes());
+            let chain = chain.collect::<Result<_, _>>().unwrap();
             let key = PrivateKeyDer::from_pem_slice(issued.private_key_pem.as_bytes()).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }

@@ -277,6 +277,44 @@ async fn a_bundle_has_roots_of_its_own_trust_domain_only() {
     }
 }
 
+/// What comes between a root and a leaf is held to the rules as well, by both sides of a connection and by a process, whether the path to the
+/// root needs it or not.
+#[tokio::test]
+async fn what_comes_with_a_leaf_keeps_the_rules() {
+    let served = Served::start().await;
+    let mesh = &served.mesh;
+    let beside = |change: Change| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.subject_alt_names = vec![uri("spiffe://portal.test")];
+        change(&mut params);
+        let other = params.self_signed(&KeyPair::generate_for(&PKCS_ML_DSA_65).unwrap()).unwrap().pem();
+        let leaf = sign(mesh.authority(), &good(mesh.clock.as_ref()));
+        Issued { certificate_pem: format!("{}\n{other}", leaf.certificate_pem), ..leaf }
+    };
+    let dial =
+        async |issued: &Issued| connect(&served, client(vec![kx_group::X25519MLKEM768], Some(issued))).await;
+    let load = |issued: &Issued| Identity::load(&files(mesh, issued), Workload::Gateway, &mesh.host()).err();
+    let sound = beside(|_| {});
+    dial(&sound).await.expect("the chain that the bad ones are made of is good");
+    assert!(load(&sound).is_none());
+    let bad: [(Change, SvidError); 4] = [
+        (|params| params.subject_alt_names = vec![uri("spiffe://other.test")], SvidError::ForeignRoot),
+        (|params| params.subject_alt_names = vec![uri("spiffe://portal.test/ca")], SvidError::ForeignRoot),
+        (|params| params.is_ca = IsCa::ExplicitNoCa, SvidError::Authority),
+        (|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature], SvidError::KeyUsage),
+    ];
+    for (change, expected) in bad {
+        let issued = beside(change);
+        assert!(dial(&issued).await.is_err(), "{expected}");
+        match load(&issued) {
+            Some(IdentityError::Svid(error)) => assert_eq!(error, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_now_is_not_taken_up() {
     let served = Served::start().await;

@@ -22,14 +22,6 @@ use super::layout::{self, Addresses, Layout};
 use crate::certs;
 use crate::files::{self, Readers};
 
-/// Browsers take no address for passkeys: they work on `http://localhost`, whatever the port.
-const PASSKEYS: &str = "\
-[passkeys]
-rp_id = \"localhost\"
-origins = [\"http://localhost\"]
-any_port = true
-";
-
 pub struct DataDirectory {
     layout: Layout,
     authority: CertificateAuthority,
@@ -83,6 +75,11 @@ impl DataDirectory {
         Ok(())
     }
 
+    /// How clients come.
+    pub const fn scheme(&self) -> &'static str {
+        if self.edge.is_some() { "https" } else { "http" }
+    }
+
     /// File with the roots that clients have to believe, if they come over TLS.
     pub fn edge_roots(&self) -> Option<PathBuf> {
         self.edge.as_ref().map(|_| self.layout.edge_tls().join("ca.crt"))
@@ -99,10 +96,12 @@ impl DataDirectory {
         let mut text = self.layout.config(workload, &Addresses { listen, admin_listen, upstreams });
         if workload == Workload::Auth {
             let file = layout::quoted(&self.password_file);
-            // Writing to a String can't fail.
+            // Browsers take no address for passkeys: they work on localhost, whatever the port. Writing to a String can't fail.
             let _ = write!(
                 text,
-                "{PASSKEYS}[operator]\nemail = \"operator@portal.local\"\npassword_file = {file}\n"
+                "[passkeys]\nrp_id = \"localhost\"\norigins = [\"{}://localhost\"]\nany_port = true\n\
+                 [operator]\nemail = \"operator@portal.local\"\npassword_file = {file}\n",
+                self.scheme()
             );
         }
         if workload == Workload::Gateway && self.edge.is_some() {
@@ -117,7 +116,8 @@ impl DataDirectory {
         let host = if edge.is_ipv6() && host.contains(':') { format!("[{host}]") } else { host };
         format!(
             "[mail]\ntransport = \"directory\"\nsender = \"Portal <portal@portal.local>\"\n\
-             public_url = \"http://{host}:{}\"\ndirectory = {}\n",
+             public_url = \"{}://{host}:{}\"\ndirectory = {}\n",
+            self.scheme(),
             edge.port(),
             layout::quoted(&self.layout.mail()),
         )

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portal_core::{Clock, ManualClock, SystemClock, SystemEntropy};
 use portal_mesh::Algorithm;
@@ -58,6 +58,32 @@ fn the_authorities_of_the_edge_are_made_once() {
     assert_eq!(issue_edge(directory.path()).0, 0);
     assert_eq!(read("ca.crt"), roots, "the same authorities");
     assert_ne!(read("ecdsa.crt"), leaf, "another certificate");
+}
+
+/// Half of an authority is no authority, and none is put in its place unasked: every client would have to be told of it.
+#[test]
+fn an_authority_is_not_replaced_when_half_of_it_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(issue_edge(directory.path()).0, 0);
+    let issue = || run(portal().args(["certs", "issue", "--service", "auth", "--ca"]).arg(directory.path()));
+    assert_eq!(issue().0, 0);
+    let path = |name: &str| directory.path().join(name);
+    let authorities = ["edge-ecdsa", "edge-ml-dsa", "ca"];
+    for authority in authorities {
+        for (missing, left) in [("crt", "key"), ("key", "crt")] {
+            let (missing, left) =
+                (path(&format!("{authority}.{missing}")), path(&format!("{authority}.{left}")));
+            let (text, before) = (fs::read(&missing).unwrap(), fs::read(&left).unwrap());
+            fs::remove_file(&missing).unwrap();
+            let (code, _, stderr) = if authority == "ca" { issue() } else { issue_edge(directory.path()) };
+            assert_eq!(code, 2, "{stderr}");
+            let told = format!("put {} back, or remove {}", missing.display(), left.display());
+            assert!(stderr.contains(&told), "{stderr}");
+            assert!(!missing.exists() && fs::read(&left).unwrap() == before);
+            fs::write(&missing, text).unwrap();
+        }
+    }
+    assert_eq!((issue_edge(directory.path()).0, issue().0), (0, 0));
 }
 
 /// The gateway's configuration with both certificates; the directory that they are in.
@@ -159,6 +185,20 @@ fn up_serves_clients_over_tls_if_told_to() {
     let answer = over_tls(up.address, &roots, &request).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("strict-transport-security: max-age=31536000"), "{answer}");
+
+    // Links in mails lead to where clients come.
+    let link = format!("\nhttps://{}/#verify-email=", up.address);
+    let mails = directory.path().join("mail");
+    let leads_there =
+        |file: &Path| fs::read_to_string(file).unwrap_or_default().replace("\r\n", "\n").contains(&link);
+    let begun = Instant::now();
+    let found =
+        || fs::read_dir(&mails).is_ok_and(|mut files| files.any(|file| leads_there(&file.unwrap().path())));
+    while !found() && begun.elapsed() < Duration::from_secs(20) {
+        // Asking takes a while.
+        get(up.admin, "/livez");
+    }
+    assert!(found(), "no mail leads to {link}");
 
     // Who does not know the authority does not talk to it, and nothing is said in the clear.
     let strangers = tempfile::tempdir().unwrap();

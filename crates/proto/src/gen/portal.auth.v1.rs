@@ -1798,7 +1798,7 @@ pub struct ExportAccountResponse {
     /// Second factors that count, without secrets; on the first page.
     #[prost(message, repeated, tag = "2")]
     pub factors: ::prost::alloc::vec::Vec<Factor>,
-    /// Live sessions, without tokens; on the first page.
+    /// Live sessions, without tokens, those that OAuth clients hold among them; on the first page.
     #[prost(message, repeated, tag = "3")]
     pub sessions: ::prost::alloc::vec::Vec<Session>,
     /// Security events that concern the account. Who acted is told if it was the caller.
@@ -1810,6 +1810,28 @@ pub struct ExportAccountResponse {
     /// When this was read.
     #[prost(message, optional, tag = "6")]
     pub export_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the person allowed OAuth clients; on the first page.
+    #[prost(message, repeated, tag = "7")]
+    pub approvals: ::prost::alloc::vec::Vec<export_account_response::Approval>,
+}
+/// Nested message and enum types in `ExportAccountResponse`.
+pub mod export_account_response {
+    /// What a person allowed an OAuth client, so that they are not asked again.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Approval {
+        /// Id of the client.
+        #[prost(string, tag = "1")]
+        pub client_id: ::prost::alloc::string::String,
+        /// Name of the client.
+        #[prost(string, tag = "2")]
+        pub client_display_name: ::prost::alloc::string::String,
+        /// Scopes that it may ask for.
+        #[prost(string, repeated, tag = "3")]
+        pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// When the person allowed them.
+        #[prost(message, optional, tag = "4")]
+        pub approve_time: ::core::option::Option<::prost_types::Timestamp>,
+    }
 }
 /// Request of AccountService.ListAccounts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2088,8 +2110,8 @@ pub mod account_service_client {
         /// until VerifyEmail confirms it; the one in force gets a notice. The one in force again
         /// takes a change back that waits, and sends the confirmation again if there was none yet.
         ///
-        /// Errors: FAILED_PRECONDITION for a new e-mail while this installation sends no mail,
-        /// RESOURCE_EXHAUSTED when asked too often.
+        /// Errors: FAILED_PRECONDITION for an e-mail that is to be confirmed while this installation
+        /// sends no mail, RESOURCE_EXHAUSTED when asked too often.
         pub async fn update_account(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateAccountRequest>,
@@ -2426,8 +2448,8 @@ pub mod account_service_server {
         /// until VerifyEmail confirms it; the one in force gets a notice. The one in force again
         /// takes a change back that waits, and sends the confirmation again if there was none yet.
         ///
-        /// Errors: FAILED_PRECONDITION for a new e-mail while this installation sends no mail,
-        /// RESOURCE_EXHAUSTED when asked too often.
+        /// Errors: FAILED_PRECONDITION for an e-mail that is to be confirmed while this installation
+        /// sends no mail, RESOURCE_EXHAUSTED when asked too often.
         async fn update_account(
             &self,
             request: tonic::Request<super::UpdateAccountRequest>,
