@@ -235,6 +235,13 @@ impl Client {
         }
     }
 
+    /// Whether another program on the person's machine could pass for this client at `redirect_uri`: it proves nothing, and any
+    /// program may listen there.
+    #[must_use]
+    pub fn can_be_posed_as(&self, redirect_uri: &str) -> bool {
+        self.settings.kind == ClientKind::Public && redirect_uri.starts_with("http:")
+    }
+
     /// Whether it may get tokens this way.
     #[must_use]
     pub fn may(&self, grant: GrantType) -> bool {

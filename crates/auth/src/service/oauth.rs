@@ -1,7 +1,7 @@
 //! `portal.auth.v1.OAuthService`: what the endpoints of the gateway ask.
 
 use portal_core::Invalid;
-use portal_core::id::{ClientId, Id};
+use portal_core::id::{AccountId, ClientId, Id};
 use portal_mesh::Caller;
 use portal_mesh::convert::{duration, timestamp};
 use portal_proto::auth::v1 as pb;
@@ -18,7 +18,7 @@ use super::policy::{
     RevokeGrant, StartAuthorization,
 };
 use super::{Api, convert, invalid};
-use crate::app::oauth::authorize::{Decided, Decision, Started};
+use crate::app::oauth::authorize::{Decided, Decision, Said, Started};
 use crate::app::oauth::token::Introspected;
 use crate::app::oauth::{Credentials, Offered, Parameters, Refusal};
 use crate::domain::Handle;
@@ -54,14 +54,29 @@ fn issuer(text: String) -> Result<String, Status> {
     if text.is_empty() { Err(invalid(Invalid::field("issuer", "must be given"))) } else { Ok(text) }
 }
 
-fn decision(decision: PbDecision) -> Result<Decision, Status> {
-    match decision {
-        PbDecision::Approve => Ok(Decision::Approve),
-        PbDecision::Deny => Ok(Decision::Deny),
-        PbDecision::Nobody => Ok(Decision::Nobody),
-        PbDecision::Remembered => Ok(Decision::Remembered),
-        PbDecision::Unspecified => Err(invalid(Invalid::field("decision", "must be given"))),
+/// Whom a page named, if one did.
+fn asked(problems: &mut Invalid, account_id: &str) -> Option<Option<AccountId>> {
+    match account_id {
+        "" => Some(None),
+        id => problems.check("account_id", AccountId::parse(id)).map(Some),
     }
+}
+
+fn said(request: &pb::DecideAuthorizationRequest) -> Result<Said, Status> {
+    let mut problems = Invalid::new();
+    let decision = match request.decision() {
+        PbDecision::Approve => Some(Decision::Approve),
+        PbDecision::Deny => Some(Decision::Deny),
+        PbDecision::Nobody => Some(Decision::Nobody),
+        PbDecision::Remembered => Some(Decision::Remembered),
+        PbDecision::Unspecified => {
+            problems.add("decision", "must be given");
+            None
+        }
+    };
+    let asked = asked(&mut problems, &request.account_id);
+    let (decision, asked) = problems.finish(decision.zip(asked)).map_err(invalid)?;
+    Ok(Said { decision, asked })
 }
 
 fn introspection(found: Introspected) -> pb::GrantIntrospection {
@@ -148,8 +163,7 @@ impl OAuthService for Api {
         let permit = Caller::of(&request)?.permit::<DecideAuthorization>()?;
         let request = request.get_ref();
         let reference = reference(&request.request_uri)?;
-        let decided =
-            self.app.decide_authorization(&permit, &reference, decision(request.decision())?).await?;
+        let decided = self.app.decide_authorization(&permit, &reference, said(request)?).await?;
         let (redirect_uri, needed) = match decided {
             Decided::Redirect(uri) => (uri, PbNeeded::Nothing),
             Decided::Needs(Needed::Approval) => (String::new(), PbNeeded::Approval),
@@ -177,7 +191,7 @@ impl OAuthService for Api {
                 expires_in: Some(duration(tokens.expires_in)),
                 refresh_token: tokens.refresh.map(|refresh| refresh.to_text()).unwrap_or_default(),
                 scopes: convert::scope_names(&tokens.scopes),
-                id_token: tokens.id_token.unwrap_or_default(),
+                id_token: tokens.id_token.map(|token| token.expose().clone()).unwrap_or_default(),
             }),
             Err(refusal) => Granted::Error(error(refusal)),
         };

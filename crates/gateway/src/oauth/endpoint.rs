@@ -35,13 +35,18 @@ fn error(status: StatusCode, code: &str, description: &str) -> Response<Body> {
 /// A client that used HTTP authentication is told which kind there is; for others `invalid_client` is an error as any other
 /// (RFC 6749, section 5.2).
 fn refused(headers: &HeaderMap, refusal: &pb::OAuthError) -> Response<Body> {
-    let challenged = refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION);
-    let status = if challenged { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-    let mut response = error(status, &refusal.error, &refusal.error_description);
-    if challenged {
-        let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+    if refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION) {
+        return unproven(refusal);
     }
+    error(StatusCode::BAD_REQUEST, &refusal.error, &refusal.error_description)
+}
+
+/// Whoever asks has not proven who they are. At introspection that is said in this way however they tried (RFC 7662, section
+/// 2.3).
+fn unproven(refusal: &pb::OAuthError) -> Response<Body> {
+    let mut response = error(StatusCode::UNAUTHORIZED, &refusal.error, &refusal.error_description);
+    let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
     response
 }
 
@@ -108,13 +113,10 @@ pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -
         Err(problem) => return unusable(problem),
     };
     let Some(client) = form::credentials(&headers, &mut parameters) else {
-        return refused(
-            &headers,
-            &pb::OAuthError {
-                error: "invalid_client".to_owned(),
-                error_description: "a client says who it is once: by HTTP Basic, or by parameters".to_owned(),
-            },
-        );
+        let description = "a client says who it is once: by HTTP Basic, or by parameters";
+        let (error, error_description) = ("invalid_client".to_owned(), description.to_owned());
+        let refusal = pb::OAuthError { error, error_description };
+        return if endpoint == "introspect" { unproven(&refusal) } else { refused(&headers, &refusal) };
     };
     let answered = match endpoint.as_str() {
         "token" => token(gateway, &headers, client, parameters).await,
@@ -163,6 +165,7 @@ async fn introspect(
     let call = gateway.call(headers, None, message).await?;
     let reply = gateway.oauth().introspect_grant(call).await?.into_inner();
     let found = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Told::Error(refusal) if refusal.error == "invalid_client" => return Ok(unproven(&refusal)),
         Told::Error(refusal) => return Ok(refused(headers, &refusal)),
         Told::Introspection(found) => found,
     };

@@ -7912,6 +7912,11 @@ pub struct DecideAuthorizationRequest {
     /// Decision.
     #[prost(enumeration = "decide_authorization_request::Decision", tag = "2")]
     pub decision: i32,
+    /// Account that was asked. If the caller's is another, DECISION_APPROVE and DECISION_DENY decide
+    /// nothing, and NEEDED_APPROVAL is answered: whoever is signed in now was not asked. Empty: not
+    /// compared.
+    #[prost(string, tag = "3")]
+    pub account_id: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `DecideAuthorizationRequest`.
 pub mod decide_authorization_request {
@@ -10303,6 +10308,7 @@ impl ::core::fmt::Debug for DecideAuthorizationRequest {
         f.debug_struct("DecideAuthorizationRequest")
             .field("request_uri", &::core::format_args!("[redacted]"))
             .field("decision", &self.decision)
+            .field("account_id", &self.account_id)
             .finish()
     }
 }

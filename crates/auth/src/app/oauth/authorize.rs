@@ -52,6 +52,25 @@ pub enum Decision {
     Remembered,
 }
 
+/// An answer of the person: what, and the account that was asked if the page said so.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// What was decided.
+    pub decision: Decision,
+    /// Whom the page named.
+    pub asked: Option<AccountId>,
+}
+
+impl Said {
+    /// Whether it is the word of somebody else than `account`, who signed in after the page was shown.
+    fn is_anothers(self, account: AccountId) -> bool {
+        match (self.decision, self.asked) {
+            (Decision::Approve | Decision::Deny, Some(asked)) => asked != account,
+            (Decision::Nobody | Decision::Remembered, _) | (_, None) => false,
+        }
+    }
+}
+
 /// What came of a decision.
 pub enum Decided {
     /// The browser goes on to this URI.
@@ -106,7 +125,7 @@ impl App {
             }
             Err(refusal) if pushed => Ok(Started::Refused(refusal)),
             Err(refusal) => {
-                Ok(Started::Redirect(error_uri(&redirect_uri, refusal, parameters.get("state"), &issuer)))
+                Ok(Started::Redirect(error_uri(&redirect_uri, refusal, state(parameters), &issuer)))
             }
         }
     }
@@ -145,7 +164,7 @@ impl App {
         &self,
         permit: &Permit<DecideAuthorization>,
         reference: &Handle,
-        decision: Decision,
+        said: Said,
     ) -> Result<Decided, Error> {
         let (hash, now) = (&self.handles.authorization_request_hash(reference), self.now());
         let code = &Handle::generate(self.entropy.as_ref());
@@ -159,7 +178,7 @@ impl App {
                 };
                 let client = self.clients.find(&tx, request.client).await?;
                 let client = client.ok_or(Error::AuthorizationNotFound)?;
-                self.decided(&tx, (hash, &request, &client), (&person, decision), (code, now)).await
+                self.decided(&tx, (hash, &request, &client), (&person, said), (code, now)).await
             })
             .await
     }
@@ -194,10 +213,13 @@ impl App {
         &self,
         tx: &Tx,
         (hash, request, client): (&HandleHash, &AuthorizationRequest, &Client),
-        (person, decision): (&Person, Decision),
+        (person, said): (&Person, Said),
         (code, now): (&Handle, Timestamp),
     ) -> Result<Decided, Error> {
-        let actor = format!("account/{}", person.account);
+        if said.is_anothers(person.account) {
+            return Ok(Decided::Needs(Needed::Approval));
+        }
+        let (decision, actor) = (said.decision, format!("account/{}", person.account));
         let happened = |action| {
             let scopes = scope_text(&request.scopes);
             Happened::new(action, actor.clone()).on(person.account).to(client.id).with("scopes", scopes)
@@ -210,7 +232,9 @@ impl App {
         let before = self.clients.approval(tx, person.account, client.id).await?;
         let nothing = BTreeSet::new();
         let approved = before.as_ref().map_or(&nothing, |before| before.scopes());
-        let needed = request.needs(person.authentication.1, approved, now);
+        // Whoever takes the port of a public client on the person's machine passes for it (RFC 8252, section 8.6).
+        let counts = if client.can_be_posed_as(&request.redirect_uri) { &nothing } else { approved };
+        let needed = request.needs(person.authentication.1, counts, now);
         match (needed, decision) {
             (Needed::SignIn, _) if request.prompt.silent => {
                 self.authorizations.delete(tx, hash).await?;
@@ -324,6 +348,11 @@ fn prompt(asked: Option<&str>) -> Answer<Prompt> {
         return Err(Refusal::InvalidRequest("prompt=none goes with nothing else"));
     }
     Ok(prompt)
+}
+
+/// What the client gets back as it is, unless it is too long to be sent anywhere.
+fn state(parameters: &Parameters) -> Option<&str> {
+    parameters.get("state").filter(|state| state.len() <= MAX_STATE)
 }
 
 fn refused(request: &AuthorizationRequest, refusal: Refusal) -> String {

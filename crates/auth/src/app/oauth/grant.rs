@@ -57,6 +57,15 @@ impl App {
         token: Token<'_>,
         now: Timestamp,
     ) -> Result<Option<LiveGrant>, Error> {
+        let found = self.any_grant(tx, token).await?;
+        let live = |found: &LiveGrant| {
+            found.session.session().is_live(now) && found.account.account().lock_at(now).is_none()
+        };
+        Ok(found.filter(live))
+    }
+
+    /// The tokens with this one, whatever has become of their session.
+    pub(super) async fn any_grant(&self, tx: &ReadTx, token: Token<'_>) -> Result<Option<LiveGrant>, Error> {
         let Some(tokens) = self.grants.tokens(tx, token).await? else { return Ok(None) };
         let id = tokens.pair().session;
         let (Some(grant), Some(session)) =
@@ -67,9 +76,6 @@ impl App {
         let Some(account) = self.accounts.find(tx, session.session().account).await? else {
             return Ok(None);
         };
-        if !session.session().is_live(now) || account.account().lock_at(now).is_some() {
-            return Ok(None);
-        }
         let contexts = self.contexts.find_all(tx, [id].into_iter()).await?;
         let authentication = contexts.get(&id).map(StoredContext::authentication);
         let authentication = authentication.unwrap_or((Acr::Password, session.session().created_at));
