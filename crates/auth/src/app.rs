@@ -167,7 +167,7 @@ impl App {
             audit: upkeep.audit.clone(),
             log: upkeep.log.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
-            attempts: Attempts::new(rules.passwords.quotas, &host.clock),
+            attempts: Attempts::new(rules.passwords.quotas, rules.applications, &host.clock),
             relying_party: RelyingParty::new(rules.webauthn, secret),
             totp_issuer: rules.totp_issuer,
             clock: Arc::clone(&host.clock),

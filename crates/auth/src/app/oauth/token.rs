@@ -198,6 +198,7 @@ impl App {
         if scopes.is_empty() {
             return Ok(Err(Refusal::InvalidScope("this client has no scope for itself")));
         }
+        self.attempts.admit_grant(client.id)?;
         let (now, access) = (self.now(), Handle::generate(self.entropy.as_ref()));
         let token = &ClientToken {
             client: client.id,
