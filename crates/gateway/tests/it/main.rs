@@ -14,6 +14,7 @@ mod fixture;
 mod foreign;
 mod grpc;
 mod json;
+mod oauth;
 mod tls;
 mod tokens;
 mod web;
