@@ -9,6 +9,7 @@
 
 mod browser;
 mod cookie;
+mod device;
 mod discovery;
 mod endpoint;
 mod form;
@@ -37,7 +38,7 @@ pub(crate) use discovery::{PATHS as DISCOVERY_PATHS, respond as discovery};
 /// What stands before the path of every endpoint.
 pub(crate) const PREFIX: &str = "/oauth2/";
 /// The endpoints that people's browsers come to.
-const PAGES: [&str; 5] = ["authorize", "sign-in", "second-factor", "consent", "logout"];
+const PAGES: [&str; 6] = ["authorize", "sign-in", "second-factor", "consent", "device", "logout"];
 /// Largest form: parameters of the protocols are short.
 const MAX_FORM_BYTES: u64 = 64 * 1_024;
 
@@ -113,7 +114,9 @@ impl Gateway {
         let renewal = Renewal::default();
         let answered = async {
             match asked.endpoint.as_str() {
-                "token" | "introspect" | "revoke" | "par" => endpoint::serve(self, issuer, asked).await,
+                "token" | "introspect" | "revoke" | "par" | "device_authorization" => {
+                    endpoint::serve(self, issuer, asked).await
+                }
                 "userinfo" => endpoint::user_info(self, &asked).await,
                 _ if is_page => browser::serve(self, issuer, asked, &renewal).await,
                 _ => endpoint::unknown(),

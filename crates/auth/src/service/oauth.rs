@@ -7,22 +7,25 @@ use portal_mesh::convert::{duration, timestamp};
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::decide_authorization_request::Decision as PbDecision;
 use portal_proto::auth::v1::decide_authorization_response::Needed as PbNeeded;
+use portal_proto::auth::v1::decide_device_authorization_request::Decision as PbDeviceDecision;
 use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_proto::auth::v1::introspect_grant_response::Result as Told;
 use portal_proto::auth::v1::o_auth_service_server::OAuthService;
 use portal_proto::auth::v1::start_authorization_response::Result as StartedResult;
+use portal_proto::auth::v1::start_device_authorization_response::Result as DeviceResult;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::policy::{
-    DecideAuthorization, GetAuthorization, GetUserInfo, GrantToken, IntrospectGrant, ResolveLogout,
-    RevokeGrant, StartAuthorization,
+    DecideAuthorization, DecideDeviceAuthorization, FindDeviceAuthorization, GetAuthorization, GetUserInfo,
+    GrantToken, IntrospectGrant, ResolveLogout, RevokeGrant, StartAuthorization, StartDeviceAuthorization,
 };
 use super::{Api, convert, invalid};
 use crate::app::oauth::authorize::{Decided, Decision, Said, Started};
+use crate::app::oauth::device::SaidOfDevice;
 use crate::app::oauth::token::Introspected;
 use crate::app::oauth::{Credentials, Offered, Parameters, Refusal};
-use crate::domain::Handle;
 use crate::domain::grant::Needed;
+use crate::domain::{Handle, UserCode};
 use crate::error::Error;
 
 /// What stands before the secret of a reference (RFC 9126, section 2.2).
@@ -77,6 +80,21 @@ fn said(request: &pb::DecideAuthorizationRequest) -> Result<Said, Status> {
     let asked = asked(&mut problems, &request.account_id);
     let (decision, asked) = problems.finish(decision.zip(asked)).map_err(invalid)?;
     Ok(Said { decision, asked })
+}
+
+fn said_of_device(request: &pb::DecideDeviceAuthorizationRequest) -> Result<SaidOfDevice, Status> {
+    let mut problems = Invalid::new();
+    let approved = match request.decision() {
+        PbDeviceDecision::Approve => Some(true),
+        PbDeviceDecision::Deny => Some(false),
+        PbDeviceDecision::Unspecified => {
+            problems.add("decision", "must be given");
+            None
+        }
+    };
+    let asked = asked(&mut problems, &request.account_id);
+    let (approved, asked) = problems.finish(approved.zip(asked)).map_err(invalid)?;
+    Ok(SaidOfDevice { code: UserCode::parse(&request.user_code), approved, asked })
 }
 
 fn introspection(found: Introspected) -> pb::GrantIntrospection {
@@ -171,6 +189,53 @@ impl OAuthService for Api {
             Decided::Needs(Needed::SignIn) => (String::new(), PbNeeded::SignIn),
         };
         Ok(Response::new(pb::DecideAuthorizationResponse { redirect_uri, needed: needed.into() }))
+    }
+
+    async fn start_device_authorization(
+        &self,
+        request: Request<pb::StartDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::StartDeviceAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<StartDeviceAuthorization>()?;
+        let request = request.into_inner();
+        let (client, issuer) = (credentials(request.client), issuer(request.issuer)?);
+        let started = match parameters(request.parameters) {
+            None => Err(TWICE),
+            Some(parameters) => self.app.start_device(&permit, &client, (issuer, &parameters)).await?,
+        };
+        let result = match started {
+            Ok(started) => DeviceResult::Pending(pb::PendingDevice {
+                device_code: started.device_code.to_text(),
+                user_code: started.user_code.to_text(),
+                expires_in: Some(duration(started.life)),
+                interval: Some(duration(started.interval)),
+            }),
+            Err(refusal) => DeviceResult::Error(error(refusal)),
+        };
+        Ok(Response::new(pb::StartDeviceAuthorizationResponse { result: Some(result) }))
+    }
+
+    async fn find_device_authorization(
+        &self,
+        request: Request<pb::FindDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::DeviceAuthorization>, Status> {
+        let permit = Caller::of(&request)?.permit::<FindDeviceAuthorization>()?;
+        let code = UserCode::parse(&request.get_ref().user_code);
+        let found = self.app.find_device(&permit, code.as_ref()).await?;
+        Ok(Response::new(pb::DeviceAuthorization {
+            client_id: found.client.id.to_string(),
+            client_display_name: found.client.settings.display_name,
+            scopes: convert::scope_names(&found.scopes),
+            user_code: code.map(|code| code.to_text()).unwrap_or_default(),
+        }))
+    }
+
+    async fn decide_device_authorization(
+        &self,
+        request: Request<pb::DecideDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::DecideDeviceAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<DecideDeviceAuthorization>()?;
+        self.app.decide_device(&permit, &said_of_device(request.get_ref())?).await?;
+        Ok(Response::new(pb::DecideDeviceAuthorizationResponse {}))
     }
 
     async fn grant_token(

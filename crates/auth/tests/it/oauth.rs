@@ -23,31 +23,31 @@ use tonic::{Code, Request, Status};
 use crate::fixture::{Auth, refused};
 use crate::sql;
 
-const ISSUER: &str = "https://portal.example.org";
+pub const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const ALL: &[&str] = &["openid", "profile", "email", "offline_access", "consent.read"];
 
-type Parameters<'a> = &'a [(&'a str, &'a str)];
+pub type Parameters<'a> = &'a [(&'a str, &'a str)];
 
-fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
+pub fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
     let parameter =
         |(name, value): &(&str, &str)| pb::Parameter { name: (*name).to_owned(), value: (*value).to_owned() };
     parameters.iter().map(parameter).collect()
 }
 
-fn credentials(client: &pb::Client) -> pb::ClientCredentials {
+pub fn credentials(client: &pb::Client) -> pb::ClientCredentials {
     pb::ClientCredentials { client_id: client.client_id.clone(), client_secret: client.client_secret.clone() }
 }
 
 /// The query of a URI.
-fn query(uri: &str) -> HashMap<String, String> {
+pub fn query(uri: &str) -> HashMap<String, String> {
     url::Url::parse(uri).unwrap().query_pairs().into_owned().collect()
 }
 
-fn error(result: Granted) -> String {
+pub fn error(result: Granted) -> String {
     match result {
         Granted::Error(error) => error.error,
         Granted::Tokens(_) => panic!("tokens"),
@@ -55,27 +55,27 @@ fn error(result: Granted) -> String {
 }
 
 impl Auth {
-    fn clients(&self) -> ClientServiceClient<MeshChannel> {
+    pub fn clients(&self) -> ClientServiceClient<MeshChannel> {
         ClientServiceClient::new(self.channel())
     }
 
     /// The endpoints, as the gateway calls them by itself.
-    fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
+    pub fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
         OAuthServiceClient::new(self.channel().as_workload())
     }
 
-    async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
+    pub async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
         let operator = self.operator().await;
         let request = pb::CreateClientRequest { client: Some(client), ..Default::default() };
         Ok(self.clients().create_client(self.by(&operator, request).await).await?.into_inner())
     }
 
     /// A client that signs people in.
-    async fn newsletter(&self) -> pb::Client {
+    pub async fn newsletter(&self) -> pb::Client {
         self.register(newsletter()).await.unwrap()
     }
 
-    async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
+    pub async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
         let mut parameters = vec![
             ("client_id", client.client_id.as_str()),
             ("redirect_uri", CALLBACK),
@@ -95,14 +95,14 @@ impl Auth {
         self.endpoints().start_authorization(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
+    pub async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
         match self.start_with(client, changes).await {
             Started::Pending(pending) => pending.request_uri,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn decide(
+    pub async fn decide(
         &self,
         session: &pb::Session,
         request_uri: &str,
@@ -116,33 +116,33 @@ impl Auth {
     }
 
     /// A code that the person of `session` approved.
-    async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
+    pub async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
         let request_uri = self.started(client, &[]).await;
         let decided = self.decide(session, &request_uri, Decision::Approve).await.unwrap();
         query(&decided.redirect_uri)["code"].clone()
     }
 
-    async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
+    pub async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
         let request =
             pb::GrantTokenRequest { client: Some(credentials(client)), parameters: wire(parameters) };
         self.endpoints().grant_token(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
+    pub async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
         let parameters = [("grant_type", "authorization_code"), ("code", code), ("code_verifier", VERIFIER)];
         self.grant(client, &parameters).await
     }
 
-    async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
+    pub async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
         self.grant(client, &[("grant_type", "refresh_token"), ("refresh_token", refresh)]).await
     }
 
-    async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
+    pub async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
         let code = self.approved(session, client).await;
         tokens(self.redeem(client, &code).await)
     }
 
-    async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
+    pub async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
         let request =
             pb::IntrospectGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
         match self.endpoints().introspect_grant(request).await.unwrap().into_inner().result.unwrap() {
@@ -151,7 +151,7 @@ impl Auth {
         }
     }
 
-    async fn user_info(&self, access: &str) -> Result<pb::UserInfo, Status> {
+    pub async fn user_info(&self, access: &str) -> Result<pb::UserInfo, Status> {
         let token = self.exchange(access, "auth").await?.token;
         let mut request = Request::new(pb::GetUserInfoRequest {});
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -159,7 +159,7 @@ impl Auth {
     }
 }
 
-fn newsletter() -> pb::Client {
+pub fn newsletter() -> pb::Client {
     pb::Client {
         display_name: "Newsletter".to_owned(),
         r#type: Type::Confidential.into(),
@@ -181,7 +181,7 @@ fn machine() -> pb::Client {
     }
 }
 
-fn tokens(result: Granted) -> pb::TokenSet {
+pub fn tokens(result: Granted) -> pb::TokenSet {
     match result {
         Granted::Tokens(tokens) => tokens,
         Granted::Error(error) => panic!("{error:?}"),
@@ -189,7 +189,7 @@ fn tokens(result: Granted) -> pb::TokenSet {
 }
 
 /// The claims of a token, unverified.
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
@@ -518,9 +518,8 @@ each_database! {
             let request = auth.by(session, request).await;
             Ok::<_, Status>(OAuthServiceClient::new(auth.channel()).decide_authorization(request).await?.into_inner())
         };
-        for decision in [Decision::Approve, Decision::Deny] {
-            let decided = say(&bert, decision, &account.account_id).await.unwrap();
-            assert_eq!((decided.needed(), decided.redirect_uri.as_str()), (Needed::Approval, ""), "{decision:?}");
+        for decision in [Decision::Approve, Decision::Deny, Decision::Remembered] {
+            refused(say(&bert, decision, &account.account_id).await, Code::PermissionDenied, "NOT_YOUR_DATA");
         }
         refused(say(&anna, Decision::Approve, "anna").await, Code::InvalidArgument, "INVALID_FIELD");
         let decided = say(&anna, Decision::Approve, &account.account_id).await.unwrap();

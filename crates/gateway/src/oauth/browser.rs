@@ -60,7 +60,7 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let endpoint = asked.endpoint.clone();
     let posted = asked.method == Method::POST;
-    let either = matches!(endpoint.as_str(), "authorize" | "logout");
+    let either = matches!(endpoint.as_str(), "authorize" | "device" | "logout");
     let shown = either && asked.method == Method::GET;
     if !posted && !shown {
         let mut response =
@@ -87,10 +87,11 @@ pub(super) async fn serve(
         "sign-in" => visit.sign_in(&parameters).await,
         "second-factor" => visit.second_factor(&parameters).await,
         "consent" => visit.consent(&parameters).await,
+        "device" => visit.device(&parameters, posted).await,
         _ => visit.sign_out(&parameters, posted).await,
     };
     let answered = match answered {
-        Err(status) if status.code() == Code::Unauthenticated => visit.ask_who(&parameters).await,
+        Err(status) if status.code() == Code::Unauthenticated => visit.ask_who(&endpoint, &parameters).await,
         answered => answered,
     };
     answered.unwrap_or_else(|status| failed(&status))
@@ -133,6 +134,8 @@ fn encoded(text: &str) -> String {
 enum Errand {
     /// A request of an application that waits, by its reference.
     Application(String, pb::Authorization),
+    /// A device, by the code that it shows, if the person has typed one.
+    Device(String),
 }
 
 impl Errand {
@@ -141,6 +144,7 @@ impl Errand {
             Self::Application(request_uri, authorization) => {
                 About::Application(about(request_uri, authorization))
             }
+            Self::Device(code) => About::Device(code),
         }
     }
 
@@ -148,6 +152,8 @@ impl Errand {
     fn go_on(&self) -> Response<Body> {
         match self {
             Self::Application(request_uri, authorization) => again(request_uri, &authorization.client_id),
+            Self::Device(code) if code.is_empty() => see_other("/oauth2/device"),
+            Self::Device(code) => see_other(&format!("/oauth2/device?user_code={}", encoded(code))),
         }
     }
 }
@@ -172,7 +178,7 @@ fn ids(parameters: &form::Parameters) -> (&str, &str) {
 }
 
 /// Why somebody is asked again, if the answer says so.
-fn problem(status: &Status) -> Option<Problem<'static>> {
+pub(super) fn problem(status: &Status) -> Option<Problem<'static>> {
     match (status.code(), reason_of(status).as_deref()) {
         (_, Some("CHALLENGE_REJECTED")) => Some((
             StatusCode::UNAUTHORIZED,
@@ -185,6 +191,10 @@ fn problem(status: &Status) -> Option<Problem<'static>> {
         (Code::InvalidArgument, _) => {
             Some((StatusCode::BAD_REQUEST, "Please fill in the fields as they ask."))
         }
+        (_, Some("USER_CODE_UNKNOWN")) => Some((
+            StatusCode::BAD_REQUEST,
+            "No device shows that code. Compare it; if ten minutes have passed, start again at the device.",
+        )),
         (Code::ResourceExhausted, _) => Some((
             StatusCode::TOO_MANY_REQUESTS,
             "That was tried too often. Wait a while before you try again.",
@@ -232,12 +242,18 @@ impl Visit<'_> {
     }
 
     async fn errand(&self, parameters: &form::Parameters) -> Result<Errand, Status> {
+        if let Some((_, code)) = parameters.iter().find(|(name, _)| name == page::DEVICE) {
+            return Ok(Errand::Device(code.clone()));
+        }
         let ids = ids(parameters);
         Ok(Errand::Application(ids.0.to_owned(), self.pending(ids).await?))
     }
 
     /// The page to sign in, for whoever's session ended meanwhile.
-    async fn ask_who(&self, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+    async fn ask_who(&self, endpoint: &str, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+        if endpoint == "device" {
+            return Ok(page::sign_in(About::Device(form::value(parameters, "user_code")), None));
+        }
         Ok(page::sign_in(self.errand(parameters).await?.about(), None))
     }
 
@@ -378,7 +394,10 @@ impl Visit<'_> {
         let Some(access) = self.signed_in().await?.filter(|_| !account.is_empty()) else {
             return Ok(again(ids.0, ids.1));
         };
-        let (uri, needed) = self.decide((ids.0, decision), Some(&access), account).await?;
+        let (uri, needed) = match self.decide((ids.0, decision), Some(&access), account).await {
+            Err(status) if is_anothers(&status) => return Ok(again(ids.0, ids.1)),
+            decided => decided?,
+        };
         Ok(if needed == Needed::Nothing { see_other(&uri) } else { again(ids.0, ids.1) })
     }
 
@@ -425,6 +444,11 @@ impl Visit<'_> {
         let call = self.call(Some(access), message).await?;
         TokenServiceClient::new(self.gateway.upstreams.auth.clone()).revoke_token(call).await.map(drop)
     }
+}
+
+/// Whether somebody else was asked than is signed in now.
+pub(super) fn is_anothers(status: &Status) -> bool {
+    reason_of(status).as_deref() == Some("NOT_YOUR_DATA")
 }
 
 /// What a form says; `None` if neither.

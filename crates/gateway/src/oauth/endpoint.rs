@@ -1,4 +1,4 @@
-//! The endpoints that applications call: token, introspection, revocation, pushed requests, UserInfo.
+//! The endpoints that applications call: token, introspection, revocation, pushed requests, devices, UserInfo.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
@@ -10,6 +10,7 @@ use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_proto::auth::v1::introspect_grant_response::Result as Told;
 use portal_proto::auth::v1::start_authorization_response::Result as Started;
+use portal_proto::auth::v1::start_device_authorization_response::Result as Device;
 use serde_json::{Map, Value, json};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -122,6 +123,7 @@ pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -
         "token" => token(gateway, &headers, client, parameters).await,
         "introspect" => introspect(gateway, &headers, client, &parameters).await,
         "revoke" => revoke(gateway, &headers, client, &parameters).await,
+        "device_authorization" => device(gateway, issuer, &headers, (client, parameters)).await,
         _ => push(gateway, issuer, &headers, (client, parameters)).await,
     };
     answered.unwrap_or_else(|status| failed(&status))
@@ -229,6 +231,36 @@ async fn push(
         // What is pushed is never answered by a redirect.
         Some(Started::RedirectUri(_)) | None => return Err(reason::INTERNAL.status()),
     })
+}
+
+/// RFC 8628, section 3.2.
+async fn device(
+    gateway: &Gateway,
+    issuer: &PublicUrl,
+    headers: &HeaderMap,
+    (client, parameters): (pb::ClientCredentials, form::Parameters),
+) -> Result<Response<Body>, Status> {
+    let message = pb::StartDeviceAuthorizationRequest {
+        issuer: issuer.as_str().to_owned(),
+        client: Some(client),
+        parameters: wire(parameters),
+    };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().start_device_authorization(call).await?.into_inner();
+    let pending = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Device::Error(refusal) => return Ok(refused(headers, &refusal)),
+        Device::Pending(pending) => pending,
+    };
+    let page = format!("{}/oauth2/device", issuer.as_str());
+    let document = json!({
+        "device_code": pending.device_code,
+        "verification_uri_complete": format!("{page}?user_code={}", pending.user_code),
+        "user_code": pending.user_code,
+        "verification_uri": page,
+        "expires_in": pending.expires_in.unwrap_or_default().seconds,
+        "interval": pending.interval.unwrap_or_default().seconds,
+    });
+    Ok(respond(StatusCode::OK, &document))
 }
 
 /// RFC 6750, section 3.

@@ -25,7 +25,7 @@ button{font:inherit;font-weight:600;padding:.65rem 1rem;border-radius:.4rem;bord
 .main{background:var(--main);color:#fff}.plain{background:transparent;color:inherit;border-color:var(--line)}\
 .actions{display:flex;gap:.75rem;margin-top:1.5rem}.actions button{flex:1}\
 ul{padding-left:1.2rem}li{margin:.35rem 0}\
-[role=alert]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
+[role=alert],[role=note]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
 small{display:block;margin-top:1.5rem;opacity:.8}\
 :focus-visible{outline:3px solid var(--main);outline-offset:2px}";
 
@@ -40,7 +40,12 @@ pub(super) type Problem<'a> = (StatusCode, &'a str);
 pub(super) enum About<'a> {
     /// The request of an application.
     Application(Application<'a>),
+    /// The code of a device, if they have typed one.
+    Device(&'a str),
 }
+
+/// The field that carries such a code through a sign-in.
+pub(super) const DEVICE: &str = "device";
 
 /// A request of an application.
 #[derive(Clone, Copy)]
@@ -110,12 +115,14 @@ impl<'a> About<'a> {
     fn hidden(self) -> String {
         match self {
             Self::Application(application) => application.hidden(),
+            Self::Device(code) => hidden(DEVICE, code),
         }
     }
 
     fn leads_to(self) -> Option<&'a str> {
         match self {
             Self::Application(application) => Some(application.redirect_uri),
+            Self::Device(_) => None,
         }
     }
 
@@ -125,6 +132,7 @@ impl<'a> About<'a> {
             Self::Application(Application { client, .. }) => {
                 format!("to continue to <strong>{}</strong>", escaped(client))
             }
+            Self::Device(_) => "to connect a device".to_owned(),
         }
     }
 }
@@ -212,6 +220,45 @@ pub(super) fn consent(
         email = escaped(&person.email),
     );
     page(StatusCode::OK, &format!("Allow {client}?"), &body, Some(redirect_uri))
+}
+
+/// Asks for the code that a device shows; one that an address brought along is shown to be compared.
+pub(super) fn device(code: &str, problem: Option<Problem<'_>>) -> Response<Body> {
+    let ask = if code.is_empty() {
+        "Enter the code that your device shows."
+    } else {
+        "Compare: does the device in front of you show this very code? If not, close this page."
+    };
+    let body = format!(
+        "{alert}<p>{ask}</p><form method=\"post\" action=\"/oauth2/device\">\
+         <label for=\"user_code\">Code</label>\
+         <input id=\"user_code\" name=\"user_code\" value=\"{code}\" maxlength=\"32\" autocomplete=\"off\" \
+         autocapitalize=\"characters\" spellcheck=\"false\" required autofocus>\
+         <div class=\"actions\"><button class=\"main\">Continue</button></div></form>",
+        alert = alert(problem.map(|(_, problem)| problem)),
+        code = escaped(code),
+    );
+    let status = problem.map_or(StatusCode::OK, |(status, _)| status);
+    page(status, "Connect a device", &body, None)
+}
+
+/// Asks `person`, who is signed in, whether the device that shows a code may have what it wants.
+pub(super) fn device_consent(device: &pb::DeviceAuthorization, person: &pb::UserInfo) -> Response<Body> {
+    let client = &device.client_display_name;
+    let body = format!(
+        "<p><strong>{client}</strong> on the device that shows <strong>{code}</strong> would like to:</p><ul>{wanted}</ul>\
+         <p role=\"note\">Allow this only if that device is in front of you and you started this there yourself. \
+         Whoever sent you a code or a link would get your data.</p>\
+         <form method=\"post\" action=\"/oauth2/device\">{hidden}{account}{CHOICE}</form>\
+         <small>You are signed in as {email}. You can end this access at any time: it is listed with your sessions.</small>",
+        client = escaped(client),
+        code = escaped(&device.user_code),
+        wanted = wanted(&device.scopes),
+        hidden = hidden("user_code", &device.user_code),
+        account = hidden("account_id", &person.sub),
+        email = escaped(&person.email),
+    );
+    page(StatusCode::OK, &format!("Allow {client}?"), &body, None)
 }
 
 /// Asks whether somebody really wants to sign out: any site may have sent them.

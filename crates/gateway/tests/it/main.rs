@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod devices;
 mod edge;
 mod fixture;
 mod foreign;

@@ -112,6 +112,10 @@ impl Portal {
         self.mesh.clock.advance(Duration::from_secs(seconds));
     }
 
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -337,7 +341,7 @@ async fn forms_are_taken_from_the_own_origin_alone() {
     for origin in
         [Some("https://evil.example"), Some("null"), Some(""), Some(&other_scheme), Some(&other_port), None]
     {
-        for path in ["sign-in", "second-factor", "consent", "logout"] {
+        for path in ["sign-in", "second-factor", "consent", "device", "logout"] {
             let answer = browser.post_from(origin, &format!("/oauth2/{path}"), &borrowed(&fields)).await;
             assert_eq!(answer.status, 403, "{path} from {origin:?}");
             assert!(shows(&answer, "Not from here") && answer.headers.get("set-cookie").is_none());

@@ -11,7 +11,7 @@ use portal_upkeep::audit::Happened;
 use url::form_urlencoded;
 
 use super::{Answer, Credentials, Parameters, Refusal};
-use crate::app::App;
+use crate::app::{App, check_reach};
 use crate::domain::grant::{CodeChallenge, Needed, parse_scopes, scope_text};
 use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt};
 use crate::error::Error;
@@ -61,16 +61,6 @@ pub struct Said {
     pub asked: Option<AccountId>,
 }
 
-impl Said {
-    /// Whether it is the word of somebody else than `account`, who signed in after the page was shown.
-    fn is_anothers(self, account: AccountId) -> bool {
-        match (self.decision, self.asked) {
-            (Decision::Approve | Decision::Deny, Some(asked)) => asked != account,
-            (Decision::Nobody | Decision::Remembered, _) | (_, None) => false,
-        }
-    }
-}
-
 /// What came of a decision.
 pub enum Decided {
     /// The browser goes on to this URI.
@@ -80,9 +70,9 @@ pub enum Decided {
 }
 
 /// Who decides, and how they signed in.
-struct Person {
-    account: AccountId,
-    authentication: (Acr, Timestamp),
+pub(super) struct Person {
+    pub(super) account: AccountId,
+    pub(super) authentication: (Acr, Timestamp),
 }
 
 impl App {
@@ -166,6 +156,8 @@ impl App {
         reference: &Handle,
         said: Said,
     ) -> Result<Decided, Error> {
+        // Whoever signed in after the page was shown was not asked.
+        said.asked.map_or(Ok(()), |asked| check_reach(permit, asked))?;
         let (hash, now) = (&self.handles.authorization_request_hash(reference), self.now());
         let code = &Handle::generate(self.entropy.as_ref());
         let user = permit.caller().user();
@@ -178,13 +170,18 @@ impl App {
                 };
                 let client = self.clients.find(&tx, request.client).await?;
                 let client = client.ok_or(Error::AuthorizationNotFound)?;
-                self.decided(&tx, (hash, &request, &client), (&person, said), (code, now)).await
+                self.decided(&tx, (hash, &request, &client), (&person, said.decision), (code, now)).await
             })
             .await
     }
 
     /// Who is signed in, if their session goes on.
-    async fn person(&self, tx: &Tx, user: Option<&EndUser>, now: Timestamp) -> Result<Option<Person>, Error> {
+    pub(super) async fn person(
+        &self,
+        tx: &Tx,
+        user: Option<&EndUser>,
+        now: Timestamp,
+    ) -> Result<Option<Person>, Error> {
         let Some(user) = user else { return Ok(None) };
         let session: SessionId = user.session;
         let found = self.sessions.find(tx, session).await?;
@@ -213,13 +210,10 @@ impl App {
         &self,
         tx: &Tx,
         (hash, request, client): (&HandleHash, &AuthorizationRequest, &Client),
-        (person, said): (&Person, Said),
+        (person, decision): (&Person, Decision),
         (code, now): (&Handle, Timestamp),
     ) -> Result<Decided, Error> {
-        if said.is_anothers(person.account) {
-            return Ok(Decided::Needs(Needed::Approval));
-        }
-        let (decision, actor) = (said.decision, format!("account/{}", person.account));
+        let actor = format!("account/{}", person.account);
         let happened = |action| {
             let scopes = scope_text(&request.scopes);
             Happened::new(action, actor.clone()).on(person.account).to(client.id).with("scopes", scopes)
@@ -321,7 +315,7 @@ fn read(
     })
 }
 
-fn scopes(client: &Client, asked: Option<&str>) -> Answer<BTreeSet<Scope>> {
+pub(super) fn scopes(client: &Client, asked: Option<&str>) -> Answer<BTreeSet<Scope>> {
     let asked = asked.ok_or(Refusal::InvalidScope("scope is missing"))?;
     let scopes = parse_scopes(asked).ok_or(Refusal::InvalidScope("a scope is not known"))?;
     if scopes.is_empty() {

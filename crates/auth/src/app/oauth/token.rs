@@ -81,11 +81,12 @@ impl App {
         match grant {
             GrantType::AuthorizationCode => self.redeem(&client, parameters).await,
             GrantType::ClientCredentials => self.grant_itself(&client, parameters.get("scope")).await,
+            GrantType::DeviceCode => self.redeem_device(&client, parameters).await,
             GrantType::RefreshToken => self.refresh_grant(&client, parameters).await,
         }
     }
 
-    async fn client_of(&self, credentials: &Credentials) -> Result<Answer<Client>, Error> {
+    pub(super) async fn client_of(&self, credentials: &Credentials) -> Result<Answer<Client>, Error> {
         let now = self.now();
         let find = |tx| async move { self.authenticate(&tx, credentials, now).await };
         self.database.read("find_client", find).await
@@ -218,7 +219,7 @@ impl App {
         Ok(Ok(TokenSet { access, expires_in: CLIENT_ACCESS_LIFE, refresh: None, scopes, id_token: None }))
     }
 
-    async fn token_set(
+    pub(super) async fn token_set(
         &self,
         client: &Client,
         given: &Given,
