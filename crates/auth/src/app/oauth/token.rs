@@ -357,3 +357,25 @@ impl Introspected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portal_core::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_token_is_shown() {
+        let access = Handle::generate(&SeededEntropy::new(1));
+        let text = access.to_text();
+        let tokens = TokenSet {
+            access: access.clone(),
+            expires_in: CLIENT_ACCESS_LIFE,
+            refresh: Some(access),
+            scopes: BTreeSet::new(),
+            id_token: Some(Sensitive::new("eyJ0eXAi.eyJzdWIi.c2ln".to_owned())),
+        };
+        let shown = format!("{tokens:?}");
+        assert!(!shown.contains(&text) && !shown.contains("eyJ"), "{shown}");
+    }
+}
