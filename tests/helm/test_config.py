@@ -54,6 +54,7 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
             sections["mail"] = {"transport", "sender", "public_url", "host", "port", "tls"}
             sections["mail"] |= {"user", "password_file"} if mail["user"] else set()
             sections["mail"] |= {"ca_file"} if mail["privateCa"] else set()
+        sections["oauth"] = {"grants_per_minute", "questions_per_minute", "user_codes_per_minute"}
         sections["tokens"] = {"rotation_days"}
         sections["totp"] = {"issuer"}
         if values["passkeys"]["rpId"]:

@@ -53,6 +53,7 @@ use crate::store::challenges::Challenges;
 use crate::store::clients::Clients;
 use crate::store::contacts::Contacts;
 use crate::store::contexts::Contexts;
+use crate::store::devices::Devices;
 use crate::store::email_index::{EmailIndexer, EmailIndexes};
 use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
@@ -100,6 +101,7 @@ pub struct App {
     pub(crate) contexts: Contexts,
     pub(crate) clients: Clients,
     pub(crate) authorizations: Authorizations,
+    pub(crate) devices: Devices,
     pub(crate) grants: Grants,
     pub(crate) audit: Audit,
     pub(crate) log: Log,
@@ -154,6 +156,7 @@ impl App {
             contexts: Contexts::new(seals.sealing.clone(), seals.digests.clone()),
             clients: Clients::new(seals.digests.clone()),
             authorizations: Authorizations::new(seals.digests.clone()),
+            devices: Devices::new(seals.digests.clone()),
             grants: Grants::new(seals.digests.clone()),
             contacts: Contacts::new(seals.sealing.clone(), seals.digests.clone()),
             mail_tokens: MailTokens::new(seals.sealing.clone(), seals.digests.clone()),
@@ -167,7 +170,7 @@ impl App {
             audit: upkeep.audit.clone(),
             log: upkeep.log.clone(),
             replies: Replies::new(keys, upkeep.sealing.clone(), Arc::clone(&host.entropy)),
-            attempts: Attempts::new(rules.passwords.quotas, &host.clock),
+            attempts: Attempts::new(rules.passwords.quotas, rules.applications, &host.clock),
             relying_party: RelyingParty::new(rules.webauthn, secret),
             totp_issuer: rules.totp_issuer,
             clock: Arc::clone(&host.clock),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use url::Url;
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 
-use crate::app::attempts::Quotas;
+use crate::app::attempts::{ApplicationQuotas, Quotas};
 use crate::domain::Strength;
 
 mod mail;
@@ -24,6 +24,9 @@ const LEAST_MEMORY_KIB: u32 = 19_456;
 const LEAST_ITERATIONS: u32 = 2;
 const ACCOUNT_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 const CLIENT_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const QUESTIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const GRANTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
+const USER_CODES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const PER_CORE_AND_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// All sections.
@@ -50,6 +53,9 @@ pub struct Config {
     /// How mail leaves; none does without it.
     #[serde(default)]
     pub mail: Option<MailConfig>,
+    /// How much is done for applications.
+    #[serde(default)]
+    pub oauth: OauthConfig,
     /// How long a key signs tokens.
     #[serde(default)]
     pub tokens: TokenConfig,
@@ -104,6 +110,36 @@ impl Default for PasswordConfig {
             client_per_minute: CLIENT_PER_MINUTE,
             per_second: None,
         }
+    }
+}
+
+/// `[oauth]`: how much is done for applications, at each replica, in a minute.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OauthConfig {
+    /// Requests that are kept for applications that have not proven who they are, from one client: an IPv4 address, or a /64 of
+    /// IPv6.
+    pub questions_per_minute: NonZeroU32,
+    /// Tokens that one application gets for itself, and devices that it begins to connect.
+    pub grants_per_minute: NonZeroU32,
+    /// Codes of devices that are typed by people of one client.
+    pub user_codes_per_minute: NonZeroU32,
+}
+
+impl Default for OauthConfig {
+    fn default() -> Self {
+        Self {
+            questions_per_minute: QUESTIONS_PER_MINUTE,
+            grants_per_minute: GRANTS_PER_MINUTE,
+            user_codes_per_minute: USER_CODES_PER_MINUTE,
+        }
+    }
+}
+
+impl OauthConfig {
+    const fn quotas(self) -> ApplicationQuotas {
+        let Self { questions_per_minute, grants_per_minute, user_codes_per_minute } = self;
+        ApplicationQuotas { questions_per_minute, grants_per_minute, user_codes_per_minute }
     }
 }
 
@@ -204,6 +240,8 @@ impl PasskeyConfig {
 pub(crate) struct Rules {
     /// What passwords are taken.
     pub(crate) passwords: PasswordRules,
+    /// How much is done for applications.
+    pub(crate) applications: ApplicationQuotas,
     /// How long a key signs tokens.
     pub(crate) signing_key_life: Duration,
     pub(crate) totp_issuer: String,
@@ -215,6 +253,7 @@ impl Config {
     pub(crate) fn rules(&self) -> Result<Rules, ConfigError> {
         Ok(Rules {
             passwords: self.passwords.rules()?,
+            applications: self.oauth.quotas(),
             signing_key_life: self.tokens.life()?,
             totp_issuer: self.totp.issuer()?,
             webauthn: self.passkeys.as_ref().map(PasskeyConfig::webauthn).transpose()?,

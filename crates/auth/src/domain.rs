@@ -3,6 +3,7 @@
 pub mod account;
 pub mod client;
 pub mod contact;
+pub mod device;
 pub mod email;
 pub mod factor;
 pub mod failures;
@@ -20,6 +21,7 @@ pub mod tombstone;
 pub use account::{Account, DisplayName, Etag, Lock, Profile, Profiled, Roles};
 pub use client::{Client, ClientKind, ClientSettings, GrantType};
 pub use contact::{Confirmed, Contact};
+pub use device::{DeviceRequest, UserCode};
 pub use email::Email;
 pub use factor::{Factor, FactorKind, FactorSecret, FactorState, Proof, RecoveryCode, Totp};
 pub use failures::Failures;

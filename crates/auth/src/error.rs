@@ -143,6 +143,12 @@ pub enum Error {
     /// Too many passwords wait to be hashed.
     #[error("too many passwords wait to be hashed")]
     TooManyPasswords,
+    /// No device that waits shows this code.
+    #[error("no device shows this code")]
+    UserCodeUnknown,
+    /// So many codes of devices were not found that none is looked for, for this long.
+    #[error("too many codes of devices were not found")]
+    UserCodesLocked(std::time::Duration),
     /// A password that is easy to guess can't be set.
     #[error("{weak}")]
     WeakPassword {

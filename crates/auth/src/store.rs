@@ -15,6 +15,7 @@ pub mod challenges;
 pub mod clients;
 pub mod contacts;
 pub mod contexts;
+pub mod devices;
 pub mod email_index;
 pub mod factors;
 pub mod failures;
@@ -50,9 +51,9 @@ use crate::error::Error;
 
 pub(crate) use entity::{
     account, account_contact, account_tombstone, authorization_code, authorization_request, client,
-    client_approval, client_token, factor, grant_token, mail, mail_token, mfa_challenge, passkey,
-    passkey_ceremony, recovery_request, revocation, revocation_head, session, session_context, session_grant,
-    sign_in_failure, signing_key, token_pair,
+    client_approval, client_token, device_authorization, factor, grant_token, mail, mail_token,
+    mfa_challenge, passkey, passkey_ceremony, recovery_request, revocation, revocation_head, session,
+    session_context, session_grant, sign_in_failure, signing_key, token_pair,
 };
 
 /// What rows are sealed, opened, stamped and checked with.

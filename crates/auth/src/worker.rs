@@ -57,6 +57,7 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
                 + recovery_requests::purge(&tx, now.minus(REQUESTS_KEPT)).await?;
             let grants = app.grants.purge(&tx, now).await?;
             let grants = grants + app.authorizations.purge(&tx, now, CODES_KEPT).await?;
+            let grants = grants + app.devices.purge(&tx, now, CODES_KEPT).await?;
             let rest = mail + grants + idempotency::purge(&tx, now).await?;
             Ok(tokens + revocations + challenges + failures + rest)
         })

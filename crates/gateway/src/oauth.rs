@@ -9,6 +9,7 @@
 
 mod browser;
 pub(crate) mod cookie;
+mod device;
 mod discovery;
 mod endpoint;
 mod form;
@@ -27,6 +28,7 @@ use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::{Request as Call, Status};
 
+use self::cookie::Renewal;
 use crate::body::RequestBody;
 use crate::json::DEFAULT_DEADLINE;
 use crate::route::Gateway;
@@ -35,6 +37,8 @@ pub(crate) use discovery::{PATHS as DISCOVERY_PATHS, respond as discovery};
 
 /// What stands before the path of every endpoint.
 pub(crate) const PREFIX: &str = "/oauth2/";
+/// The endpoints that people's browsers come to.
+const PAGES: [&str; 6] = ["authorize", "sign-in", "second-factor", "consent", "device", "logout"];
 /// Largest form: parameters of the protocols are short.
 const MAX_FORM_BYTES: u64 = 64 * 1_024;
 
@@ -106,19 +110,23 @@ impl Gateway {
             headers: parts.headers,
             body,
         };
+        let is_page = PAGES.contains(&asked.endpoint.as_str());
+        let renewal = Renewal::default();
         let answered = async {
             match asked.endpoint.as_str() {
-                "token" | "introspect" | "revoke" | "par" => endpoint::serve(self, issuer, asked).await,
-                "userinfo" => endpoint::user_info(self, &asked).await,
-                "authorize" | "sign-in" | "second-factor" | "consent" | "logout" => {
-                    browser::serve(self, issuer, asked).await
+                "token" | "introspect" | "revoke" | "par" | "device_authorization" => {
+                    endpoint::serve(self, issuer, asked).await
                 }
+                "userinfo" => endpoint::user_info(self, &asked).await,
+                _ if is_page => browser::serve(self, issuer, asked, &renewal).await,
                 _ => endpoint::unknown(),
             }
         };
         let answered = tokio::time::timeout(DEFAULT_DEADLINE, answered).await;
-        let mut response = answered.unwrap_or_else(|_| endpoint::overdue());
+        let mut response =
+            answered.unwrap_or_else(|_| if is_page { browser::overdue() } else { endpoint::overdue() });
         let headers = response.headers_mut();
+        renewal.tell(self.tokens.now(), headers);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         // Not less: without it a browser says of our own forms that they come from nowhere.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -179,6 +179,11 @@ password_file = "/etc/portal/operator/password"
 [totp]
 issuer = {{ $values.totp.issuer | toJson }}
 
+[oauth]
+questions_per_minute = {{ int $values.oauth.questionsPerMinute }}
+grants_per_minute = {{ int $values.oauth.grantsPerMinute }}
+user_codes_per_minute = {{ int $values.oauth.userCodesPerMinute }}
+
 [tokens]
 rotation_days = {{ int $values.tokens.rotationDays }}
 {{- with $values.passkeys }}

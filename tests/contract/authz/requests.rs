@@ -9,6 +9,9 @@ const FACTOR: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c07398f";
 /// An OAuth client that is not there.
 const CLIENT: &str = "0198c3a4-7d1e-7cc3-98c4-dc0c0c073990";
 
+/// A secret that refers to nothing.
+const HANDLE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// What requests name.
 pub struct Things<'a> {
     pub subject_id: &'a str,
@@ -104,6 +107,13 @@ fn of_auth(method: &MethodDescriptor, things: &Things<'_>) -> Option<serde_json:
             "scopes": ["consent.check"],
         } }),
         "RevokeToken" => json!({ "token": "none" }),
+        "DecideAuthorization" => json!({
+            "requestUri": format!("urn:ietf:params:oauth:request_uri:{HANDLE}"), "decision": "DECISION_APPROVE",
+            "accountId": things.account_id,
+        }),
+        "DecideDeviceAuthorization" => json!({
+            "userCode": "BBBB-BBBB", "decision": "DECISION_APPROVE", "accountId": things.account_id,
+        }),
         _ => return None,
     })
 }

@@ -157,6 +157,48 @@ def test_a_service_acts_for_itself(metadata, register, portal, person, study):
     assert refusal(lambda: consents.ListConsents(subject_id=ada.subject_id)) == denied
 
 
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def test_a_device_is_connected(metadata, register, person):
+    ada = person("ada")
+    client = register(
+        type="TYPE_PUBLIC", grant_types=[DEVICE, "refresh_token"], scopes=SCOPE.split(), id_token_signing_alg="EdDSA"
+    )
+    session = OAuth2Session(client.client_id, scope=SCOPE, token_endpoint_auth_method="none")
+    asked = {"client_id": client.client_id, "scope": SCOPE}
+    begun = requests.post(metadata["device_authorization_endpoint"], data=asked, timeout=30).json()
+    assert (begun["expires_in"], begun["interval"], len(begun["device_code"])) == (600, 5, 43)
+    assert begun["verification_uri_complete"] == f"{begun['verification_uri']}?user_code={begun['user_code']}"
+
+    def poll():
+        return session.fetch_token(metadata["token_endpoint"], grant_type=DEVICE, device_code=begun["device_code"])
+
+    with pytest.raises(OAuthError, match="authorization_pending"):
+        poll()
+    with pytest.raises(OAuthError, match="slow_down"):
+        poll()
+    found = oauth(ada).FindDeviceAuthorization(user_code=begun["user_code"].lower())
+    assert (found.client_id, sorted(found.scopes)) == (client.client_id, sorted(SCOPE.split()))
+    oauth(ada).DecideDeviceAuthorization(user_code=begun["user_code"], decision="DECISION_APPROVE")
+    tokens = poll()
+    keys = requests.get(metadata["jwks_uri"], timeout=30).json()
+    claims = claims_of(tokens["id_token"], keys, "EdDSA")
+    assert (claims["sub"], claims["aud"]) == (ada.account_id, client.client_id)
+    assert session.get(metadata["userinfo_endpoint"], timeout=30).json()["email"] == ada.email
+    assert session.refresh_token(metadata["token_endpoint"], refresh_token=tokens["refresh_token"])["access_token"]
+    with pytest.raises(OAuthError, match="invalid_grant"):
+        poll()
+
+
+@pytest.mark.parametrize("code", ["", "x", "A" * 43, "device_code", "123456"])
+def test_a_fixed_device_code_never_verifies(metadata, register, code):
+    client = register(type="TYPE_PUBLIC", grant_types=[DEVICE], scopes=["openid"])
+    form = {"client_id": client.client_id, "grant_type": DEVICE, "device_code": code}
+    reply = requests.post(metadata["token_endpoint"], data=form, timeout=30)
+    assert (reply.status_code, reply.json()["error"]) in [(400, "invalid_grant"), (400, "invalid_request")]
+
+
 @pytest.mark.parametrize(
     ("endpoint", "body", "type", "status"),
     [
@@ -164,7 +206,10 @@ def test_a_service_acts_for_itself(metadata, register, portal, person, study):
         ("token", b"{}", "application/json", 415),
         ("token", b"a=b&" * 20_000, "application/x-www-form-urlencoded", 413),
         ("token", b"grant_type=x&grant_type=y", "application/x-www-form-urlencoded", 400),
-        ("introspect", b"", "application/x-www-form-urlencoded", 400),
+        ("introspect", b"", "application/x-www-form-urlencoded", 401),
+        ("device_authorization", b"", "application/x-www-form-urlencoded", 400),
+        ("device_authorization", b"client_id=%00&scope=openid", "application/x-www-form-urlencoded", 400),
+        ("device", b"user_code=BCDF-GHJK", "application/x-www-form-urlencoded", 403),
         ("revoke", b"token=%00", "application/x-www-form-urlencoded", 400),
         ("par", b"client_id=1", "application/x-www-form-urlencoded", 400),
         ("sign-in", b"email=x", "application/x-www-form-urlencoded", 403),

@@ -1,14 +1,17 @@
 //! How many passwords are looked at: from one client, with one e-mail address, and in all, by the generic cell rate algorithm
-//! (ITU-T I.371). Nothing is hashed without an [`Attempt`], and there is none beyond these limits.
+//! (ITU-T I.371). Nothing is hashed without an [`Attempt`], and there is none beyond these limits. And how much is written for
+//! applications, in the same way.
+//!
+//! What is remembered is bounded. Beyond that those who come are counted by a wider network, or with others: whoever has a great
+//! many addresses stands in their own way first, and never in everybody's.
 //!
 //! Each replica counts by itself, so that a limit costs no call: several let through that much more. What must hold for all of
 //! them together, the lock-out after failures, is in the database.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
 use governor::middleware::NoOpMiddleware;
@@ -17,6 +20,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, Quota, RateLimiter};
 use portal_core::Clock;
+use portal_core::id::ClientId;
 
 use crate::error::Error;
 use crate::store::failures::AddressHash;
@@ -43,6 +47,17 @@ pub struct Quotas {
     pub per_second: NonZeroU32,
 }
 
+/// How much is done for applications.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ApplicationQuotas {
+    /// In a minute, requests that are kept for applications that have not said who they are, from one client.
+    pub questions_per_minute: NonZeroU32,
+    /// In a minute, tokens that one application gets for itself, and devices that it begins to connect.
+    pub grants_per_minute: NonZeroU32,
+    /// In a minute, codes of devices that are typed by people of one client.
+    pub user_codes_per_minute: NonZeroU32,
+}
+
 struct Time(Arc<dyn Clock>);
 
 impl Clone for Time {
@@ -63,32 +78,65 @@ impl GovernorClock for Time {
 type Limiter<K, S> = RateLimiter<K, S, Time, NoOpMiddleware<Nanos>>;
 type Keyed<K> = Limiter<K, HashMapStateStore<K>>;
 
-/// Clients, and e-mail addresses, that are remembered at a time; whoever has so many networks that there would be more is kept
-/// from filling the memory instead.
+/// What is remembered at a time of one kind, before those who come are counted in wider circles.
 const MOST_KEYS: usize = 500_000;
-/// When to come back then.
-const FULL: Duration = Duration::from_secs(10);
+
+/// What is counted for each of many, and in circles that get wider when they are too many.
+struct Counted<K: Clone + Eq + Hash> {
+    each: Keyed<K>,
+    circles: Keyed<K>,
+    circle: fn(&K) -> K,
+}
+
+impl<K: Clone + Eq + Hash> Counted<K> {
+    fn new(quota: Quota, time: &Time, circle: fn(&K) -> K) -> Self {
+        let keyed = || Keyed::hashmap_with_clock(quota, time.clone());
+        Self { each: keyed(), circles: keyed(), circle }
+    }
+
+    fn check(&self, key: &K) -> Result<(), NotUntil<Nanos>> {
+        if self.each.len() < MOST_KEYS {
+            return self.each.check_key(key);
+        }
+        self.circles.check_key(&(self.circle)(key))
+    }
+
+    fn forget(&self) {
+        for limiter in [&self.each, &self.circles] {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
 
 /// The limits, and what was asked of them lately.
 pub struct Attempts {
     time: Time,
-    clients: Keyed<IpAddr>,
+    clients: Counted<IpAddr>,
     everybody: Limiter<NotKeyed, InMemoryState>,
-    accounts: Keyed<AddressHash>,
-    /// Of clients, by those that have not said who they are: each is kept for a while.
-    questions: Keyed<IpAddr>,
+    accounts: Counted<AddressHash>,
+    questions: Counted<IpAddr>,
+    /// Of applications that have proven who they are: no more than are registered.
+    grants: Keyed<ClientId>,
+    user_codes: Counted<IpAddr>,
 }
 
 impl Attempts {
     /// Limits by the time of `clock`.
-    pub fn new(quotas: Quotas, clock: &Arc<dyn Clock>) -> Self {
-        let time = Time(Arc::clone(clock));
+    pub fn new(quotas: Quotas, applications: ApplicationQuotas, clock: &Arc<dyn Clock>) -> Self {
+        let time = &Time(Arc::clone(clock));
+        let by_network = |limit| Counted::new(Quota::per_minute(limit), time, wider);
         Self {
-            clients: Keyed::hashmap_with_clock(Quota::per_minute(quotas.client_per_minute), time.clone()),
+            clients: by_network(quotas.client_per_minute),
             everybody: RateLimiter::direct_with_clock(Quota::per_second(quotas.per_second), time.clone()),
-            accounts: Keyed::hashmap_with_clock(Quota::per_minute(quotas.account_per_minute), time.clone()),
-            questions: Keyed::hashmap_with_clock(Quota::per_minute(quotas.client_per_minute), time.clone()),
-            time,
+            accounts: Counted::new(Quota::per_minute(quotas.account_per_minute), time, shared),
+            questions: by_network(applications.questions_per_minute),
+            grants: Keyed::hashmap_with_clock(
+                Quota::per_minute(applications.grants_per_minute),
+                time.clone(),
+            ),
+            user_codes: by_network(applications.user_codes_per_minute),
+            time: time.clone(),
         }
     }
 
@@ -98,47 +146,55 @@ impl Attempts {
     /// # Errors
     /// [`Error::TooManyAttempts`] with the time until the next one.
     pub fn admit(&self, client: Option<IpAddr>, account: &AddressHash) -> Result<Attempt, Error> {
-        if self.clients.len().max(self.accounts.len()) >= MOST_KEYS {
-            return Err(Error::TooManyAttempts(FULL));
-        }
-        let refused = |until: NotUntil<Nanos>| Error::TooManyAttempts(self.wait(&until));
-        if let Some(client) = client {
-            self.clients.check_key(&network(client)).map_err(refused)?;
-        }
-        self.everybody.check().map_err(refused)?;
-        self.accounts.check_key(account).map_err(refused)?;
+        self.of_network(&self.clients, client)?;
+        self.everybody.check().map_err(|until| self.refused(&until))?;
+        self.accounts.check(account).map_err(|until| self.refused(&until))?;
         Ok(Attempt(()))
     }
 
-    /// A question of a client of OAuth that nobody has proven, from the network of `client`, if that is known.
+    /// A question of an application that nobody has proven, from the network of `client`, if that is known.
     ///
     /// # Errors
     /// As [`Self::admit`].
     pub fn admit_question(&self, client: Option<IpAddr>) -> Result<(), Error> {
+        self.of_network(&self.questions, client)
+    }
+
+    /// Something that is kept for an application that has proven who it is.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_grant(&self, client: ClientId) -> Result<(), Error> {
+        self.grants.check_key(&client).map_err(|until| self.refused(&until))
+    }
+
+    /// A code of a device that somebody typed, from the network of `client`, if that is known.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_user_code(&self, client: Option<IpAddr>) -> Result<(), Error> {
+        self.of_network(&self.user_codes, client)
+    }
+
+    fn of_network(&self, counted: &Counted<IpAddr>, client: Option<IpAddr>) -> Result<(), Error> {
         let Some(client) = client else { return Ok(()) };
-        if self.questions.len() >= MOST_KEYS {
-            return Err(Error::TooManyAttempts(FULL));
-        }
-        let refused = |until: NotUntil<Nanos>| Error::TooManyAttempts(self.wait(&until));
-        self.questions.check_key(&network(client)).map_err(refused)
+        counted.check(&network(client)).map_err(|until| self.refused(&until))
     }
 
     /// Forgets who has not asked for so long that it makes no difference.
     pub fn forget(&self) {
-        forget(&self.clients);
-        forget(&self.accounts);
-        forget(&self.questions);
+        for counted in [&self.clients, &self.questions, &self.user_codes] {
+            counted.forget();
+        }
+        self.accounts.forget();
+        self.grants.retain_recent();
+        self.grants.shrink_to_fit();
     }
 
-    /// Until when a refusal holds, from now.
-    fn wait(&self, until: &NotUntil<Nanos>) -> Duration {
-        until.wait_time_from(self.time.now())
+    /// A refusal, until when it holds.
+    fn refused(&self, until: &NotUntil<Nanos>) -> Error {
+        Error::TooManyAttempts(until.wait_time_from(self.time.now()))
     }
-}
-
-fn forget<K: Clone + Eq + Hash>(limiter: &Keyed<K>) {
-    limiter.retain_recent();
-    limiter.shrink_to_fit();
 }
 
 /// What counts as one client: whoever has one IPv6 address has the 2⁶⁴ of its network.
@@ -149,10 +205,28 @@ fn network(client: IpAddr) -> IpAddr {
     }
 }
 
+/// The network around a network: what one owner has at most, a /16 or a /32 of IPv6.
+fn wider(network: &IpAddr) -> IpAddr {
+    match network {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() >> 16 << 16).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 96 << 96).into(),
+    }
+}
+
+/// What about 65,536 groups of addresses have in common; which one an address is in nobody knows without the key of its hash.
+fn shared(address: &AddressHash) -> AddressHash {
+    let mut shared = [0; 32];
+    shared.iter_mut().zip(address).take(2).for_each(|(shared, byte)| *shared = *byte);
+    shared
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use portal_core::{ManualClock, Timestamp};
+    use std::time::Duration;
+
+    use portal_core::id::Id;
+    use portal_core::{ManualClock, SeededEntropy, Timestamp};
 
     use super::*;
 
@@ -167,7 +241,12 @@ mod tests {
             per_second: at_most(all),
         };
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_900_000_000_000_000)));
-        (Attempts::new(quotas, &(Arc::clone(&clock) as Arc<dyn Clock>)), clock)
+        let applications = ApplicationQuotas {
+            questions_per_minute: at_most(2),
+            grants_per_minute: at_most(2),
+            user_codes_per_minute: at_most(2),
+        };
+        (Attempts::new(quotas, applications, &(Arc::clone(&clock) as Arc<dyn Clock>)), clock)
     }
 
     fn ip(text: &str) -> Option<IpAddr> {
@@ -213,6 +292,7 @@ mod tests {
         assert_eq!(wait(attempts.admit(ip("2001:db8:1:3::1"), &[3; 32])), None);
     }
 
+    /// Whoever has so many networks that they are not remembered one by one keeps out themselves, and nobody else.
     #[test]
     fn the_memory_is_bounded() {
         let (attempts, clock) = attempts([10, 10, u32::MAX]);
@@ -220,15 +300,38 @@ mod tests {
             let network = 0x2001_0db8_0000_0000 + number as u128;
             Some(IpAddr::from(Ipv6Addr::from_bits(network << 64)))
         };
-        for number in 0..MOST_KEYS {
+        for number in 0..MOST_KEYS + 20 {
             // Refused or not, for the sake of the one account: the client is remembered.
             drop(attempts.admit(client(number), &[1; 32]));
         }
-        assert_eq!(attempts.clients.len(), MOST_KEYS);
-        assert_eq!(wait(attempts.admit(client(0), &[2; 32])), Some(FULL));
+        assert_eq!((attempts.clients.each.len(), attempts.clients.circles.len()), (MOST_KEYS, 1));
+        assert_eq!(wait(attempts.admit(client(MOST_KEYS + 20), &[2; 32])), Some(Duration::from_secs(6)));
+        for other in ["2001:db9::1", "192.0.2.1"] {
+            assert_eq!(wait(attempts.admit(ip(other), &[2; 32])), None, "{other}");
+        }
         clock.advance(Duration::from_secs(121));
         attempts.forget();
+        assert_eq!((attempts.clients.each.len(), attempts.clients.circles.len()), (0, 0));
         assert_eq!(wait(attempts.admit(client(0), &[2; 32])), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_applications_is_counted_by_itself() {
+        let (attempts, clock) = attempts([1, 1, 1]);
+        let entropy = SeededEntropy::new(1);
+        let [one, other] = [1, 2].map(|_| ClientId::generate(clock.now(), &entropy));
+        assert_eq!(wait(attempts.admit(ip("192.0.2.1"), &[1; 32])), None);
+        let asks: [&dyn Fn() -> Result<(), Error>; 3] =
+            [&|| attempts.admit_question(ip("192.0.2.1")), &|| attempts.admit_grant(one), &|| {
+                attempts.admit_user_code(ip("192.0.2.1"))
+            }];
+        for ask in asks {
+            assert!(ask().is_ok() && ask().is_ok() && ask().is_err());
+        }
+        assert!(attempts.admit_question(ip("192.0.2.2")).is_ok() && attempts.admit_grant(other).is_ok());
+        assert!(attempts.admit_user_code(ip("192.0.2.2")).is_ok());
+        clock.advance(Duration::from_secs(30));
+        assert!(asks.iter().all(|ask| ask().is_ok()));
     }
 
     #[test]
@@ -239,7 +342,7 @@ mod tests {
         assert!(wait(attempts.admit(ip("192.0.2.1"), &[1; 32])).is_some());
         clock.advance(Duration::from_secs(121));
         attempts.forget();
-        assert!(attempts.accounts.is_empty() && attempts.clients.is_empty());
+        assert!(attempts.accounts.each.is_empty() && attempts.clients.each.is_empty());
         assert_eq!(wait(attempts.admit(ip("192.0.2.1"), &[1; 32])), None);
     }
 }

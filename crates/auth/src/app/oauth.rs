@@ -5,6 +5,7 @@
 
 pub mod authorize;
 pub mod claims;
+pub mod device;
 pub mod ending;
 pub mod grant;
 pub mod logout;
@@ -25,8 +26,12 @@ use crate::error::Error;
 pub enum Refusal {
     /// The person, or what they approved, says no.
     AccessDenied,
+    /// Nobody has decided about a device yet.
+    AuthorizationPending,
     /// It would take the person's approval, and they may not be asked.
     ConsentRequired,
+    /// Nobody decided about a device in time.
+    ExpiredToken,
     /// The client is unknown, or not who it says.
     InvalidClient,
     /// What is traded for tokens is not good, or no longer.
@@ -39,6 +44,8 @@ pub enum Refusal {
     LoginRequired,
     /// Request objects are not taken.
     RequestNotSupported,
+    /// A device asks too often.
+    SlowDown,
     /// This client may not do that.
     UnauthorizedClient,
     /// There is no such grant type.
@@ -48,18 +55,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The code of RFC 6749 and OpenID Connect Core.
+    /// The code of RFC 6749, RFC 8628 and OpenID Connect Core.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",
+            Self::AuthorizationPending => "authorization_pending",
             Self::ConsentRequired => "consent_required",
+            Self::ExpiredToken => "expired_token",
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidScope(_) => "invalid_scope",
             Self::LoginRequired => "login_required",
             Self::RequestNotSupported => "request_not_supported",
+            Self::SlowDown => "slow_down",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -71,14 +81,17 @@ impl Refusal {
     pub const fn description(self) -> &'static str {
         match self {
             Self::AccessDenied => "the person refused",
+            Self::AuthorizationPending => "nobody has decided yet; ask again after the interval",
             Self::ConsentRequired => "the person has to approve, and prompt=none forbids to ask",
+            Self::ExpiredToken => "nobody decided in time; start again",
             Self::InvalidClient => "the client is unknown, or its secret is wrong or missing",
             Self::InvalidGrant(what) | Self::InvalidRequest(what) | Self::InvalidScope(what) => what,
             Self::LoginRequired => "somebody has to sign in, and prompt=none forbids to ask",
             Self::RequestNotSupported => "request objects are not taken: push the request instead (RFC 9126)",
+            Self::SlowDown => "too soon; wait five seconds longer each time from now on",
             Self::UnauthorizedClient => "this client is not registered for that",
             Self::UnsupportedGrantType => {
-                "grant_type must be authorization_code, client_credentials or refresh_token"
+                "grant_type must be authorization_code, client_credentials, refresh_token or that of devices (RFC 8628)"
             }
             Self::UnsupportedResponseType => "response_type must be code",
         }

@@ -28,13 +28,16 @@ pub enum GrantType {
     AuthorizationCode,
     /// For itself (section 4.4).
     ClientCredentials,
+    /// With a code that a device showed to a person, who approved in a browser elsewhere (RFC 8628).
+    DeviceCode,
     /// With a refresh token (section 6).
     RefreshToken,
 }
 
 impl GrantType {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 4] =
+        [Self::AuthorizationCode, Self::ClientCredentials, Self::DeviceCode, Self::RefreshToken];
 
     /// The name in messages and requests.
     #[must_use]
@@ -42,6 +45,7 @@ impl GrantType {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
             Self::RefreshToken => "refresh_token",
         }
     }
@@ -100,8 +104,10 @@ impl ClientSettings {
         if has(GrantType::ClientCredentials) && self.kind == ClientKind::Public {
             invalid.add("client.grant_types", "client_credentials takes a client that keeps a secret");
         }
-        if has(GrantType::RefreshToken) && !has(GrantType::AuthorizationCode) {
-            invalid.add("client.grant_types", "refresh_token takes authorization_code as well");
+        let of_people = has(GrantType::AuthorizationCode) || has(GrantType::DeviceCode);
+        if has(GrantType::RefreshToken) && !of_people {
+            invalid
+                .add("client.grant_types", "refresh_token takes authorization_code or device_code as well");
         }
         if has(GrantType::AuthorizationCode) == self.redirect_uris.is_empty() {
             let problem = "must be given for authorization_code, and for nothing else";
@@ -233,6 +239,13 @@ impl Client {
                 hash == secrets.current || Some(hash) == before
             }
         }
+    }
+
+    /// Whether another program on the person's machine could pass for this client at `redirect_uri`: it proves nothing, and any
+    /// program may listen there.
+    #[must_use]
+    pub fn can_be_posed_as(&self, redirect_uri: &str) -> bool {
+        self.settings.kind == ClientKind::Public && redirect_uri.starts_with("http:")
     }
 
     /// Whether it may get tokens this way.

@@ -15,6 +15,7 @@ use portal_core::{Entropy, Sensitive};
 use portal_crypto::kdf::{Label, ServiceSecret};
 use portal_crypto::mac::MacKey;
 
+use super::device::UserCode;
 use super::factor::RecoveryCode;
 use super::mail;
 use super::passkey::CredentialId;
@@ -110,6 +111,8 @@ enum Purpose {
     HashOfClientAccess = 23,
     HashOfGrantAccess = 24,
     HashOfGrantRefresh = 25,
+    HashOfDeviceCode = 40,
+    HashOfUserCode = 41,
 }
 
 /// The service's key of handles.
@@ -187,6 +190,19 @@ impl HandleKey {
     #[must_use]
     pub fn grant_refresh_hash(&self, refresh: &Handle) -> HandleHash {
         HandleHash(self.tag(Purpose::HashOfGrantRefresh, refresh))
+    }
+
+    /// What is stored of the code that a device holds.
+    #[must_use]
+    pub fn device_code_hash(&self, code: &Handle) -> HandleHash {
+        HandleHash(self.tag(Purpose::HashOfDeviceCode, code))
+    }
+
+    /// What is stored of the code that a device shows, and by what it is found.
+    #[must_use]
+    pub fn user_code_hash(&self, code: &UserCode) -> HandleHash {
+        let message = [[Purpose::HashOfUserCode as u8].as_slice(), code.expose()].concat();
+        HandleHash(self.0.tag(Sensitive::new(message).expose()))
     }
 
     /// What is stored of a token that was mailed to somebody.

@@ -1,28 +1,31 @@
 //! `portal.auth.v1.OAuthService`: what the endpoints of the gateway ask.
 
 use portal_core::Invalid;
-use portal_core::id::{ClientId, Id};
+use portal_core::id::{AccountId, ClientId, Id};
 use portal_mesh::Caller;
 use portal_mesh::convert::{duration, timestamp};
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::decide_authorization_request::Decision as PbDecision;
 use portal_proto::auth::v1::decide_authorization_response::Needed as PbNeeded;
+use portal_proto::auth::v1::decide_device_authorization_request::Decision as PbDeviceDecision;
 use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_proto::auth::v1::introspect_grant_response::Result as Told;
 use portal_proto::auth::v1::o_auth_service_server::OAuthService;
 use portal_proto::auth::v1::start_authorization_response::Result as StartedResult;
+use portal_proto::auth::v1::start_device_authorization_response::Result as DeviceResult;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::policy::{
-    DecideAuthorization, GetAuthorization, GetUserInfo, GrantToken, IntrospectGrant, ResolveLogout,
-    RevokeGrant, StartAuthorization,
+    DecideAuthorization, DecideDeviceAuthorization, FindDeviceAuthorization, GetAuthorization, GetUserInfo,
+    GrantToken, IntrospectGrant, ResolveLogout, RevokeGrant, StartAuthorization, StartDeviceAuthorization,
 };
 use super::{Api, convert, invalid};
-use crate::app::oauth::authorize::{Decided, Decision, Started};
+use crate::app::oauth::authorize::{Decided, Decision, Said, Started};
+use crate::app::oauth::device::SaidOfDevice;
 use crate::app::oauth::token::Introspected;
 use crate::app::oauth::{Credentials, Offered, Parameters, Refusal};
-use crate::domain::Handle;
 use crate::domain::grant::Needed;
+use crate::domain::{Handle, UserCode};
 use crate::error::Error;
 
 /// What stands before the secret of a reference (RFC 9126, section 2.2).
@@ -54,14 +57,44 @@ fn issuer(text: String) -> Result<String, Status> {
     if text.is_empty() { Err(invalid(Invalid::field("issuer", "must be given"))) } else { Ok(text) }
 }
 
-fn decision(decision: PbDecision) -> Result<Decision, Status> {
-    match decision {
-        PbDecision::Approve => Ok(Decision::Approve),
-        PbDecision::Deny => Ok(Decision::Deny),
-        PbDecision::Nobody => Ok(Decision::Nobody),
-        PbDecision::Remembered => Ok(Decision::Remembered),
-        PbDecision::Unspecified => Err(invalid(Invalid::field("decision", "must be given"))),
+/// Whom a page named, if one did.
+fn asked(problems: &mut Invalid, account_id: &str) -> Option<Option<AccountId>> {
+    match account_id {
+        "" => Some(None),
+        id => problems.check("account_id", AccountId::parse(id)).map(Some),
     }
+}
+
+fn said(request: &pb::DecideAuthorizationRequest) -> Result<Said, Status> {
+    let mut problems = Invalid::new();
+    let decision = match request.decision() {
+        PbDecision::Approve => Some(Decision::Approve),
+        PbDecision::Deny => Some(Decision::Deny),
+        PbDecision::Nobody => Some(Decision::Nobody),
+        PbDecision::Remembered => Some(Decision::Remembered),
+        PbDecision::Unspecified => {
+            problems.add("decision", "must be given");
+            None
+        }
+    };
+    let asked = asked(&mut problems, &request.account_id);
+    let (decision, asked) = problems.finish(decision.zip(asked)).map_err(invalid)?;
+    Ok(Said { decision, asked })
+}
+
+fn said_of_device(request: &pb::DecideDeviceAuthorizationRequest) -> Result<SaidOfDevice, Status> {
+    let mut problems = Invalid::new();
+    let approved = match request.decision() {
+        PbDeviceDecision::Approve => Some(true),
+        PbDeviceDecision::Deny => Some(false),
+        PbDeviceDecision::Unspecified => {
+            problems.add("decision", "must be given");
+            None
+        }
+    };
+    let asked = asked(&mut problems, &request.account_id);
+    let (approved, asked) = problems.finish(approved.zip(asked)).map_err(invalid)?;
+    Ok(SaidOfDevice { code: UserCode::parse(&request.user_code), approved, asked })
 }
 
 fn introspection(found: Introspected) -> pb::GrantIntrospection {
@@ -148,8 +181,7 @@ impl OAuthService for Api {
         let permit = Caller::of(&request)?.permit::<DecideAuthorization>()?;
         let request = request.get_ref();
         let reference = reference(&request.request_uri)?;
-        let decided =
-            self.app.decide_authorization(&permit, &reference, decision(request.decision())?).await?;
+        let decided = self.app.decide_authorization(&permit, &reference, said(request)?).await?;
         let (redirect_uri, needed) = match decided {
             Decided::Redirect(uri) => (uri, PbNeeded::Nothing),
             Decided::Needs(Needed::Approval) => (String::new(), PbNeeded::Approval),
@@ -157,6 +189,53 @@ impl OAuthService for Api {
             Decided::Needs(Needed::SignIn) => (String::new(), PbNeeded::SignIn),
         };
         Ok(Response::new(pb::DecideAuthorizationResponse { redirect_uri, needed: needed.into() }))
+    }
+
+    async fn start_device_authorization(
+        &self,
+        request: Request<pb::StartDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::StartDeviceAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<StartDeviceAuthorization>()?;
+        let request = request.into_inner();
+        let (client, issuer) = (credentials(request.client), issuer(request.issuer)?);
+        let started = match parameters(request.parameters) {
+            None => Err(TWICE),
+            Some(parameters) => self.app.start_device(&permit, &client, (issuer, &parameters)).await?,
+        };
+        let result = match started {
+            Ok(started) => DeviceResult::Pending(pb::PendingDevice {
+                device_code: started.device_code.to_text(),
+                user_code: started.user_code.to_text(),
+                expires_in: Some(duration(started.life)),
+                interval: Some(duration(started.interval)),
+            }),
+            Err(refusal) => DeviceResult::Error(error(refusal)),
+        };
+        Ok(Response::new(pb::StartDeviceAuthorizationResponse { result: Some(result) }))
+    }
+
+    async fn find_device_authorization(
+        &self,
+        request: Request<pb::FindDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::DeviceAuthorization>, Status> {
+        let permit = Caller::of(&request)?.permit::<FindDeviceAuthorization>()?;
+        let code = UserCode::parse(&request.get_ref().user_code);
+        let found = self.app.find_device(&permit, code.as_ref()).await?;
+        Ok(Response::new(pb::DeviceAuthorization {
+            client_id: found.client.id.to_string(),
+            client_display_name: found.client.settings.display_name,
+            scopes: convert::scope_names(&found.scopes),
+            user_code: code.map(|code| code.to_text()).unwrap_or_default(),
+        }))
+    }
+
+    async fn decide_device_authorization(
+        &self,
+        request: Request<pb::DecideDeviceAuthorizationRequest>,
+    ) -> Result<Response<pb::DecideDeviceAuthorizationResponse>, Status> {
+        let permit = Caller::of(&request)?.permit::<DecideDeviceAuthorization>()?;
+        self.app.decide_device(&permit, &said_of_device(request.get_ref())?).await?;
+        Ok(Response::new(pb::DecideDeviceAuthorizationResponse {}))
     }
 
     async fn grant_token(
@@ -177,7 +256,7 @@ impl OAuthService for Api {
                 expires_in: Some(duration(tokens.expires_in)),
                 refresh_token: tokens.refresh.map(|refresh| refresh.to_text()).unwrap_or_default(),
                 scopes: convert::scope_names(&tokens.scopes),
-                id_token: tokens.id_token.unwrap_or_default(),
+                id_token: tokens.id_token.map(|token| token.expose().clone()).unwrap_or_default(),
             }),
             Err(refusal) => Granted::Error(error(refusal)),
         };

@@ -20,7 +20,8 @@ portal_mesh::actions! {
     "portal.auth.v1.MigrationService" =>
         ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
     "portal.auth.v1.OAuthService" =>
-        StartAuthorization, GetAuthorization, DecideAuthorization, GrantToken, IntrospectGrant, RevokeGrant,
+        StartAuthorization, GetAuthorization, DecideAuthorization, StartDeviceAuthorization,
+        FindDeviceAuthorization, DecideDeviceAuthorization, GrantToken, IntrospectGrant, RevokeGrant,
         ResolveLogout, GetUserInfo;
     "portal.auth.v1.SessionService" =>
         CreateSession, CompleteMfa, RefreshSession, ListSessions, RevokeSession, RevokeAllSessions;
@@ -95,6 +96,10 @@ pub const TABLE: &[Row] = &[
     Row::of::<GetAuthorization>().workloads(GATEWAY).read().audit(Audit::None),
     // In the name of the person, at Portal's own sign-in; the gateway alone when nobody is there.
     Row::of::<DecideAuthorization>().own().workloads(GATEWAY).audit(Audit::Security),
+    Row::of::<StartDeviceAuthorization>().workloads(GATEWAY).write().audit(Audit::None),
+    // By whom is known who types codes, so that what they guess counts.
+    Row::of::<FindDeviceAuthorization>().own().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<DecideDeviceAuthorization>().own().rate(RateClass::Login).audit(Audit::Security),
     Row::of::<GrantToken>().workloads(GATEWAY).rate(RateClass::Login).audit(Audit::Security),
     Row::of::<IntrospectGrant>().workloads(GATEWAY).read().audit(Audit::None),
     Row::of::<RevokeGrant>().workloads(GATEWAY).audit(Audit::Security),

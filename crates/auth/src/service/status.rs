@@ -108,13 +108,24 @@ const SESSION_NOT_FOUND: Reason =
 const TOO_MANY_ATTEMPTS: Reason = Reason::new(
     Code::ResourceExhausted,
     "TOO_MANY_ATTEMPTS",
-    "too many passwords were tried lately; wait before the next one",
+    "too many attempts lately; wait before the next one",
 );
 
 const TOTP_ON: Reason = Reason::new(
     Code::FailedPrecondition,
     "TOTP_ON",
     "this account has an authenticator; disable it before enrolling another",
+);
+
+const USER_CODE_UNKNOWN: Reason = Reason::new(
+    Code::NotFound,
+    "USER_CODE_UNKNOWN",
+    "no device that waits shows this code; compare it, or start again at the device",
+);
+const USER_CODES_LOCKED: Reason = Reason::new(
+    Code::ResourceExhausted,
+    "USER_CODES_LOCKED",
+    "this account typed too many codes that no device shows; wait before the next one",
 );
 
 /// Every reason that auth gives beside the mesh's own and those that all services have in common.
@@ -142,6 +153,8 @@ pub const REASONS: &[Reason] = &[
     SESSION_NOT_FOUND,
     TOO_MANY_ATTEMPTS,
     TOTP_ON,
+    USER_CODE_UNKNOWN,
+    USER_CODES_LOCKED,
 ];
 
 /// When to come back while the service is busy.
@@ -193,6 +206,8 @@ impl From<Error> for Status {
             Error::TooManyAttempts(wait) => status::retry_after(TOO_MANY_ATTEMPTS, *wait),
             Error::TotpOn => TOTP_ON.status(),
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
+            Error::UserCodeUnknown => USER_CODE_UNKNOWN.status(),
+            Error::UserCodesLocked(left) => status::retry_after(USER_CODES_LOCKED, *left),
             Error::WeakPassword { field, weak } => status::invalid(&Invalid::field(field, weak)),
             Error::TokenNotSigned(SignError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::Ceremony(_)

@@ -8,6 +8,7 @@ pub mod authorization_request;
 pub mod client;
 pub mod client_approval;
 pub mod client_token;
+pub mod device_authorization;
 pub mod factor;
 pub mod grant_token;
 pub mod mail;

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use portal_auth::{
-    Config, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig, Upkeep,
+    Config, OauthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig,
+    Upkeep,
 };
 use portal_core::Workload;
 use portal_core::id::{Id, SubjectId, TenantId};
@@ -203,6 +204,7 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
         integrity: IntegrityConfig::on_demand(),
         migrations: MigrationConfig::alone(),
         passwords: unlimited(),
+        oauth: unlimited_applications(),
         mail: None,
         tokens: TokenConfig::default(),
         totp: TotpConfig::default(),
@@ -227,6 +229,11 @@ fn unlimited() -> PasswordConfig {
         per_second: Some(many),
         ..PasswordConfig::default()
     }
+}
+
+fn unlimited_applications() -> OauthConfig {
+    let many = NonZeroU32::new(1_000_000).unwrap();
+    OauthConfig { questions_per_minute: many, grants_per_minute: many, user_codes_per_minute: many }
 }
 
 pub fn with_token<T>(token: &str, message: T) -> Request<T> {

@@ -6,6 +6,7 @@ mod attempts;
 mod audit;
 mod contact;
 mod deletion;
+mod devices;
 mod export;
 mod factors;
 mod fixture;

@@ -27,31 +27,31 @@ use crate::sql;
 
 mod ending;
 
-const ISSUER: &str = "https://portal.example.org";
+pub const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const ALL: &[&str] = &["openid", "profile", "email", "offline_access", "consent.read"];
 
-type Parameters<'a> = &'a [(&'a str, &'a str)];
+pub type Parameters<'a> = &'a [(&'a str, &'a str)];
 
-fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
+pub fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
     let parameter =
         |(name, value): &(&str, &str)| pb::Parameter { name: (*name).to_owned(), value: (*value).to_owned() };
     parameters.iter().map(parameter).collect()
 }
 
-fn credentials(client: &pb::Client) -> pb::ClientCredentials {
+pub fn credentials(client: &pb::Client) -> pb::ClientCredentials {
     pb::ClientCredentials { client_id: client.client_id.clone(), client_secret: client.client_secret.clone() }
 }
 
 /// The query of a URI.
-fn query(uri: &str) -> HashMap<String, String> {
+pub fn query(uri: &str) -> HashMap<String, String> {
     url::Url::parse(uri).unwrap().query_pairs().into_owned().collect()
 }
 
-fn error(result: Granted) -> String {
+pub fn error(result: Granted) -> String {
     match result {
         Granted::Error(error) => error.error,
         Granted::Tokens(_) => panic!("tokens"),
@@ -59,27 +59,27 @@ fn error(result: Granted) -> String {
 }
 
 impl Auth {
-    fn clients(&self) -> ClientServiceClient<MeshChannel> {
+    pub fn clients(&self) -> ClientServiceClient<MeshChannel> {
         ClientServiceClient::new(self.channel())
     }
 
     /// The endpoints, as the gateway calls them by itself.
-    fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
+    pub fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
         OAuthServiceClient::new(self.channel().as_workload())
     }
 
-    async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
+    pub async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
         let operator = self.operator().await;
         let request = pb::CreateClientRequest { client: Some(client), ..Default::default() };
         Ok(self.clients().create_client(self.by(&operator, request).await).await?.into_inner())
     }
 
     /// A client that signs people in.
-    async fn newsletter(&self) -> pb::Client {
+    pub async fn newsletter(&self) -> pb::Client {
         self.register(newsletter()).await.unwrap()
     }
 
-    async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
+    pub async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
         let mut parameters = vec![
             ("client_id", client.client_id.as_str()),
             ("redirect_uri", CALLBACK),
@@ -99,53 +99,54 @@ impl Auth {
         self.endpoints().start_authorization(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
+    pub async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
         match self.start_with(client, changes).await {
             Started::Pending(pending) => pending.request_uri,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn decide(
+    pub async fn decide(
         &self,
         session: &pb::Session,
         request_uri: &str,
         decision: Decision,
     ) -> Result<pb::DecideAuthorizationResponse, Status> {
         let request_uri = request_uri.to_owned();
-        let request = pb::DecideAuthorizationRequest { request_uri, decision: decision.into() };
+        let request =
+            pb::DecideAuthorizationRequest { request_uri, decision: decision.into(), ..Default::default() };
         let request = self.by(session, request).await;
         Ok(OAuthServiceClient::new(self.channel()).decide_authorization(request).await?.into_inner())
     }
 
     /// A code that the person of `session` approved.
-    async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
+    pub async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
         let request_uri = self.started(client, &[]).await;
         let decided = self.decide(session, &request_uri, Decision::Approve).await.unwrap();
         query(&decided.redirect_uri)["code"].clone()
     }
 
-    async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
+    pub async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
         let request =
             pb::GrantTokenRequest { client: Some(credentials(client)), parameters: wire(parameters) };
         self.endpoints().grant_token(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
+    pub async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
         let parameters = [("grant_type", "authorization_code"), ("code", code), ("code_verifier", VERIFIER)];
         self.grant(client, &parameters).await
     }
 
-    async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
+    pub async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
         self.grant(client, &[("grant_type", "refresh_token"), ("refresh_token", refresh)]).await
     }
 
-    async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
+    pub async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
         let code = self.approved(session, client).await;
         tokens(self.redeem(client, &code).await)
     }
 
-    async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
+    pub async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
         let request =
             pb::IntrospectGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
         match self.endpoints().introspect_grant(request).await.unwrap().into_inner().result.unwrap() {
@@ -154,7 +155,7 @@ impl Auth {
         }
     }
 
-    async fn user_info(&self, access: &str) -> Result<pb::UserInfo, Status> {
+    pub async fn user_info(&self, access: &str) -> Result<pb::UserInfo, Status> {
         let token = self.exchange(access, "auth").await?.token;
         let mut request = Request::new(pb::GetUserInfoRequest {});
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -162,7 +163,7 @@ impl Auth {
     }
 }
 
-fn newsletter() -> pb::Client {
+pub fn newsletter() -> pb::Client {
     pb::Client {
         display_name: "Newsletter".to_owned(),
         r#type: Type::Confidential.into(),
@@ -184,7 +185,7 @@ fn machine() -> pb::Client {
     }
 }
 
-fn tokens(result: Granted) -> pb::TokenSet {
+pub fn tokens(result: Granted) -> pb::TokenSet {
     match result {
         Granted::Tokens(tokens) => tokens,
         Granted::Error(error) => panic!("{error:?}"),
@@ -192,7 +193,7 @@ fn tokens(result: Granted) -> pb::TokenSet {
 }
 
 /// The claims of a token, unverified.
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
@@ -324,7 +325,7 @@ each_database! {
     async fn questions_are_limited(database) {
         let auth = Auth::start(database).await;
         let client = auth.newsletter().await;
-        let auth = auth.restart_with(|config| config.passwords.client_per_minute = NonZeroU32::new(2).unwrap()).await;
+        let auth = auth.restart_with(|config| config.oauth.questions_per_minute = NonZeroU32::new(2).unwrap()).await;
         let ask = async |address: &str, pushed_by: Option<pb::ClientCredentials>| {
             let parameters = wire(&[
                 ("client_id", &client.client_id), ("redirect_uri", CALLBACK), ("response_type", "code"), ("scope", "openid"),
@@ -382,6 +383,14 @@ each_database! {
         ] {
             assert_eq!(there(auth.start_with(&client, &changes).await), expected, "{changes:?}");
         }
+        let long = "s".repeat(2_001);
+        match auth.start_with(&client, &[("state", &long)]).await {
+            Started::RedirectUri(uri) => {
+                let answer = query(&uri);
+                assert_eq!((answer["error"].as_str(), answer.contains_key("state")), ("invalid_request", false));
+            }
+            other => panic!("{other:?}"),
+        }
         let twice = wire(&[("client_id", &client.client_id), ("client_id", &client.client_id)]);
         let request = pb::StartAuthorizationRequest { issuer: ISSUER.to_owned(), parameters: twice, client: None };
         let result = auth.endpoints().start_authorization(request).await.unwrap().into_inner().result.unwrap();
@@ -411,12 +420,12 @@ each_database! {
         let decided = auth.decide(&bert, &silent, Decision::Remembered).await.unwrap();
         assert_eq!(query(&decided.redirect_uri)["error"], "consent_required");
         let silent = auth.started(&client, &[("prompt", "none")]).await;
-        let nobody = pb::DecideAuthorizationRequest { request_uri: silent, decision: Decision::Nobody.into() };
+        let nobody = pb::DecideAuthorizationRequest { request_uri: silent, decision: Decision::Nobody.into(), ..Default::default() };
         let decided = auth.endpoints().decide_authorization(nobody).await.unwrap().into_inner();
         assert_eq!(query(&decided.redirect_uri)["error"], "login_required");
         // The gateway by itself approves nothing.
         let request_uri = auth.started(&client, &[]).await;
-        let alone = pb::DecideAuthorizationRequest { request_uri, decision: Decision::Approve.into() };
+        let alone = pb::DecideAuthorizationRequest { request_uri, decision: Decision::Approve.into(), ..Default::default() };
         let decided = auth.endpoints().decide_authorization(alone).await.unwrap().into_inner();
         assert_eq!((decided.needed(), decided.redirect_uri.as_str()), (Needed::SignIn, ""));
     }
@@ -448,6 +457,104 @@ each_database! {
         let all = futures_util::future::join_all((0..8).map(|_| auth.redeem(&client, &at_once))).await;
         let given = all.iter().filter(|result| matches!(result, Granted::Tokens(_))).count();
         assert_eq!(given, 1);
+    }
+
+    /// What the client gives back is ended with all that it belongs to, spent or expired as it is; nobody else ends it.
+    async fn a_revoked_token_takes_its_grant_along(database) {
+        let auth = Auth::start(database).await;
+        let (client, other) = (auth.newsletter().await, auth.newsletter().await);
+        let (_, anna) = auth.person("anna@example.org").await;
+        let revoke = async |client: &pb::Client, token: &str| {
+            let request = pb::RevokeGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
+            auth.endpoints().revoke_grant(request).await.unwrap().into_inner().error
+        };
+        let first = auth.tokens_of(&anna, &client).await;
+        let second = tokens(auth.refresh_grant(&client, &first.refresh_token).await);
+        assert_eq!(revoke(&other, &first.refresh_token).await, None);
+        assert!(auth.told(&client, &second.access_token).await.active, "another client ends nothing");
+        let unproven = pb::Client { client_secret: other.client_secret.clone(), ..client.clone() };
+        assert_eq!(revoke(&unproven, &first.refresh_token).await.unwrap().error, "invalid_client");
+        assert!(auth.told(&client, &second.access_token).await.active, "nobody has proven anything");
+        assert_eq!(revoke(&client, &first.refresh_token).await, None);
+        assert!(!auth.told(&client, &second.access_token).await.active, "spent");
+        assert_eq!(error(auth.refresh_grant(&client, &second.refresh_token).await), "invalid_grant");
+        let third = auth.tokens_of(&anna, &client).await;
+        auth.advance(1_000);
+        assert!(auth.told(&client, &third.refresh_token).await.active);
+        assert_eq!(revoke(&client, &third.access_token).await, None);
+        assert!(!auth.told(&client, &third.refresh_token).await.active, "expired");
+        for nothing in [&third.access_token, &third.refresh_token, "x"] {
+            assert_eq!(revoke(&client, nothing).await, None);
+        }
+    }
+
+    /// A client for itself fills no table either, and takes nothing from others.
+    async fn a_client_gets_so_many_tokens_a_minute(database) {
+        let auth = Auth::start(database).await;
+        let (one, other) = (auth.register(machine()).await.unwrap(), auth.register(machine()).await.unwrap());
+        let auth = auth.restart_with(|config| config.oauth.grants_per_minute = NonZeroU32::new(2).unwrap()).await;
+        let ask = async |client: &pb::Client| {
+            let parameters = wire(&[("grant_type", "client_credentials")]);
+            auth.endpoints().grant_token(pb::GrantTokenRequest { client: Some(credentials(client)), parameters }).await
+        };
+        for _ in 0..2 {
+            ask(&one).await.unwrap();
+        }
+        refused(ask(&one).await, Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
+        ask(&other).await.unwrap();
+        auth.advance(30);
+        ask(&one).await.unwrap();
+    }
+
+    /// Who was asked decides, and nobody who signed in to the same browser meanwhile.
+    async fn a_decision_is_of_who_was_asked(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.newsletter().await;
+        let (account, anna) = auth.person("anna@example.org").await;
+        let (_, bert) = auth.person("bert@example.org").await;
+        let request_uri = auth.started(&client, &[]).await;
+        let say = async |session: &pb::Session, decision: Decision, account_id: &str| {
+            let request = pb::DecideAuthorizationRequest {
+                request_uri: request_uri.clone(),
+                decision: decision.into(),
+                account_id: account_id.to_owned(),
+            };
+            let request = auth.by(session, request).await;
+            Ok::<_, Status>(OAuthServiceClient::new(auth.channel()).decide_authorization(request).await?.into_inner())
+        };
+        for decision in [Decision::Approve, Decision::Deny, Decision::Remembered] {
+            refused(say(&bert, decision, &account.account_id).await, Code::PermissionDenied, "NOT_YOUR_DATA");
+        }
+        refused(say(&anna, Decision::Approve, "anna").await, Code::InvalidArgument, "INVALID_FIELD");
+        let decided = say(&anna, Decision::Approve, &account.account_id).await.unwrap();
+        assert!(query(&decided.redirect_uri).contains_key("code"));
+    }
+
+    /// Any program may listen on the person's own machine: there an application that can't prove itself is approved each time.
+    async fn what_was_approved_for_a_port_is_asked_again(database) {
+        let auth = Auth::start(database).await;
+        let loopback = "http://127.0.0.1:4000/callback";
+        let redirect_uris = vec![CALLBACK.to_owned(), loopback.to_owned()];
+        let public = pb::Client { r#type: Type::Public.into(), redirect_uris: redirect_uris.clone(), ..newsletter() };
+        let public = auth.register(public).await.unwrap();
+        let confidential = auth.register(pb::Client { redirect_uris, ..newsletter() }).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        for (client, uri, again) in [
+            (&public, loopback, Needed::Approval),
+            (&public, CALLBACK, Needed::Nothing),
+            (&confidential, loopback, Needed::Nothing),
+        ] {
+            for _ in 0..2 {
+                let request_uri = auth.started(client, &[("redirect_uri", uri)]).await;
+                auth.decide(&anna, &request_uri, Decision::Approve).await.unwrap();
+            }
+            let request_uri = auth.started(client, &[("redirect_uri", uri)]).await;
+            let decided = auth.decide(&anna, &request_uri, Decision::Remembered).await.unwrap();
+            assert_eq!(decided.needed(), again, "{uri}");
+        }
+        let silent = auth.started(&public, &[("redirect_uri", loopback), ("prompt", "none")]).await;
+        let decided = auth.decide(&anna, &silent, Decision::Remembered).await.unwrap();
+        assert_eq!(query(&decided.redirect_uri)["error"], "consent_required");
     }
 
     /// As for people's own: one successor, the same for ten seconds, and the end of all for a copy.
@@ -563,11 +670,18 @@ each_database! {
         assert_eq!(sql::run(&store, widened, []).await, 1);
         let status = auth.exchange(&given.access_token, "consent").await.unwrap_err();
         refused(Err::<(), _>(status), Code::DataLoss, "ROW_CORRUPT");
+        let back = "UPDATE session_grant SET scopes = 'consent.read email offline_access openid profile'";
+        assert_eq!(sql::run(&store, back, []).await, 1);
+        auth.exchange(&given.access_token, "consent").await.unwrap();
         let moved = "INSERT INTO token_pair (refresh_hash, access_hash, session_id, issued_at, access_expires_at, \
                      refresh_expires_at, spent_at, row_digest) SELECT refresh_hash, access_hash, session_id, issued_at, \
                      access_expires_at, refresh_expires_at, spent_at, row_digest FROM grant_token";
         assert_eq!(sql::run(&store, moved, []).await, 1);
-        assert_ne!(auth.exchange(&given.access_token, "consent").await.unwrap_err().code(), Code::Ok);
+        assert_eq!(sql::run(&store, "DELETE FROM grant_token", []).await, 1);
+        let status = auth.exchange(&given.access_token, "consent").await.unwrap_err();
+        refused(Err::<(), _>(status), Code::Unauthenticated, "TOKEN_INVALID");
+        let session = pb::Session { refresh_token: given.refresh_token.clone(), ..anna.clone() };
+        refused(auth.refresh(&session).await, Code::Unauthenticated, "TOKEN_INVALID");
     }
 
     /// Where a browser goes after its person signed out: to the client's own page, or nowhere.

@@ -19,10 +19,10 @@ use portal_proto::auth::v1::session_service_client::SessionServiceClient;
 use portal_proto::auth::v1::start_authorization_response::Result as Started;
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
 use tonic::body::Body;
-use tonic::{Code, Status};
+use tonic::{Code, Request as Call, Status};
 
-use super::cookie::{self, Handles};
-use super::page::{self, About};
+use super::cookie::{self, Handles, Renewal};
+use super::page::{self, About, Application, Problem};
 use super::{Asked, PublicUrl, form, see_other, wire};
 use crate::route::Gateway;
 
@@ -32,11 +32,12 @@ const DEVICE: &str = "Browser";
 const SHORTLY: Duration = Duration::from_secs(30);
 const OVER: &str = "It is unknown, answered already, or ten minutes have passed. Go back to the application and start again.";
 
-/// A browser whose person is signed in.
-struct SignedIn {
-    access: String,
-    /// Its new handles, if they changed.
-    renewed: Option<pb::Session>,
+/// A request of a browser.
+pub(super) struct Visit<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) headers: &'a HeaderMap,
+    /// What the browser is to keep, whatever becomes of the request.
+    pub(super) renewal: &'a Renewal,
 }
 
 impl Gateway {
@@ -51,10 +52,15 @@ impl Gateway {
 }
 
 /// Answers a page, or a form of one.
-pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -> Response<Body> {
+pub(super) async fn serve(
+    gateway: &Gateway,
+    issuer: &PublicUrl,
+    asked: Asked,
+    renewal: &Renewal,
+) -> Response<Body> {
     let endpoint = asked.endpoint.clone();
     let posted = asked.method == Method::POST;
-    let either = matches!(endpoint.as_str(), "authorize" | "logout");
+    let either = matches!(endpoint.as_str(), "authorize" | "device" | "logout");
     let shown = either && asked.method == Method::GET;
     if !posted && !shown {
         let mut response =
@@ -75,12 +81,18 @@ pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -
             return page::message(StatusCode::BAD_REQUEST, "Not understood", problem.description());
         }
     };
+    let visit = &Visit { gateway, headers: &headers, renewal };
     let answered = match endpoint.as_str() {
-        "authorize" => authorize(gateway, issuer, &headers, parameters).await,
-        "sign-in" => sign_in(gateway, &headers, &parameters).await,
-        "second-factor" => second_factor(gateway, &headers, &parameters).await,
-        "consent" => consent(gateway, &headers, &parameters).await,
-        _ => sign_out(gateway, &headers, &parameters, posted).await,
+        "authorize" => visit.authorize(issuer, &parameters).await,
+        "sign-in" => visit.sign_in(&parameters).await,
+        "second-factor" => visit.second_factor(&parameters).await,
+        "consent" => visit.consent(&parameters).await,
+        "device" => visit.device(&parameters, posted).await,
+        _ => visit.sign_out(&parameters, posted).await,
+    };
+    let answered = match answered {
+        Err(status) if status.code() == Code::Unauthenticated => visit.ask_who(&endpoint, &parameters).await,
+        answered => answered,
     };
     answered.unwrap_or_else(|status| failed(&status))
 }
@@ -109,89 +121,51 @@ fn failed(status: &Status) -> Response<Body> {
     }
 }
 
+/// A request that took too long, told to a person.
+pub(super) fn overdue() -> Response<Body> {
+    failed(&reason::DEADLINE.status())
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// What a person came for, while they prove who they are.
+enum Errand {
+    /// A request of an application that waits, by its reference.
+    Application(String, pb::Authorization),
+    /// A device, by the code that it shows, if the person has typed one.
+    Device(String),
+}
+
+impl Errand {
+    fn about(&self) -> About<'_> {
+        match self {
+            Self::Application(request_uri, authorization) => {
+                About::Application(about(request_uri, authorization))
+            }
+            Self::Device(code) => About::Device(code),
+        }
+    }
+
+    /// Where the person goes on.
+    fn go_on(&self) -> Response<Body> {
+        match self {
+            Self::Application(request_uri, authorization) => again(request_uri, &authorization.client_id),
+            Self::Device(code) if code.is_empty() => see_other("/oauth2/device"),
+            Self::Device(code) => see_other(&format!("/oauth2/device?user_code={}", encoded(code))),
+        }
+    }
+}
+
 /// Where `authorize` goes on with a request that is kept.
 fn again(request_uri: &str, client_id: &str) -> Response<Body> {
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
-    see_other(&format!(
-        "/oauth2/authorize?client_id={}&request_uri={}",
-        encode(client_id),
-        encode(request_uri)
-    ))
+    let (client_id, request_uri) = (encoded(client_id), encoded(request_uri));
+    see_other(&format!("/oauth2/authorize?client_id={client_id}&request_uri={request_uri}"))
 }
 
-async fn authorize(
-    gateway: &Gateway,
-    issuer: &PublicUrl,
-    headers: &HeaderMap,
-    parameters: form::Parameters,
-) -> Result<Response<Body>, Status> {
-    let (request_uri, client_id) =
-        (form::value(&parameters, "request_uri"), form::value(&parameters, "client_id"));
-    // RFC 9126, section 4: a reference stands for the whole request, and its client is named beside it.
-    if !request_uri.is_empty() && !client_id.is_empty() {
-        return go_on(gateway, headers, (request_uri, client_id)).await;
-    }
-    let client_id = client_id.to_owned();
-    let issuer = issuer.as_str().to_owned();
-    let message = pb::StartAuthorizationRequest { issuer, parameters: wire(parameters), client: None };
-    let call = gateway.call(headers, None, message).await?;
-    let reply = gateway.oauth().start_authorization(call).await?.into_inner();
-    Ok(match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
-        Started::Pending(pending) => again(&pending.request_uri, &client_id),
-        Started::RedirectUri(uri) => see_other(&uri),
-        Started::Error(refusal) => {
-            let text = format!(
-                "The application that sent you here made a mistake, and only it can mend it. {}: {}.",
-                refusal.error, refusal.error_description
-            );
-            page::message(StatusCode::BAD_REQUEST, "This request can't be answered", &text)
-        }
-    })
-}
-
-async fn pending(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    (request_uri, client_id): (&str, &str),
-) -> Result<pb::Authorization, Status> {
-    let (request_uri, client_id) = (request_uri.to_owned(), client_id.to_owned());
-    let message = pb::GetAuthorizationRequest { request_uri, client_id };
-    let call = gateway.call(headers, None, message).await?;
-    Ok(gateway.oauth().get_authorization(call).await?.into_inner())
-}
-
-/// Whatever is needed next of the person: nothing, their approval, or that they sign in.
-async fn go_on(gateway: &Gateway, headers: &HeaderMap, ids: (&str, &str)) -> Result<Response<Body>, Status> {
-    let authorization = pending(gateway, headers, ids).await?;
-    let about = about(ids.0, &authorization);
-    let signed_in = match signed_in(gateway, headers).await? {
-        Some(signed_in) => signed_in,
-        None if authorization.silent => {
-            let (uri, _) = decide(gateway, headers, (ids.0, Decision::Nobody), None).await?;
-            return Ok(see_other(&uri));
-        }
-        None => return Ok(page::sign_in(about, None)),
-    };
-    let access = Some(signed_in.access.as_str());
-    let (uri, needed) = decide(gateway, headers, (ids.0, Decision::Remembered), access).await?;
-    let mut response = match needed {
-        Needed::Nothing => see_other(&uri),
-        Needed::Approval => {
-            let email = email(gateway, headers, &signed_in.access).await?;
-            page::consent(about, &authorization.scopes, &email)
-        }
-        Needed::SignIn | Needed::Unspecified => page::sign_in(about, None),
-    };
-    if let Some(session) = &signed_in.renewed {
-        cookie::keep(session, gateway.tokens.now(), response.headers_mut());
-    }
-    Ok(response)
-}
-
-fn about<'a>(request_uri: &'a str, authorization: &'a pb::Authorization) -> About<'a> {
-    About {
+fn about<'a>(request_uri: &'a str, authorization: &'a pb::Authorization) -> Application<'a> {
+    Application {
         request_uri,
         client_id: &authorization.client_id,
         client: &authorization.client_display_name,
@@ -199,49 +173,12 @@ fn about<'a>(request_uri: &'a str, authorization: &'a pb::Authorization) -> Abou
     }
 }
 
-async fn decide(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    (request_uri, decision): (&str, Decision),
-    access: Option<&str>,
-) -> Result<(String, Needed), Status> {
-    let request_uri = request_uri.to_owned();
-    let message = pb::DecideAuthorizationRequest { request_uri, decision: decision.into() };
-    let call = gateway.call(headers, access, message).await?;
-    let mut auth = if access.is_some() { gateway.oauth_of_users() } else { gateway.oauth() };
-    let reply = auth.decide_authorization(call).await?.into_inner();
-    Ok((reply.redirect_uri.clone(), reply.needed()))
-}
-
-/// Who is signed in in this browser, if their session goes on.
-async fn signed_in(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<SignedIn>, Status> {
-    let Handles { access, refresh } = cookie::read(headers);
-    if let Some(access) = access
-        && gateway.tokens.bearer(&access, portal_core::Workload::Auth).await.is_ok()
-    {
-        return Ok(Some(SignedIn { access, renewed: None }));
-    }
-    let Some(refresh_token) = refresh else { return Ok(None) };
-    let call = gateway.call(headers, None, pb::RefreshSessionRequest { refresh_token }).await?;
-    match gateway.sessions().refresh_session(call).await {
-        Ok(reply) => {
-            let session = reply.into_inner();
-            let end = session.access_expire_time.and_then(|time| parse_timestamp(time).ok());
-            let lasts = end.is_some_and(|end| end > gateway.tokens.now().plus(SHORTLY));
-            Ok(lasts.then(|| SignedIn { access: session.access_token.clone(), renewed: Some(session) }))
-        }
-        Err(status) if matches!(status.code(), Code::Unauthenticated | Code::InvalidArgument) => Ok(None),
-        Err(status) => Err(status),
-    }
-}
-
-async fn email(gateway: &Gateway, headers: &HeaderMap, access: &str) -> Result<String, Status> {
-    let call = gateway.call(headers, Some(access), pb::GetUserInfoRequest {}).await?;
-    Ok(gateway.oauth_of_users().get_user_info(call).await?.into_inner().email)
+fn ids(parameters: &form::Parameters) -> (&str, &str) {
+    (form::value(parameters, "request_uri"), form::value(parameters, "client_id"))
 }
 
 /// Why somebody is asked again, if the answer says so.
-fn problem(status: &Status) -> Option<(StatusCode, &'static str)> {
+pub(super) fn problem(status: &Status) -> Option<Problem<'static>> {
     match (status.code(), reason_of(status).as_deref()) {
         (_, Some("CHALLENGE_REJECTED")) => Some((
             StatusCode::UNAUTHORIZED,
@@ -254,6 +191,10 @@ fn problem(status: &Status) -> Option<(StatusCode, &'static str)> {
         (Code::InvalidArgument, _) => {
             Some((StatusCode::BAD_REQUEST, "Please fill in the fields as they ask."))
         }
+        (_, Some("USER_CODE_UNKNOWN")) => Some((
+            StatusCode::BAD_REQUEST,
+            "No device shows that code. Compare it; if ten minutes have passed, start again at the device.",
+        )),
         (Code::ResourceExhausted, _) => Some((
             StatusCode::TOO_MANY_REQUESTS,
             "That was tried too often. Wait a while before you try again.",
@@ -262,134 +203,264 @@ fn problem(status: &Status) -> Option<(StatusCode, &'static str)> {
     }
 }
 
-fn ids(parameters: &form::Parameters) -> (&str, &str) {
-    (form::value(parameters, "request_uri"), form::value(parameters, "client_id"))
-}
+/// Who signs in.
+impl Visit<'_> {
+    /// A call to auth on behalf of whoever holds `access`, or of nobody.
+    pub(super) async fn call<T>(&self, access: Option<&str>, message: T) -> Result<Call<T>, Status> {
+        self.gateway.call(self.headers, access, message).await
+    }
 
-fn entered(gateway: &Gateway, ids: (&str, &str), session: &pb::Session) -> Response<Body> {
-    let mut response = again(ids.0, ids.1);
-    cookie::keep(session, gateway.tokens.now(), response.headers_mut());
-    response
-}
-
-async fn sign_in(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    parameters: &form::Parameters,
-) -> Result<Response<Body>, Status> {
-    let ids = ids(parameters);
-    let authorization = pending(gateway, headers, ids).await?;
-    let about = about(ids.0, &authorization);
-    let message = pb::CreateSessionRequest {
-        email: form::value(parameters, "email").to_owned(),
-        password: form::value(parameters, "password").to_owned(),
-        remember_me: form::value(parameters, "remember_me") == "yes",
-        device_name: DEVICE.to_owned(),
-        ..pb::CreateSessionRequest::default()
-    };
-    let call = gateway.call(headers, None, message).await?;
-    match gateway.sessions().create_session(call).await {
-        Ok(reply) => match reply.into_inner().result.ok_or_else(|| reason::INTERNAL.status())? {
-            Entered::Session(session) => Ok(entered(gateway, ids, &session)),
-            Entered::MfaChallenge(challenge) => {
-                Ok(page::second_factor(about, &challenge.challenge_token, None))
+    /// The access token of who is signed in in this browser, if their session goes on.
+    pub(super) async fn signed_in(&self) -> Result<Option<String>, Status> {
+        let Handles { access, refresh } = cookie::read(self.headers);
+        if let Some(access) = access {
+            match self.gateway.tokens.bearer(&access, portal_core::Workload::Auth).await {
+                Ok(_) => return Ok(Some(access)),
+                Err(status) if status.code() == Code::Unauthenticated => {}
+                Err(status) => return Err(status),
             }
-        },
-        Err(status) => match problem(&status) {
-            Some(problem) => Ok(page::sign_in(about, Some(problem))),
-            None => Err(status),
-        },
-    }
-}
-
-async fn second_factor(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    parameters: &form::Parameters,
-) -> Result<Response<Body>, Status> {
-    let ids = ids(parameters);
-    let authorization = pending(gateway, headers, ids).await?;
-    let about = about(ids.0, &authorization);
-    let challenge = form::value(parameters, "challenge");
-    let code = form::value(parameters, "code").trim();
-    let is_totp = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
-    let proof = if is_totp { Proof::TotpCode(code.to_owned()) } else { Proof::RecoveryCode(code.to_owned()) };
-    let message = pb::CompleteMfaRequest {
-        challenge_token: challenge.to_owned(),
-        proof: Some(pb::FactorProof { proof: Some(proof) }),
-        ..pb::CompleteMfaRequest::default()
-    };
-    let call = gateway.call(headers, None, message).await?;
-    match gateway.sessions().complete_mfa(call).await {
-        Ok(reply) => Ok(entered(gateway, ids, &reply.into_inner())),
-        Err(status) => match problem(&status) {
-            Some(problem) => Ok(page::second_factor(about, challenge, Some(problem))),
-            None => Err(status),
-        },
-    }
-}
-
-async fn consent(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    parameters: &form::Parameters,
-) -> Result<Response<Body>, Status> {
-    let ids = ids(parameters);
-    let decision = match form::value(parameters, "decision") {
-        "approve" => Decision::Approve,
-        "deny" => Decision::Deny,
-        _ => {
-            let text = "Neither allowed nor refused. Go back, and choose one.";
-            return Ok(page::message(StatusCode::BAD_REQUEST, "Not decided", text));
         }
-    };
-    pending(gateway, headers, ids).await?;
-    let Some(signed_in) = signed_in(gateway, headers).await? else { return Ok(again(ids.0, ids.1)) };
-    let (uri, needed) = decide(gateway, headers, (ids.0, decision), Some(&signed_in.access)).await?;
-    let mut response = if needed == Needed::Nothing { see_other(&uri) } else { again(ids.0, ids.1) };
-    if let Some(session) = &signed_in.renewed {
-        cookie::keep(session, gateway.tokens.now(), response.headers_mut());
+        let Some(refresh_token) = refresh else { return Ok(None) };
+        let call = self.call(None, pb::RefreshSessionRequest { refresh_token }).await?;
+        match self.gateway.sessions().refresh_session(call).await {
+            Ok(reply) => {
+                let session = reply.into_inner();
+                let access = session.access_token.clone();
+                let end = session.access_expire_time.and_then(|time| parse_timestamp(time).ok());
+                self.renewal.set(Some(session));
+                Ok(end.is_some_and(|end| end > self.gateway.tokens.now().plus(SHORTLY)).then_some(access))
+            }
+            Err(status) if matches!(status.code(), Code::Unauthenticated | Code::InvalidArgument) => Ok(None),
+            Err(status) => Err(status),
+        }
     }
-    Ok(response)
+
+    /// What the session of `access` shows of its person.
+    pub(super) async fn person(&self, access: &str) -> Result<pb::UserInfo, Status> {
+        let call = self.call(Some(access), pb::GetUserInfoRequest {}).await?;
+        Ok(self.gateway.oauth_of_users().get_user_info(call).await?.into_inner())
+    }
+
+    async fn errand(&self, parameters: &form::Parameters) -> Result<Errand, Status> {
+        if let Some((_, code)) = parameters.iter().find(|(name, _)| name == page::DEVICE) {
+            return Ok(Errand::Device(code.clone()));
+        }
+        let ids = ids(parameters);
+        Ok(Errand::Application(ids.0.to_owned(), self.pending(ids).await?))
+    }
+
+    /// The page to sign in, for whoever's session ended meanwhile.
+    async fn ask_who(&self, endpoint: &str, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+        if endpoint == "device" {
+            return Ok(page::sign_in(About::Device(form::value(parameters, "user_code")), None));
+        }
+        Ok(page::sign_in(self.errand(parameters).await?.about(), None))
+    }
+
+    async fn sign_in(&self, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+        let errand = self.errand(parameters).await?;
+        let message = pb::CreateSessionRequest {
+            email: form::value(parameters, "email").to_owned(),
+            password: form::value(parameters, "password").to_owned(),
+            remember_me: form::value(parameters, "remember_me") == "yes",
+            device_name: DEVICE.to_owned(),
+            ..pb::CreateSessionRequest::default()
+        };
+        let call = self.call(None, message).await?;
+        match self.gateway.sessions().create_session(call).await {
+            Ok(reply) => match reply.into_inner().result.ok_or_else(|| reason::INTERNAL.status())? {
+                Entered::Session(session) => Ok(self.entered(&errand, session)),
+                Entered::MfaChallenge(challenge) => {
+                    Ok(page::second_factor(errand.about(), &challenge.challenge_token, None))
+                }
+            },
+            Err(status) => match problem(&status) {
+                Some(problem) => Ok(page::sign_in(errand.about(), Some(problem))),
+                None => Err(status),
+            },
+        }
+    }
+
+    async fn second_factor(&self, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+        let errand = self.errand(parameters).await?;
+        let challenge = form::value(parameters, "challenge");
+        let code = form::value(parameters, "code").trim().to_owned();
+        let is_totp = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
+        let proof = if is_totp { Proof::TotpCode(code) } else { Proof::RecoveryCode(code) };
+        let message = pb::CompleteMfaRequest {
+            challenge_token: challenge.to_owned(),
+            proof: Some(pb::FactorProof { proof: Some(proof) }),
+            ..pb::CompleteMfaRequest::default()
+        };
+        let call = self.call(None, message).await?;
+        match self.gateway.sessions().complete_mfa(call).await {
+            Ok(reply) => Ok(self.entered(&errand, reply.into_inner())),
+            Err(status) => match problem(&status) {
+                Some(problem) => Ok(page::second_factor(errand.about(), challenge, Some(problem))),
+                None => Err(status),
+            },
+        }
+    }
+
+    fn entered(&self, errand: &Errand, session: pb::Session) -> Response<Body> {
+        self.renewal.set(Some(session));
+        errand.go_on()
+    }
 }
 
-/// OpenID Connect RP-Initiated Logout 1.0. Somebody is always asked: any site may have sent them.
-async fn sign_out(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    parameters: &form::Parameters,
-    decided: bool,
-) -> Result<Response<Body>, Status> {
-    let names = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
-    let fields = names.map(|name| (name, form::value(parameters, name)));
-    let [hint, client_id, uri, state] = fields.map(|(_, value)| value.to_owned());
-    let message = pb::ResolveLogoutRequest {
-        id_token_hint: hint,
-        client_id,
-        post_logout_redirect_uri: uri.clone(),
-        state,
-    };
-    let call = gateway.call(headers, None, message).await?;
-    let leads_to = gateway.oauth().resolve_logout(call).await?.into_inner().redirect_uri;
-    if !uri.is_empty() && leads_to.is_empty() {
-        let text =
-            "The application that sent you here made a mistake: it is not registered with the page it names.";
-        return Ok(page::message(StatusCode::BAD_REQUEST, "This request can't be answered", text));
+/// What they allow.
+impl Visit<'_> {
+    async fn authorize(
+        &self,
+        issuer: &PublicUrl,
+        parameters: &form::Parameters,
+    ) -> Result<Response<Body>, Status> {
+        let (request_uri, client_id) = ids(parameters);
+        // RFC 9126, section 4: a reference stands for the whole request, and its client is named beside it.
+        if !request_uri.is_empty() && !client_id.is_empty() {
+            return self.go_on((request_uri, client_id)).await;
+        }
+        let (issuer, parameters) = (issuer.as_str().to_owned(), wire(parameters.clone()));
+        let message = pb::StartAuthorizationRequest { issuer, parameters, client: None };
+        let call = self.call(None, message).await?;
+        let reply = self.gateway.oauth().start_authorization(call).await?.into_inner();
+        Ok(match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+            Started::Pending(pending) => again(&pending.request_uri, client_id),
+            Started::RedirectUri(uri) => see_other(&uri),
+            Started::Error(refusal) => {
+                let text = format!(
+                    "The application that sent you here made a mistake, and only it can mend it. {}: {}.",
+                    refusal.error, refusal.error_description
+                );
+                page::message(StatusCode::BAD_REQUEST, "This request can't be answered", &text)
+            }
+        })
     }
-    if !decided {
-        return Ok(page::sign_out(&fields, &leads_to));
+
+    async fn pending(&self, (request_uri, client_id): (&str, &str)) -> Result<pb::Authorization, Status> {
+        let (request_uri, client_id) = (request_uri.to_owned(), client_id.to_owned());
+        let call = self.call(None, pb::GetAuthorizationRequest { request_uri, client_id }).await?;
+        Ok(self.gateway.oauth().get_authorization(call).await?.into_inner())
     }
-    if let Some(signed_in) = signed_in(gateway, headers).await? {
-        let token = signed_in.access.clone();
-        let message = pb::RevokeTokenRequest { token, ..pb::RevokeTokenRequest::default() };
-        let call = gateway.call(headers, Some(&signed_in.access), message).await?;
-        TokenServiceClient::new(gateway.upstreams.auth.clone()).revoke_token(call).await?;
+
+    /// Whatever is needed next of the person: nothing, their approval, or that they sign in.
+    async fn go_on(&self, ids: (&str, &str)) -> Result<Response<Body>, Status> {
+        let authorization = self.pending(ids).await?;
+        let application = about(ids.0, &authorization);
+        let sign_in = || page::sign_in(About::Application(application), None);
+        let access = match self.signed_in().await? {
+            Some(access) => access,
+            None if authorization.silent => {
+                let (uri, _) = self.decide((ids.0, Decision::Nobody), None, "").await?;
+                return Ok(see_other(&uri));
+            }
+            None => return Ok(sign_in()),
+        };
+        let (uri, needed) = self.decide((ids.0, Decision::Remembered), Some(&access), "").await?;
+        Ok(match needed {
+            Needed::Nothing => see_other(&uri),
+            Needed::Approval => {
+                let person = self.person(&access).await?;
+                page::consent(application, &authorization.scopes, &person)
+            }
+            Needed::SignIn | Needed::Unspecified => sign_in(),
+        })
     }
-    let mut response = if leads_to.is_empty() {
-        page::message(StatusCode::OK, "You are signed out", "You can close this page.")
-    } else {
-        see_other(&leads_to)
-    };
-    cookie::forget(response.headers_mut());
-    Ok(response)
+
+    async fn decide(
+        &self,
+        (request_uri, decision): (&str, Decision),
+        access: Option<&str>,
+        account: &str,
+    ) -> Result<(String, Needed), Status> {
+        let message = pb::DecideAuthorizationRequest {
+            request_uri: request_uri.to_owned(),
+            decision: decision.into(),
+            account_id: account.to_owned(),
+        };
+        let call = self.call(access, message).await?;
+        let gateway = self.gateway;
+        let mut auth = if access.is_some() { gateway.oauth_of_users() } else { gateway.oauth() };
+        let reply = auth.decide_authorization(call).await?.into_inner();
+        Ok((reply.redirect_uri.clone(), reply.needed()))
+    }
+
+    async fn consent(&self, parameters: &form::Parameters) -> Result<Response<Body>, Status> {
+        let ids = ids(parameters);
+        let Some(decision) = decision(parameters) else { return Ok(undecided()) };
+        self.pending(ids).await?;
+        // Whom the page named decides; for anybody else it is shown again.
+        let account = form::value(parameters, "account_id");
+        let Some(access) = self.signed_in().await?.filter(|_| !account.is_empty()) else {
+            return Ok(again(ids.0, ids.1));
+        };
+        let (uri, needed) = match self.decide((ids.0, decision), Some(&access), account).await {
+            Err(status) if is_anothers(&status) => return Ok(again(ids.0, ids.1)),
+            decided => decided?,
+        };
+        Ok(if needed == Needed::Nothing { see_other(&uri) } else { again(ids.0, ids.1) })
+    }
+
+    /// OpenID Connect RP-Initiated Logout 1.0. Somebody is always asked: any site may have sent them.
+    async fn sign_out(&self, parameters: &form::Parameters, decided: bool) -> Result<Response<Body>, Status> {
+        let names = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+        let fields = names.map(|name| (name, form::value(parameters, name)));
+        let [hint, client_id, uri, state] = fields.map(|(_, value)| value.to_owned());
+        let message = pb::ResolveLogoutRequest {
+            id_token_hint: hint,
+            client_id,
+            post_logout_redirect_uri: uri.clone(),
+            state,
+        };
+        let call = self.call(None, message).await?;
+        let leads_to = self.gateway.oauth().resolve_logout(call).await?.into_inner().redirect_uri;
+        if !uri.is_empty() && leads_to.is_empty() {
+            let text = "The application that sent you here made a mistake: it is not registered with the page it names.";
+            return Ok(page::message(StatusCode::BAD_REQUEST, "This request can't be answered", text));
+        }
+        if !decided {
+            return Ok(page::sign_out(&fields, &leads_to));
+        }
+        if let Some(access) = self.signed_in().await? {
+            match self.revoke(&access).await {
+                // It ended meanwhile, which is what was asked for.
+                Err(status) if status.code() == Code::Unauthenticated => {}
+                revoked => revoked?,
+            }
+        }
+        let mut response = if leads_to.is_empty() {
+            page::message(StatusCode::OK, "You are signed out", "You can close this page.")
+        } else {
+            see_other(&leads_to)
+        };
+        self.renewal.set(None);
+        cookie::forget(response.headers_mut());
+        Ok(response)
+    }
+
+    async fn revoke(&self, access: &str) -> Result<(), Status> {
+        let message =
+            pb::RevokeTokenRequest { token: access.to_owned(), ..pb::RevokeTokenRequest::default() };
+        let call = self.call(Some(access), message).await?;
+        TokenServiceClient::new(self.gateway.upstreams.auth.clone()).revoke_token(call).await.map(drop)
+    }
+}
+
+/// Whether somebody else was asked than is signed in now.
+pub(super) fn is_anothers(status: &Status) -> bool {
+    reason_of(status).as_deref() == Some("NOT_YOUR_DATA")
+}
+
+/// What a form says; `None` if neither.
+pub(super) fn decision(parameters: &form::Parameters) -> Option<Decision> {
+    match form::value(parameters, "decision") {
+        "approve" => Some(Decision::Approve),
+        "deny" => Some(Decision::Deny),
+        _ => None,
+    }
+}
+
+pub(super) fn undecided() -> Response<Body> {
+    let text = "Neither allowed nor refused. Go back, and choose one.";
+    page::message(StatusCode::BAD_REQUEST, "Not decided", text)
 }

@@ -3,6 +3,8 @@
 //!
 //! `SameSite=Lax`: a browser that an application sends here shows whose it is, and a form of another site does not.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::{HeaderMap, HeaderValue, header};
 use portal_core::Timestamp;
 use portal_mesh::convert::parse_timestamp;
@@ -19,6 +21,25 @@ pub(crate) struct Handles {
     pub(crate) access: Option<String>,
     /// Its refresh token.
     pub(crate) refresh: Option<String>,
+}
+
+/// The session that a browser got while its request was answered. The refresh token of before is spent by then: whatever the
+/// answer is in the end, it brings the new one.
+#[derive(Default)]
+pub(super) struct Renewal(Mutex<Option<Session>>);
+
+impl Renewal {
+    /// This is the browser's session from now on; `None`: it has none any more.
+    pub(super) fn set(&self, session: Option<Session>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Keeps the session in the browser, if it is a new one.
+    pub(super) fn tell(self, now: Timestamp, headers: &mut HeaderMap) {
+        if let Some(session) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            keep(&session, now, headers);
+        }
+    }
 }
 
 /// The handles in a request. A cookie that came twice was set by somebody else: then there is none.

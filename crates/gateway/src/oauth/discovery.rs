@@ -29,6 +29,7 @@ fn document(issuer: &str) -> Value {
     json!({
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
+        "device_authorization_endpoint": at("device_authorization"),
         "token_endpoint": at("token"),
         "userinfo_endpoint": at("userinfo"),
         "introspection_endpoint": at("introspect"),
@@ -39,7 +40,9 @@ fn document(issuer: &str) -> Value {
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "grant_types_supported": [
+            "authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
+        ],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ML-DSA-65", "ES256", "EdDSA"],
         "token_endpoint_auth_methods_supported": clients,

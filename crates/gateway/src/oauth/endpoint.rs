@@ -1,4 +1,4 @@
-//! The endpoints that applications call: token, introspection, revocation, pushed requests, UserInfo.
+//! The endpoints that applications call: token, introspection, revocation, pushed requests, devices, UserInfo.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
@@ -10,6 +10,7 @@ use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_proto::auth::v1::introspect_grant_response::Result as Told;
 use portal_proto::auth::v1::start_authorization_response::Result as Started;
+use portal_proto::auth::v1::start_device_authorization_response::Result as Device;
 use serde_json::{Map, Value, json};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -35,13 +36,18 @@ fn error(status: StatusCode, code: &str, description: &str) -> Response<Body> {
 /// A client that used HTTP authentication is told which kind there is; for others `invalid_client` is an error as any other
 /// (RFC 6749, section 5.2).
 fn refused(headers: &HeaderMap, refusal: &pb::OAuthError) -> Response<Body> {
-    let challenged = refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION);
-    let status = if challenged { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-    let mut response = error(status, &refusal.error, &refusal.error_description);
-    if challenged {
-        let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+    if refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION) {
+        return unproven(refusal);
     }
+    error(StatusCode::BAD_REQUEST, &refusal.error, &refusal.error_description)
+}
+
+/// Whoever asks has not proven who they are. At introspection that is said in this way however they tried (RFC 7662, section
+/// 2.3).
+fn unproven(refusal: &pb::OAuthError) -> Response<Body> {
+    let mut response = error(StatusCode::UNAUTHORIZED, &refusal.error, &refusal.error_description);
+    let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
     response
 }
 
@@ -108,18 +114,16 @@ pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -
         Err(problem) => return unusable(problem),
     };
     let Some(client) = form::credentials(&headers, &mut parameters) else {
-        return refused(
-            &headers,
-            &pb::OAuthError {
-                error: "invalid_client".to_owned(),
-                error_description: "a client says who it is once: by HTTP Basic, or by parameters".to_owned(),
-            },
-        );
+        let description = "a client says who it is once: by HTTP Basic, or by parameters";
+        let (error, error_description) = ("invalid_client".to_owned(), description.to_owned());
+        let refusal = pb::OAuthError { error, error_description };
+        return if endpoint == "introspect" { unproven(&refusal) } else { refused(&headers, &refusal) };
     };
     let answered = match endpoint.as_str() {
         "token" => token(gateway, &headers, client, parameters).await,
         "introspect" => introspect(gateway, &headers, client, &parameters).await,
         "revoke" => revoke(gateway, &headers, client, &parameters).await,
+        "device_authorization" => device(gateway, issuer, &headers, (client, parameters)).await,
         _ => push(gateway, issuer, &headers, (client, parameters)).await,
     };
     answered.unwrap_or_else(|status| failed(&status))
@@ -163,6 +167,7 @@ async fn introspect(
     let call = gateway.call(headers, None, message).await?;
     let reply = gateway.oauth().introspect_grant(call).await?.into_inner();
     let found = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Told::Error(refusal) if refusal.error == "invalid_client" => return Ok(unproven(&refusal)),
         Told::Error(refusal) => return Ok(refused(headers, &refusal)),
         Told::Introspection(found) => found,
     };
@@ -226,6 +231,36 @@ async fn push(
         // What is pushed is never answered by a redirect.
         Some(Started::RedirectUri(_)) | None => return Err(reason::INTERNAL.status()),
     })
+}
+
+/// RFC 8628, section 3.2.
+async fn device(
+    gateway: &Gateway,
+    issuer: &PublicUrl,
+    headers: &HeaderMap,
+    (client, parameters): (pb::ClientCredentials, form::Parameters),
+) -> Result<Response<Body>, Status> {
+    let message = pb::StartDeviceAuthorizationRequest {
+        issuer: issuer.as_str().to_owned(),
+        client: Some(client),
+        parameters: wire(parameters),
+    };
+    let call = gateway.call(headers, None, message).await?;
+    let reply = gateway.oauth().start_device_authorization(call).await?.into_inner();
+    let pending = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Device::Error(refusal) => return Ok(refused(headers, &refusal)),
+        Device::Pending(pending) => pending,
+    };
+    let page = format!("{}/oauth2/device", issuer.as_str());
+    let document = json!({
+        "device_code": pending.device_code,
+        "verification_uri_complete": format!("{page}?user_code={}", pending.user_code),
+        "user_code": pending.user_code,
+        "verification_uri": page,
+        "expires_in": pending.expires_in.unwrap_or_default().seconds,
+        "interval": pending.interval.unwrap_or_default().seconds,
+    });
+    Ok(respond(StatusCode::OK, &document))
 }
 
 /// RFC 6750, section 3.

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use portal_core::Scope;
 use portal_crypto::hash::sha256;
+use portal_proto::auth::v1 as pb;
 use tonic::body::Body;
 
 const STYLE: &str = "\
@@ -25,16 +26,31 @@ button{font:inherit;font-weight:600;padding:.65rem 1rem;border-radius:.4rem;bord
 .actions{display:flex;gap:.75rem;margin-top:1.5rem}.actions button{flex:1}\
 pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:.4rem;padding:.8rem}\
 ul{padding-left:1.2rem}li{margin:.35rem 0}\
-[role=alert]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
+[role=alert],[role=note]{border:2px solid var(--bad);border-radius:.4rem;padding:.6rem .8rem}\
 small{display:block;margin-top:1.5rem;opacity:.8}\
 :focus-visible{outline:3px solid var(--main);outline-offset:2px}";
 
 /// The style in the form of a content security policy.
 static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(sha256(STYLE.as_bytes())));
 
-/// What carries a person from page to page: which request they are about.
+/// Why somebody is asked again.
+pub(super) type Problem<'a> = (StatusCode, &'a str);
+
+/// What carries a person from page to page.
 #[derive(Clone, Copy)]
-pub(super) struct About<'a> {
+pub(super) enum About<'a> {
+    /// The request of an application.
+    Application(Application<'a>),
+    /// The code of a device, if they have typed one.
+    Device(&'a str),
+}
+
+/// The field that carries such a code through a sign-in.
+pub(super) const DEVICE: &str = "device";
+
+/// A request of an application.
+#[derive(Clone, Copy)]
+pub(super) struct Application<'a> {
     /// Its reference.
     pub(super) request_uri: &'a str,
     /// The client that asks.
@@ -92,13 +108,40 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str, leads_to: Option
     response
 }
 
-fn hidden(about: About<'_>) -> String {
-    format!(
-        "<input type=\"hidden\" name=\"request_uri\" value=\"{}\">\
-         <input type=\"hidden\" name=\"client_id\" value=\"{}\">",
-        escaped(about.request_uri),
-        escaped(about.client_id)
-    )
+fn hidden(name: &str, value: &str) -> String {
+    format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value))
+}
+
+impl<'a> About<'a> {
+    fn hidden(self) -> String {
+        match self {
+            Self::Application(application) => application.hidden(),
+            Self::Device(code) => hidden(DEVICE, code),
+        }
+    }
+
+    fn leads_to(self) -> Option<&'a str> {
+        match self {
+            Self::Application(application) => Some(application.redirect_uri),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// What signing in is good for, as HTML.
+    fn purpose(self) -> String {
+        match self {
+            Self::Application(Application { client, .. }) => {
+                format!("to continue to <strong>{}</strong>", escaped(client))
+            }
+            Self::Device(_) => "to connect a device".to_owned(),
+        }
+    }
+}
+
+impl Application<'_> {
+    fn hidden(self) -> String {
+        hidden("request_uri", self.request_uri) + &hidden("client_id", self.client_id)
+    }
 }
 
 fn alert(problem: Option<&str>) -> String {
@@ -106,9 +149,9 @@ fn alert(problem: Option<&str>) -> String {
 }
 
 /// Asks who somebody is; `problem` says why again.
-pub(super) fn sign_in(about: About<'_>, problem: Option<(StatusCode, &str)>) -> Response<Body> {
+pub(super) fn sign_in(about: About<'_>, problem: Option<Problem<'_>>) -> Response<Body> {
     let body = format!(
-        "{alert}<p>to continue to <strong>{client}</strong></p>\
+        "{alert}<p>{purpose}</p>\
          <form method=\"post\" action=\"/oauth2/sign-in\">{hidden}\
          <label for=\"email\">E-mail address</label>\
          <input id=\"email\" name=\"email\" type=\"email\" autocomplete=\"username\" required autofocus>\
@@ -117,18 +160,18 @@ pub(super) fn sign_in(about: About<'_>, problem: Option<(StatusCode, &str)>) -> 
          <label class=\"check\"><input type=\"checkbox\" name=\"remember_me\" value=\"yes\"> Keep me signed in</label>\
          <div class=\"actions\"><button class=\"main\">Sign in</button></div></form>",
         alert = alert(problem.map(|(_, problem)| problem)),
-        client = escaped(about.client),
-        hidden = hidden(about),
+        purpose = about.purpose(),
+        hidden = about.hidden(),
     );
     let status = problem.map_or(StatusCode::OK, |(status, _)| status);
-    page(status, "Sign in", &body, Some(about.redirect_uri))
+    page(status, "Sign in", &body, about.leads_to())
 }
 
 /// Asks for a second factor.
 pub(super) fn second_factor(
     about: About<'_>,
     challenge: &str,
-    problem: Option<(StatusCode, &str)>,
+    problem: Option<Problem<'_>>,
 ) -> Response<Body> {
     let body = format!(
         "{alert}<p>Enter the code of your authenticator, or one of your recovery codes.</p>\
@@ -138,43 +181,90 @@ pub(super) fn second_factor(
          <input id=\"code\" name=\"code\" autocomplete=\"one-time-code\" required autofocus>\
          <div class=\"actions\"><button class=\"main\">Continue</button></div></form>",
         alert = alert(problem.map(|(_, problem)| problem)),
-        hidden = hidden(about),
+        hidden = about.hidden(),
         challenge = escaped(challenge),
     );
     let status = problem.map_or(StatusCode::OK, |(status, _)| status);
-    page(status, "One more step", &body, Some(about.redirect_uri))
+    page(status, "One more step", &body, about.leads_to())
 }
 
-/// Asks somebody who is signed in whether a client may have what it wants.
-pub(super) fn consent(about: About<'_>, scopes: &[String], email: &str) -> Response<Body> {
+/// What scopes mean, as the items of a list.
+fn wanted(scopes: &[String]) -> String {
     let mut wanted = String::new();
     for scope in scopes.iter().filter_map(|name| name.parse::<Scope>().ok()) {
         // Writing to a string does not fail.
         let _ = write!(wanted, "<li>{}</li>", escaped(scope.meaning()));
     }
-    let host = origin(about.redirect_uri).unwrap_or_default();
+    wanted
+}
+
+const CHOICE: &str = "<div class=\"actions\">\
+    <button class=\"plain\" name=\"decision\" value=\"deny\">Refuse</button>\
+    <button class=\"main\" name=\"decision\" value=\"approve\">Allow</button></div>";
+
+/// Asks `person`, who is signed in, whether a client may have what it wants.
+pub(super) fn consent(
+    application: Application<'_>,
+    scopes: &[String],
+    person: &pb::UserInfo,
+) -> Response<Body> {
+    let Application { client, redirect_uri, .. } = application;
     let body = format!(
         "<p><strong>{client}</strong> at {host} would like to:</p><ul>{wanted}</ul>\
-         <form method=\"post\" action=\"/oauth2/consent\">{hidden}<div class=\"actions\">\
-         <button class=\"plain\" name=\"decision\" value=\"deny\">Refuse</button>\
-         <button class=\"main\" name=\"decision\" value=\"approve\">Allow</button></div></form>\
+         <form method=\"post\" action=\"/oauth2/consent\">{hidden}{account}{CHOICE}</form>\
          <small>You are signed in as {email}. You can end this access at any time: it is listed with your sessions.</small>",
-        client = escaped(about.client),
-        host = escaped(&host),
-        hidden = hidden(about),
-        email = escaped(email),
+        client = escaped(client),
+        host = escaped(&origin(redirect_uri).unwrap_or_default()),
+        wanted = wanted(scopes),
+        hidden = application.hidden(),
+        account = hidden("account_id", &person.sub),
+        email = escaped(&person.email),
     );
-    page(StatusCode::OK, &format!("Allow {}?", about.client), &body, Some(about.redirect_uri))
+    page(StatusCode::OK, &format!("Allow {client}?"), &body, Some(redirect_uri))
+}
+
+/// Asks for the code that a device shows; one that an address brought along is shown to be compared.
+pub(super) fn device(code: &str, problem: Option<Problem<'_>>) -> Response<Body> {
+    let ask = if code.is_empty() {
+        "Enter the code that your device shows."
+    } else {
+        "Compare: does the device in front of you show this very code? If not, close this page."
+    };
+    let body = format!(
+        "{alert}<p>{ask}</p><form method=\"post\" action=\"/oauth2/device\">\
+         <label for=\"user_code\">Code</label>\
+         <input id=\"user_code\" name=\"user_code\" value=\"{code}\" maxlength=\"32\" autocomplete=\"off\" \
+         autocapitalize=\"characters\" spellcheck=\"false\" required autofocus>\
+         <div class=\"actions\"><button class=\"main\">Continue</button></div></form>",
+        alert = alert(problem.map(|(_, problem)| problem)),
+        code = escaped(code),
+    );
+    let status = problem.map_or(StatusCode::OK, |(status, _)| status);
+    page(status, "Connect a device", &body, None)
+}
+
+/// Asks `person`, who is signed in, whether the device that shows a code may have what it wants.
+pub(super) fn device_consent(device: &pb::DeviceAuthorization, person: &pb::UserInfo) -> Response<Body> {
+    let client = &device.client_display_name;
+    let body = format!(
+        "<p><strong>{client}</strong> on the device that shows <strong>{code}</strong> would like to:</p><ul>{wanted}</ul>\
+         <p role=\"note\">Allow this only if that device is in front of you and you started this there yourself. \
+         Whoever sent you a code or a link would get your data.</p>\
+         <form method=\"post\" action=\"/oauth2/device\">{hidden}{account}{CHOICE}</form>\
+         <small>You are signed in as {email}. You can end this access at any time: it is listed with your sessions.</small>",
+        client = escaped(client),
+        code = escaped(&device.user_code),
+        wanted = wanted(&device.scopes),
+        hidden = hidden("user_code", &device.user_code),
+        account = hidden("account_id", &person.sub),
+        email = escaped(&person.email),
+    );
+    page(StatusCode::OK, &format!("Allow {client}?"), &body, None)
 }
 
 /// Asks whether somebody really wants to sign out: any site may have sent them.
 pub(super) fn sign_out(fields: &[(&str, &str)], leads_to: &str) -> Response<Body> {
-    let mut hidden = String::new();
-    for (name, value) in fields {
-        // Writing to a string does not fail.
-        let _ =
-            write!(hidden, "<input type=\"hidden\" name=\"{}\" value=\"{}\">", escaped(name), escaped(value));
-    }
+    let hidden: String = fields.iter().map(|(name, value)| hidden(name, value)).collect();
     let body = format!(
         "<p>You will be signed out of Portal in this browser.</p>\
          <form method=\"post\" action=\"/oauth2/logout\">{hidden}\

@@ -9,11 +9,13 @@
 )]
 
 mod client;
+mod devices;
 mod edge;
 mod fixture;
 mod foreign;
 mod grpc;
 mod json;
+mod oauth;
 mod tls;
 mod tokens;
 mod web;

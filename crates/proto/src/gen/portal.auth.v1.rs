@@ -7934,6 +7934,9 @@ pub struct DecideAuthorizationRequest {
     /// Decision.
     #[prost(enumeration = "decide_authorization_request::Decision", tag = "2")]
     pub decision: i32,
+    /// Account that was asked: whoever is signed in now must be that one. Empty: not compared.
+    #[prost(string, tag = "3")]
+    pub account_id: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `DecideAuthorizationRequest`.
 pub mod decide_authorization_request {
@@ -8030,6 +8033,134 @@ pub mod decide_authorization_response {
         }
     }
 }
+/// Request of OAuthService.StartDeviceAuthorization.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartDeviceAuthorizationRequest {
+    /// Issuer: the gateway's public URL.
+    #[prost(string, tag = "1")]
+    pub issuer: ::prost::alloc::string::String,
+    /// Who asks.
+    #[prost(message, optional, tag = "2")]
+    pub client: ::core::option::Option<ClientCredentials>,
+    /// Parameters of the request, each given once, without the client's credentials.
+    #[prost(message, repeated, tag = "3")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+}
+/// Reply of OAuthService.StartDeviceAuthorization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartDeviceAuthorizationResponse {
+    /// What became of the request.
+    #[prost(oneof = "start_device_authorization_response::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<start_device_authorization_response::Result>,
+}
+/// Nested message and enum types in `StartDeviceAuthorizationResponse`.
+pub mod start_device_authorization_response {
+    /// What became of the request.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        /// It waits for a person.
+        #[prost(message, tag = "1")]
+        Pending(super::PendingDevice),
+        /// Why not.
+        #[prost(message, tag = "2")]
+        Error(super::OAuthError),
+    }
+}
+/// A device that waits for a person.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PendingDevice {
+    /// What the device asks for tokens with: 43 characters, good once.
+    #[prost(string, tag = "1")]
+    pub device_code: ::prost::alloc::string::String,
+    /// What the person types: eight consonants, as `BCDF-GHJK`.
+    #[prost(string, tag = "2")]
+    pub user_code: ::prost::alloc::string::String,
+    /// How long both live.
+    #[prost(message, optional, tag = "3")]
+    pub expires_in: ::core::option::Option<::prost_types::Duration>,
+    /// How long the device waits before it asks again, at least.
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+}
+/// Request of OAuthService.FindDeviceAuthorization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct FindDeviceAuthorizationRequest {
+    /// What the person typed; case, hyphens and spaces don't matter.
+    #[prost(string, tag = "1")]
+    pub user_code: ::prost::alloc::string::String,
+}
+/// A device that waits for the decision of a person.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DeviceAuthorization {
+    /// Client that asks.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub client_display_name: ::prost::alloc::string::String,
+    /// Scopes it asks for.
+    #[prost(string, repeated, tag = "3")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The code, as the device shows it.
+    #[prost(string, tag = "4")]
+    pub user_code: ::prost::alloc::string::String,
+}
+/// Request of OAuthService.DecideDeviceAuthorization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DecideDeviceAuthorizationRequest {
+    /// Code of the device.
+    #[prost(string, tag = "1")]
+    pub user_code: ::prost::alloc::string::String,
+    /// Decision.
+    #[prost(enumeration = "decide_device_authorization_request::Decision", tag = "2")]
+    pub decision: i32,
+    /// Account that was asked: whoever is signed in now must be that one. Empty: not compared.
+    #[prost(string, tag = "3")]
+    pub account_id: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `DecideDeviceAuthorizationRequest`.
+pub mod decide_device_authorization_request {
+    /// What was decided.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Decision {
+        /// Not set.
+        Unspecified = 0,
+        /// The person approves.
+        Approve = 1,
+        /// The person refuses.
+        Deny = 2,
+    }
+    impl Decision {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "DECISION_UNSPECIFIED",
+                Self::Approve => "DECISION_APPROVE",
+                Self::Deny => "DECISION_DENY",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "DECISION_UNSPECIFIED" => Some(Self::Unspecified),
+                "DECISION_APPROVE" => Some(Self::Approve),
+                "DECISION_DENY" => Some(Self::Deny),
+                _ => None,
+            }
+        }
+    }
+}
+/// Reply of OAuthService.DecideDeviceAuthorization.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideDeviceAuthorizationResponse {}
 /// Request of OAuthService.GrantToken.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GrantTokenRequest {
@@ -8345,7 +8476,8 @@ pub mod o_auth_service_client {
         /// DECISION_REMEMBERED it is approved only if that person approved as much before, and nothing
         /// else is to be asked.
         ///
-        /// Errors: NOT_FOUND when it is unknown, decided or over.
+        /// Errors: NOT_FOUND when it is unknown, decided or over, PERMISSION_DENIED when somebody else was
+        /// asked.
         pub async fn decide_authorization(
             &mut self,
             request: impl tonic::IntoRequest<super::DecideAuthorizationRequest>,
@@ -8372,7 +8504,104 @@ pub mod o_auth_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// The token endpoint (RFC 6749, section 3.2). Of the gateway.
+        /// Takes the request of a device that has no browser (RFC 8628, section 3.1). Of the gateway.
+        pub async fn start_device_authorization(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartDeviceAuthorizationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.auth.v1.OAuthService/StartDeviceAuthorization",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.auth.v1.OAuthService",
+                        "StartDeviceAuthorization",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Finds the device that shows a code, for the person who is signed in and typed it. A code that
+        /// is not found counts against their account.
+        ///
+        /// Errors: NOT_FOUND when it is unknown, decided or over, RESOURCE_EXHAUSTED when too many were
+        /// tried.
+        pub async fn find_device_authorization(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeviceAuthorization>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.auth.v1.OAuthService/FindDeviceAuthorization",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.auth.v1.OAuthService",
+                        "FindDeviceAuthorization",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Decides about a device in the name of the person who is signed in. Always said by the person:
+        /// whatever was approved before counts for nothing.
+        ///
+        /// Errors: as of FindDeviceAuthorization, and PERMISSION_DENIED when somebody else was asked.
+        pub async fn decide_device_authorization(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecideDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecideDeviceAuthorizationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portal.auth.v1.OAuthService/DecideDeviceAuthorization",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "portal.auth.v1.OAuthService",
+                        "DecideDeviceAuthorization",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The token endpoint (RFC 6749, section 3.2; for devices RFC 8628, section 3.4). Of the gateway.
         pub async fn grant_token(
             &mut self,
             request: impl tonic::IntoRequest<super::GrantTokenRequest>,
@@ -8537,7 +8766,8 @@ pub mod o_auth_service_server {
         /// DECISION_REMEMBERED it is approved only if that person approved as much before, and nothing
         /// else is to be asked.
         ///
-        /// Errors: NOT_FOUND when it is unknown, decided or over.
+        /// Errors: NOT_FOUND when it is unknown, decided or over, PERMISSION_DENIED when somebody else was
+        /// asked.
         async fn decide_authorization(
             &self,
             request: tonic::Request<super::DecideAuthorizationRequest>,
@@ -8547,7 +8777,44 @@ pub mod o_auth_service_server {
         > {
             Err(crate::edge::not_implemented())
         }
-        /// The token endpoint (RFC 6749, section 3.2). Of the gateway.
+        /// Takes the request of a device that has no browser (RFC 8628, section 3.1). Of the gateway.
+        async fn start_device_authorization(
+            &self,
+            request: tonic::Request<super::StartDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartDeviceAuthorizationResponse>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Finds the device that shows a code, for the person who is signed in and typed it. A code that
+        /// is not found counts against their account.
+        ///
+        /// Errors: NOT_FOUND when it is unknown, decided or over, RESOURCE_EXHAUSTED when too many were
+        /// tried.
+        async fn find_device_authorization(
+            &self,
+            request: tonic::Request<super::FindDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeviceAuthorization>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// Decides about a device in the name of the person who is signed in. Always said by the person:
+        /// whatever was approved before counts for nothing.
+        ///
+        /// Errors: as of FindDeviceAuthorization, and PERMISSION_DENIED when somebody else was asked.
+        async fn decide_device_authorization(
+            &self,
+            request: tonic::Request<super::DecideDeviceAuthorizationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecideDeviceAuthorizationResponse>,
+            tonic::Status,
+        > {
+            Err(crate::edge::not_implemented())
+        }
+        /// The token endpoint (RFC 6749, section 3.2; for devices RFC 8628, section 3.4). Of the gateway.
         async fn grant_token(
             &self,
             request: tonic::Request<super::GrantTokenRequest>,
@@ -8801,6 +9068,160 @@ pub mod o_auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecideAuthorizationSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.auth.v1.OAuthService/StartDeviceAuthorization" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartDeviceAuthorizationSvc<T: OAuthService>(pub Arc<T>);
+                    impl<
+                        T: OAuthService,
+                    > tonic::server::UnaryService<super::StartDeviceAuthorizationRequest>
+                    for StartDeviceAuthorizationSvc<T> {
+                        type Response = super::StartDeviceAuthorizationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::StartDeviceAuthorizationRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OAuthService>::start_device_authorization(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartDeviceAuthorizationSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.auth.v1.OAuthService/FindDeviceAuthorization" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindDeviceAuthorizationSvc<T: OAuthService>(pub Arc<T>);
+                    impl<
+                        T: OAuthService,
+                    > tonic::server::UnaryService<super::FindDeviceAuthorizationRequest>
+                    for FindDeviceAuthorizationSvc<T> {
+                        type Response = super::DeviceAuthorization;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::FindDeviceAuthorizationRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OAuthService>::find_device_authorization(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindDeviceAuthorizationSvc(inner);
+                        let codec = crate::edge::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portal.auth.v1.OAuthService/DecideDeviceAuthorization" => {
+                    #[allow(non_camel_case_types)]
+                    struct DecideDeviceAuthorizationSvc<T: OAuthService>(pub Arc<T>);
+                    impl<
+                        T: OAuthService,
+                    > tonic::server::UnaryService<
+                        super::DecideDeviceAuthorizationRequest,
+                    > for DecideDeviceAuthorizationSvc<T> {
+                        type Response = super::DecideDeviceAuthorizationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::DecideDeviceAuthorizationRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OAuthService>::decide_device_authorization(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DecideDeviceAuthorizationSvc(inner);
                         let codec = crate::edge::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -10325,6 +10746,7 @@ impl ::core::fmt::Debug for DecideAuthorizationRequest {
         f.debug_struct("DecideAuthorizationRequest")
             .field("request_uri", &::core::format_args!("[redacted]"))
             .field("decision", &self.decision)
+            .field("account_id", &self.account_id)
             .finish()
     }
 }
@@ -10342,6 +10764,47 @@ impl ::core::fmt::Debug for DecideAuthorizationResponse {
     }
 }
 impl ::core::fmt::Debug for decide_authorization_response::Needed {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str(self.as_str_name())
+    }
+}
+impl ::core::fmt::Debug for PendingDevice {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PendingDevice")
+            .field("device_code", &::core::format_args!("[redacted]"))
+            .field("user_code", &::core::format_args!("[redacted]"))
+            .field("expires_in", &self.expires_in)
+            .field("interval", &self.interval)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for FindDeviceAuthorizationRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("FindDeviceAuthorizationRequest")
+            .field("user_code", &::core::format_args!("[redacted]"))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for DeviceAuthorization {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DeviceAuthorization")
+            .field("client_id", &self.client_id)
+            .field("client_display_name", &self.client_display_name)
+            .field("scopes", &self.scopes)
+            .field("user_code", &::core::format_args!("[redacted]"))
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for DecideDeviceAuthorizationRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DecideDeviceAuthorizationRequest")
+            .field("user_code", &::core::format_args!("[redacted]"))
+            .field("decision", &self.decision)
+            .field("account_id", &self.account_id)
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for decide_device_authorization_request::Decision {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str(self.as_str_name())
     }

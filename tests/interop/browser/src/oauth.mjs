@@ -1,5 +1,6 @@
 // Signing in at an application, with a real browser and a client that others wrote (openid-client): discovery, the pages,
-// PKCE, ID tokens verified by the published keys, refresh, UserInfo, introspection, revocation, pushed requests, signing out.
+// PKCE, ID tokens verified by the published keys, refresh, UserInfo, introspection, revocation, pushed requests, signing out;
+// and a device without a browser, which a person connects in theirs.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -39,6 +40,7 @@ export async function runOauth(browser, { origin, operatorPassword, screenshots 
       await story(browser, { origin, email, application, registered, algorithm, screenshots });
     }
     await machine(json, origin, operator.session.accessToken);
+    await device(browser, { json, origin, email, operator: operator.session.accessToken, screenshots });
   } finally {
     application.close();
   }
@@ -179,6 +181,75 @@ async function machine(json, origin, operator) {
     execute: insecure,
   });
   await assert.rejects(client.clientCredentialsGrant(wrong), { error: "invalid_client" });
+}
+
+/** A television: it shows a code, and the person compares it in their browser, or types it. */
+async function device(browser, { json, origin, email, operator, screenshots }) {
+  const registered = await json(
+    "POST",
+    "/v1/clients",
+    {
+      client: {
+        displayName: "Television",
+        type: "TYPE_PUBLIC",
+        grantTypes: ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"],
+        scopes: ["openid", "email", "offline_access"],
+        idTokenSigningAlg: "ES256",
+      },
+    },
+    operator,
+  );
+  const insecure = origin.startsWith("http:") ? [client.allowInsecureRequests] : [];
+  const config = await client.discovery(
+    new URL(origin),
+    registered.clientId,
+    { id_token_signed_response_alg: "ES256" },
+    client.None(),
+    { execute: [...insecure, client.enableNonRepudiationChecks] },
+  );
+  const context = await browser.newContext({ locale: "en-GB" });
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    const begin = () => client.initiateDeviceAuthorization(config, { scope: "openid email offline_access" });
+
+    const brought = await begin();
+    await page.goto(brought.verification_uri_complete);
+    await check(page);
+    await page.getByLabel("E-mail address").fill(email);
+    await page.getByLabel("Password").fill(PASSWORD);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    assert.equal(await page.getByLabel("Code").inputValue(), brought.user_code);
+    await page.getByText("does the device in front of you show this very code?").waitFor();
+    await check(page);
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("heading", { name: "Allow Television?" }).waitFor();
+    await page.getByText(brought.user_code).waitFor();
+    await check(page);
+    if (screenshots) await page.screenshot({ path: `${screenshots}/oauth-device.png` });
+    const polled = client.pollDeviceAuthorizationGrant(config, brought);
+    await page.getByRole("button", { name: "Allow" }).click();
+    await page.getByRole("heading", { name: "The device is connected" }).waitFor();
+    await check(page);
+    const tokens = await polled;
+    const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub);
+    assert.equal(info.email, email);
+    assert.ok((await client.refreshTokenGrant(config, tokens.refresh_token)).access_token);
+
+    const typed = await begin();
+    await page.goto(typed.verification_uri);
+    await page.getByLabel("Code").fill("bbbb bbbb");
+    await page.getByRole("button", { name: "Continue" }).click();
+    assert.match(await page.getByRole("alert").innerText(), /No device shows that code/);
+    await check(page);
+    await page.getByLabel("Code").fill(typed.user_code.toLowerCase().replace("-", ""));
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("button", { name: "Refuse" }).click();
+    await page.getByRole("heading", { name: "Refused" }).waitFor();
+    await assert.rejects(client.pollDeviceAuthorizationGrant(config, typed), { error: "access_denied" });
+  } finally {
+    await context.close();
+  }
 }
 
 /** What a machine finds wrong with a page that people are to use. */

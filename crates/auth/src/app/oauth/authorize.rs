@@ -11,7 +11,7 @@ use portal_upkeep::audit::Happened;
 use url::form_urlencoded;
 
 use super::{Answer, Credentials, Parameters, Refusal};
-use crate::app::App;
+use crate::app::{App, check_reach};
 use crate::domain::grant::{CodeChallenge, Needed, parse_scopes, scope_text};
 use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt};
 use crate::error::Error;
@@ -52,6 +52,15 @@ pub enum Decision {
     Remembered,
 }
 
+/// An answer of the person: what, and the account that was asked if the page said so.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// What was decided.
+    pub decision: Decision,
+    /// Whom the page named.
+    pub asked: Option<AccountId>,
+}
+
 /// What came of a decision.
 pub enum Decided {
     /// The browser goes on to this URI.
@@ -61,9 +70,9 @@ pub enum Decided {
 }
 
 /// Who decides, and how they signed in.
-struct Person {
-    account: AccountId,
-    authentication: (Acr, Timestamp),
+pub(super) struct Person {
+    pub(super) account: AccountId,
+    pub(super) authentication: (Acr, Timestamp),
 }
 
 impl App {
@@ -106,7 +115,7 @@ impl App {
             }
             Err(refusal) if pushed => Ok(Started::Refused(refusal)),
             Err(refusal) => {
-                Ok(Started::Redirect(error_uri(&redirect_uri, refusal, parameters.get("state"), &issuer)))
+                Ok(Started::Redirect(error_uri(&redirect_uri, refusal, state(parameters), &issuer)))
             }
         }
     }
@@ -145,8 +154,10 @@ impl App {
         &self,
         permit: &Permit<DecideAuthorization>,
         reference: &Handle,
-        decision: Decision,
+        said: Said,
     ) -> Result<Decided, Error> {
+        // Whoever signed in after the page was shown was not asked.
+        said.asked.map_or(Ok(()), |asked| check_reach(permit, asked))?;
         let (hash, now) = (&self.handles.authorization_request_hash(reference), self.now());
         let code = &Handle::generate(self.entropy.as_ref());
         let user = permit.caller().user();
@@ -159,13 +170,18 @@ impl App {
                 };
                 let client = self.clients.find(&tx, request.client).await?;
                 let client = client.ok_or(Error::AuthorizationNotFound)?;
-                self.decided(&tx, (hash, &request, &client), (&person, decision), (code, now)).await
+                self.decided(&tx, (hash, &request, &client), (&person, said.decision), (code, now)).await
             })
             .await
     }
 
     /// Who is signed in, if their session goes on.
-    async fn person(&self, tx: &Tx, user: Option<&EndUser>, now: Timestamp) -> Result<Option<Person>, Error> {
+    pub(super) async fn person(
+        &self,
+        tx: &Tx,
+        user: Option<&EndUser>,
+        now: Timestamp,
+    ) -> Result<Option<Person>, Error> {
         let Some(user) = user else { return Ok(None) };
         let session: SessionId = user.session;
         let found = self.sessions.find(tx, session).await?;
@@ -210,7 +226,9 @@ impl App {
         let before = self.clients.approval(tx, person.account, client.id).await?;
         let nothing = BTreeSet::new();
         let approved = before.as_ref().map_or(&nothing, |before| before.scopes());
-        let needed = request.needs(person.authentication.1, approved, now);
+        // Whoever takes the port of a public client on the person's machine passes for it (RFC 8252, section 8.6).
+        let counts = if client.can_be_posed_as(&request.redirect_uri) { &nothing } else { approved };
+        let needed = request.needs(person.authentication.1, counts, now);
         match (needed, decision) {
             (Needed::SignIn, _) if request.prompt.silent => {
                 self.authorizations.delete(tx, hash).await?;
@@ -297,7 +315,7 @@ fn read(
     })
 }
 
-fn scopes(client: &Client, asked: Option<&str>) -> Answer<BTreeSet<Scope>> {
+pub(super) fn scopes(client: &Client, asked: Option<&str>) -> Answer<BTreeSet<Scope>> {
     let asked = asked.ok_or(Refusal::InvalidScope("scope is missing"))?;
     let scopes = parse_scopes(asked).ok_or(Refusal::InvalidScope("a scope is not known"))?;
     if scopes.is_empty() {
@@ -324,6 +342,11 @@ fn prompt(asked: Option<&str>) -> Answer<Prompt> {
         return Err(Refusal::InvalidRequest("prompt=none goes with nothing else"));
     }
     Ok(prompt)
+}
+
+/// What the client gets back as it is, unless it is too long to be sent anywhere.
+fn state(parameters: &Parameters) -> Option<&str> {
+    parameters.get("state").filter(|state| state.len() <= MAX_STATE)
 }
 
 fn refused(request: &AuthorizationRequest, refusal: Refusal) -> String {

@@ -18,6 +18,7 @@ impl App {
     ) -> Result<Vec<SessionId>, Error> {
         self.clients.forget_approvals(tx, account, Some(client)).await?;
         self.authorizations.forget_codes(tx, account, Some(client)).await?;
+        self.devices.forget_approved(tx, account, Some(client)).await?;
         let live = self.sessions.live_ids(tx, account, now).await?;
         Ok(self.grants.among(tx, &live, client).await?)
     }
@@ -30,6 +31,7 @@ impl App {
 
     /// Takes back the codes that are not used yet, of every client.
     pub(in crate::app) async fn forget_codes(&self, tx: &Tx, account: AccountId) -> Result<(), Error> {
+        self.devices.forget_approved(tx, account, None).await?;
         Ok(self.authorizations.forget_codes(tx, account, None).await?)
     }
 }

@@ -1,7 +1,9 @@
 //! What a client was given: looked up by its tokens, begun with a code, gone on with by refresh tokens.
 
+use std::collections::BTreeSet;
+
 use portal_core::id::{Id, SessionId};
-use portal_core::{Acr, Timestamp};
+use portal_core::{Acr, Scope, Timestamp};
 use portal_crypto::envelope::SubjectKey;
 use portal_store::{Inserts, ReadTx, Tx};
 
@@ -33,6 +35,13 @@ pub struct LiveGrant {
     pub authentication: (Acr, Timestamp),
 }
 
+/// What somebody approved, and how they had proven who they are.
+pub(super) struct Approved<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) scopes: &'a BTreeSet<Scope>,
+    pub(super) authentication: (Acr, Timestamp),
+}
+
 /// What a client gets.
 pub(super) struct Given {
     pub(super) grant: Grant,
@@ -57,6 +66,15 @@ impl App {
         token: Token<'_>,
         now: Timestamp,
     ) -> Result<Option<LiveGrant>, Error> {
+        let found = self.any_grant(tx, token).await?;
+        let live = |found: &LiveGrant| {
+            found.session.session().is_live(now) && found.account.account().lock_at(now).is_none()
+        };
+        Ok(found.filter(live))
+    }
+
+    /// The tokens with this one, whatever has become of their session.
+    pub(super) async fn any_grant(&self, tx: &ReadTx, token: Token<'_>) -> Result<Option<LiveGrant>, Error> {
         let Some(tokens) = self.grants.tokens(tx, token).await? else { return Ok(None) };
         let id = tokens.pair().session;
         let (Some(grant), Some(session)) =
@@ -67,9 +85,6 @@ impl App {
         let Some(account) = self.accounts.find(tx, session.session().account).await? else {
             return Ok(None);
         };
-        if !session.session().is_live(now) || account.account().lock_at(now).is_some() {
-            return Ok(None);
-        }
         let contexts = self.contexts.find_all(tx, [id].into_iter()).await?;
         let authentication = contexts.get(&id).map(StoredContext::authentication);
         let authentication = authentication.unwrap_or((Acr::Password, session.session().created_at));
@@ -83,15 +98,28 @@ impl App {
         account: &Account,
         now: Timestamp,
     ) -> Given {
+        let authentication = (code.acr, code.authenticated_at);
+        let approved = Approved { issuer: &code.issuer, scopes: &code.scopes, authentication };
+        self.grant_of(client, &approved, account, now)
+    }
+
+    /// A grant that begins, for whoever approved it.
+    pub(super) fn grant_of(
+        &self,
+        client: &Client,
+        approved: &Approved<'_>,
+        account: &Account,
+        now: Timestamp,
+    ) -> Given {
         let id = SessionId::generate(now, self.entropy.as_ref());
         let grant = Grant {
             session: id,
             client: client.id,
-            issuer: code.issuer.clone(),
-            scopes: code.scopes.clone(),
+            issuer: approved.issuer.to_owned(),
+            scopes: approved.scopes.clone(),
         };
         let session = life(Session::start(id, account.id(), grant.is_offline(), now), &grant);
-        let authentication = (code.acr, code.authenticated_at);
+        let authentication = approved.authentication;
         let tokens = self.handles.first_pair(self.entropy.as_ref());
         Given { grant, account: account.clone(), authentication, session, tokens }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portal_core::{Scope, Timestamp};
+use portal_core::id::ClientId;
+use portal_core::{Scope, Sensitive, Timestamp};
 use portal_keys::KeysError;
 use portal_mesh::Permit;
 use portal_store::ReadTx;
@@ -41,7 +42,7 @@ pub struct TokenSet {
     /// What was given.
     pub scopes: BTreeSet<Scope>,
     /// Signed.
-    pub id_token: Option<String>,
+    pub id_token: Option<Sensitive<String>>,
 }
 
 /// What one of a client's tokens stands for.
@@ -50,6 +51,12 @@ pub enum Introspected {
     Itself(ClientToken),
     /// A person; by an access token, or by a refresh token.
     Person(Box<LiveGrant>, bool),
+}
+
+/// What a token is of, live or not.
+enum Belongs {
+    Grant(Box<LiveGrant>),
+    Itself,
 }
 
 impl App {
@@ -74,11 +81,12 @@ impl App {
         match grant {
             GrantType::AuthorizationCode => self.redeem(&client, parameters).await,
             GrantType::ClientCredentials => self.grant_itself(&client, parameters.get("scope")).await,
+            GrantType::DeviceCode => self.redeem_device(&client, parameters).await,
             GrantType::RefreshToken => self.refresh_grant(&client, parameters).await,
         }
     }
 
-    async fn client_of(&self, credentials: &Credentials) -> Result<Answer<Client>, Error> {
+    pub(super) async fn client_of(&self, credentials: &Credentials) -> Result<Answer<Client>, Error> {
         let now = self.now();
         let find = |tx| async move { self.authenticate(&tx, credentials, now).await };
         self.database.read("find_client", find).await
@@ -191,6 +199,7 @@ impl App {
         if scopes.is_empty() {
             return Ok(Err(Refusal::InvalidScope("this client has no scope for itself")));
         }
+        self.attempts.admit_grant(client.id)?;
         let (now, access) = (self.now(), Handle::generate(self.entropy.as_ref()));
         let token = &ClientToken {
             client: client.id,
@@ -210,7 +219,7 @@ impl App {
         Ok(Ok(TokenSet { access, expires_in: CLIENT_ACCESS_LIFE, refresh: None, scopes, id_token: None }))
     }
 
-    async fn token_set(
+    pub(super) async fn token_set(
         &self,
         client: &Client,
         given: &Given,
@@ -220,7 +229,7 @@ impl App {
         let told = SignInTold { grant, account, authentication: *authentication, nonce };
         let id_token = if grant.scopes.contains(&Scope::OpenId) {
             let algorithm = client.settings.id_token_algorithm;
-            Some(self.id_token(told.claims(now), tokens.access(), algorithm).await?)
+            Some(Sensitive::new(self.id_token(told.claims(now), tokens.access(), algorithm).await?))
         } else {
             None
         };
@@ -276,53 +285,97 @@ impl App {
         Ok(self.grants.client_token(tx, &own, now).await?.map(Introspected::Itself))
     }
 
-    /// Ends one of the client's own tokens, and what it belongs to. One that is not, is no error.
+    /// Ends one of the client's own tokens, and what it belongs to: a spent or expired one too, whose copy may be what worries
+    /// the client. One that is not, is no error.
     pub(crate) async fn revoke_grant(
         &self,
         _: &Permit<RevokeGrant>,
         credentials: &Credentials,
         token: Option<&Handle>,
     ) -> Result<Answer<()>, Error> {
-        let now = self.now();
-        let revoked = self
-            .database
+        let client = match self.client_of(credentials).await? {
+            Ok(client) => client.id,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (Some(token), now) = (token, self.now()) else { return Ok(Ok(())) };
+        let find = |tx| async move { self.belongs(&tx, (client, token), now).await };
+        if self.database.read("find_grant", find).await?.is_none() {
+            return Ok(Ok(()));
+        }
+        self.database
             .run_tx("revoke_grant", |tx| async move {
-                let client = match self.authenticate(&tx, credentials, now).await? {
-                    Ok(client) => client,
-                    Err(refusal) => return Ok(Err(refusal)),
-                };
-                let Some(token) = token else { return Ok(Ok(())) };
-                let actor = format!("client/{}", client.id);
-                match self.held(&tx, token, now).await?.filter(|found| found.client() == client.id) {
-                    Some(Introspected::Person(found, _)) => {
+                let actor = format!("client/{client}");
+                match self.belongs(&tx, (client, token), now).await? {
+                    Some(Belongs::Grant(found)) if found.session.session().revoked_at.is_none() => {
                         self.end_grant(&tx, found.session.session(), now).await?;
                         let account = found.account.account();
                         self.note(&tx, about("session.revoke", &actor, &found.grant, account), now).await?;
                     }
-                    Some(Introspected::Itself(_)) => {
+                    Some(Belongs::Itself) => {
                         let hash = self.handles.client_access_hash(token);
                         self.grants.delete_client_token(&tx, &hash).await?;
-                        let own = portal_core::id::Id::from_uuid(portal_core::id::Id::uuid(client.id));
+                        let own = portal_core::id::Id::from_uuid(portal_core::id::Id::uuid(client));
                         self.revocations.append(&tx, &[crate::domain::Target::Session(own)], now).await?;
-                        self.note(&tx, Happened::new("client.revoke", actor).to(client.id), now).await?;
+                        self.note(&tx, Happened::new("client.revoke", actor).to(client), now).await?;
                     }
-                    None => {}
+                    Some(Belongs::Grant(_)) | None => {}
                 }
-                Ok::<_, Error>(Ok(()))
+                Ok::<_, Error>(())
             })
-            .await;
+            .await?;
         self.feed.nudge();
-        revoked
+        Ok(Ok(()))
+    }
+
+    /// What a token of `client` belongs to, spent, expired or not.
+    async fn belongs(
+        &self,
+        tx: &ReadTx,
+        (client, token): (ClientId, &Handle),
+        now: Timestamp,
+    ) -> Result<Option<Belongs>, Error> {
+        let (access, refresh) =
+            (self.handles.grant_access_hash(token), self.handles.grant_refresh_hash(token));
+        for token in [Token::Access(&access), Token::Refresh(&refresh)] {
+            if let Some(found) = self.any_grant(tx, token).await? {
+                let own = found.grant.client == client;
+                return Ok(own.then(|| Belongs::Grant(Box::new(found))));
+            }
+        }
+        let own = self.grants.client_token(tx, &self.handles.client_access_hash(token), now).await?;
+        Ok(own.filter(|own| own.client == client).map(|_| Belongs::Itself))
     }
 }
 
 impl Introspected {
     /// The client that holds the token.
     #[must_use]
-    pub fn client(&self) -> portal_core::id::ClientId {
+    pub fn client(&self) -> ClientId {
         match self {
             Self::Itself(token) => token.client,
             Self::Person(found, _) => found.grant.client,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portal_core::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_token_is_shown() {
+        let access = Handle::generate(&SeededEntropy::new(1));
+        let text = access.to_text();
+        let tokens = TokenSet {
+            access: access.clone(),
+            expires_in: CLIENT_ACCESS_LIFE,
+            refresh: Some(access),
+            scopes: BTreeSet::new(),
+            id_token: Some(Sensitive::new("eyJ0eXAi.eyJzdWIi.c2ln".to_owned())),
+        };
+        let shown = format!("{tokens:?}");
+        assert!(!shown.contains(&text) && !shown.contains("eyJ"), "{shown}");
     }
 }

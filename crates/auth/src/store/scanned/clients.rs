@@ -12,10 +12,11 @@ use sea_orm::{EntityTrait, ModelTrait};
 use super::count;
 use crate::store::authorizations::Authorizations;
 use crate::store::clients::Clients;
+use crate::store::devices::Devices;
 use crate::store::grants::Grants;
 use crate::store::{
-    authorization_code, authorization_request, client, client_approval, client_token, grant_token,
-    session_grant,
+    authorization_code, authorization_request, client, client_approval, client_token, device_authorization,
+    grant_token, session_grant,
 };
 
 /// A table whose rows have nothing sealed in them.
@@ -69,7 +70,13 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
     let (of_clients, approvals) = (clients(), clients());
     let (requests, codes) = (authorizations(), authorizations());
     let (of_grants, tokens, own) = (grants(), grants(), grants());
+    let devices = Devices::new(digests.clone());
     vec![
+        scan::<device_authorization::Entity, _>(
+            "device_authorization",
+            vec![device_authorization::Column::DeviceHash],
+            move |row| devices.checked(row).map(drop),
+        ),
         scan::<client::Entity, _>("client", vec![client::Column::Id], move |row| {
             of_clients.checked(&row).map(drop)
         }),

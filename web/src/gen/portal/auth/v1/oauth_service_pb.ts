@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/auth/v1/oauth_service.proto.
  */
 export const file_portal_auth_v1_oauth_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJwb3J0YWwvYXV0aC92MS9vYXV0aF9zZXJ2aWNlLnByb3RvEg5wb3J0YWwuYXV0aC52MSI2CgpPQXV0aEVycm9yEg0KBWVycm9yGAEgASgJEhkKEWVycm9yX2Rlc2NyaXB0aW9uGAIgASgJIi0KCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJQgOAAQEiQgoRQ2xpZW50Q3JlZGVudGlhbHMSEQoJY2xpZW50X2lkGAEgASgJEhoKDWNsaWVudF9zZWNyZXQYAiABKAlCA4ABASKNAQoZU3RhcnRBdXRob3JpemF0aW9uUmVxdWVzdBIOCgZpc3N1ZXIYASABKAkSLQoKcGFyYW1ldGVycxgCIAMoCzIZLnBvcnRhbC5hdXRoLnYxLlBhcmFtZXRlchIxCgZjbGllbnQYAyABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscyKpAQoaU3RhcnRBdXRob3JpemF0aW9uUmVzcG9uc2USNwoHcGVuZGluZxgBIAEoCzIkLnBvcnRhbC5hdXRoLnYxLlBlbmRpbmdBdXRob3JpemF0aW9uSAASGwoMcmVkaXJlY3RfdXJpGAIgASgJQgOAAQFIABIrCgVlcnJvchgDIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3JIAEIICgZyZXN1bHQiYQoUUGVuZGluZ0F1dGhvcml6YXRpb24SGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiRgoXR2V0QXV0aG9yaXphdGlvblJlcXVlc3QSGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkiiwEKDUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhQKDHJlZGlyZWN0X3VyaRgEIAEoCRIUCgxzaWduX2luX2FuZXcYBSABKAgSDgoGc2lsZW50GAYgASgIIvoBChpEZWNpZGVBdXRob3JpemF0aW9uUmVxdWVzdBIYCgtyZXF1ZXN0X3VyaRgBIAEoCUIDgAEBEkUKCGRlY2lzaW9uGAIgASgOMjMucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlcXVlc3QuRGVjaXNpb24iewoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIXChNERUNJU0lPTl9SRU1FTUJFUkVEEAESFAoQREVDSVNJT05fQVBQUk9WRRACEhEKDURFQ0lTSU9OX0RFTlkQAxITCg9ERUNJU0lPTl9OT0JPRFkQBCLbAQobRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlEhkKDHJlZGlyZWN0X3VyaRgBIAEoCUIDgAEBEkIKBm5lZWRlZBgCIAEoDjIyLnBvcnRhbC5hdXRoLnYxLkRlY2lkZUF1dGhvcml6YXRpb25SZXNwb25zZS5OZWVkZWQiXQoGTmVlZGVkEhYKEk5FRURFRF9VTlNQRUNJRklFRBAAEhIKDk5FRURFRF9OT1RISU5HEAESEwoPTkVFREVEX0FQUFJPVkFMEAISEgoOTkVFREVEX1NJR05fSU4QAyJ1ChFHcmFudFRva2VuUmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAIgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIncKEkdyYW50VG9rZW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGC5wb3J0YWwuYXV0aC52MS5Ub2tlblNldEgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKXAQoIVG9rZW5TZXQSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESLQoKZXhwaXJlc19pbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESDgoGc2NvcGVzGAQgAygJEhUKCGlkX3Rva2VuGAUgASgJQgOAAQEiXwoWSW50cm9zcGVjdEdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIo0BChdJbnRyb3NwZWN0R3JhbnRSZXNwb25zZRI7Cg1pbnRyb3NwZWN0aW9uGAEgASgLMiIucG9ydGFsLmF1dGgudjEuR3JhbnRJbnRyb3NwZWN0aW9uSAASKwoFZXJyb3IYAiABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9ySABCCAoGcmVzdWx0IsYBChJHcmFudEludHJvc3BlY3Rpb24SDgoGYWN0aXZlGAEgASgIEg4KBnNjb3BlcxgCIAMoCRIRCgljbGllbnRfaWQYAyABKAkSCwoDc3ViGAQgASgJEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgppc3N1ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWZyZXNoGAcgASgIIlsKElJldm9rZUdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIkAKE1Jldm9rZUdyYW50UmVzcG9uc2USKQoFZXJyb3IYASABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9yInsKFFJlc29sdmVMb2dvdXRSZXF1ZXN0EhoKDWlkX3Rva2VuX2hpbnQYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkSIAoYcG9zdF9sb2dvdXRfcmVkaXJlY3RfdXJpGAMgASgJEhIKBXN0YXRlGAQgASgJQgOAAQEiMgoVUmVzb2x2ZUxvZ291dFJlc3BvbnNlEhkKDHJlZGlyZWN0X3VyaRgBIAEoCUIDgAEBIhQKEkdldFVzZXJJbmZvUmVxdWVzdCJqCghVc2VySW5mbxILCgNzdWIYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRIRCgRuYW1lGAMgASgJQgOAAQESEgoFZW1haWwYBCABKAlCA4ABARIWCg5lbWFpbF92ZXJpZmllZBgFIAEoCDKXBgoMT0F1dGhTZXJ2aWNlEmsKElN0YXJ0QXV0aG9yaXphdGlvbhIpLnBvcnRhbC5hdXRoLnYxLlN0YXJ0QXV0aG9yaXphdGlvblJlcXVlc3QaKi5wb3J0YWwuYXV0aC52MS5TdGFydEF1dGhvcml6YXRpb25SZXNwb25zZRJfChBHZXRBdXRob3JpemF0aW9uEicucG9ydGFsLmF1dGgudjEuR2V0QXV0aG9yaXphdGlvblJlcXVlc3QaHS5wb3J0YWwuYXV0aC52MS5BdXRob3JpemF0aW9uIgOQAgESbgoTRGVjaWRlQXV0aG9yaXphdGlvbhIqLnBvcnRhbC5hdXRoLnYxLkRlY2lkZUF1dGhvcml6YXRpb25SZXF1ZXN0GisucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlElMKCkdyYW50VG9rZW4SIS5wb3J0YWwuYXV0aC52MS5HcmFudFRva2VuUmVxdWVzdBoiLnBvcnRhbC5hdXRoLnYxLkdyYW50VG9rZW5SZXNwb25zZRJnCg9JbnRyb3NwZWN0R3JhbnQSJi5wb3J0YWwuYXV0aC52MS5JbnRyb3NwZWN0R3JhbnRSZXF1ZXN0GicucG9ydGFsLmF1dGgudjEuSW50cm9zcGVjdEdyYW50UmVzcG9uc2UiA5ACARJWCgtSZXZva2VHcmFudBIiLnBvcnRhbC5hdXRoLnYxLlJldm9rZUdyYW50UmVxdWVzdBojLnBvcnRhbC5hdXRoLnYxLlJldm9rZUdyYW50UmVzcG9uc2USYQoNUmVzb2x2ZUxvZ291dBIkLnBvcnRhbC5hdXRoLnYxLlJlc29sdmVMb2dvdXRSZXF1ZXN0GiUucG9ydGFsLmF1dGgudjEuUmVzb2x2ZUxvZ291dFJlc3BvbnNlIgOQAgESUAoLR2V0VXNlckluZm8SIi5wb3J0YWwuYXV0aC52MS5HZXRVc2VySW5mb1JlcXVlc3QaGC5wb3J0YWwuYXV0aC52MS5Vc2VySW5mbyIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJwb3J0YWwvYXV0aC92MS9vYXV0aF9zZXJ2aWNlLnByb3RvEg5wb3J0YWwuYXV0aC52MSI2CgpPQXV0aEVycm9yEg0KBWVycm9yGAEgASgJEhkKEWVycm9yX2Rlc2NyaXB0aW9uGAIgASgJIi0KCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJQgOAAQEiQgoRQ2xpZW50Q3JlZGVudGlhbHMSEQoJY2xpZW50X2lkGAEgASgJEhoKDWNsaWVudF9zZWNyZXQYAiABKAlCA4ABASKNAQoZU3RhcnRBdXRob3JpemF0aW9uUmVxdWVzdBIOCgZpc3N1ZXIYASABKAkSLQoKcGFyYW1ldGVycxgCIAMoCzIZLnBvcnRhbC5hdXRoLnYxLlBhcmFtZXRlchIxCgZjbGllbnQYAyABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscyKpAQoaU3RhcnRBdXRob3JpemF0aW9uUmVzcG9uc2USNwoHcGVuZGluZxgBIAEoCzIkLnBvcnRhbC5hdXRoLnYxLlBlbmRpbmdBdXRob3JpemF0aW9uSAASGwoMcmVkaXJlY3RfdXJpGAIgASgJQgOAAQFIABIrCgVlcnJvchgDIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3JIAEIICgZyZXN1bHQiYQoUUGVuZGluZ0F1dGhvcml6YXRpb24SGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiRgoXR2V0QXV0aG9yaXphdGlvblJlcXVlc3QSGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkiiwEKDUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhQKDHJlZGlyZWN0X3VyaRgEIAEoCRIUCgxzaWduX2luX2FuZXcYBSABKAgSDgoGc2lsZW50GAYgASgIIo4CChpEZWNpZGVBdXRob3JpemF0aW9uUmVxdWVzdBIYCgtyZXF1ZXN0X3VyaRgBIAEoCUIDgAEBEkUKCGRlY2lzaW9uGAIgASgOMjMucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlcXVlc3QuRGVjaXNpb24SEgoKYWNjb3VudF9pZBgDIAEoCSJ7CghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhcKE0RFQ0lTSU9OX1JFTUVNQkVSRUQQARIUChBERUNJU0lPTl9BUFBST1ZFEAISEQoNREVDSVNJT05fREVOWRADEhMKD0RFQ0lTSU9OX05PQk9EWRAEItsBChtEZWNpZGVBdXRob3JpemF0aW9uUmVzcG9uc2USGQoMcmVkaXJlY3RfdXJpGAEgASgJQgOAAQESQgoGbmVlZGVkGAIgASgOMjIucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlLk5lZWRlZCJdCgZOZWVkZWQSFgoSTkVFREVEX1VOU1BFQ0lGSUVEEAASEgoOTkVFREVEX05PVEhJTkcQARITCg9ORUVERURfQVBQUk9WQUwQAhISCg5ORUVERURfU0lHTl9JThADIpMBCh9TdGFydERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0Eg4KBmlzc3VlchgBIAEoCRIxCgZjbGllbnQYAiABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAMgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIosBCiBTdGFydERldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRIwCgdwZW5kaW5nGAEgASgLMh0ucG9ydGFsLmF1dGgudjEuUGVuZGluZ0RldmljZUgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKdAQoNUGVuZGluZ0RldmljZRIYCgtkZXZpY2VfY29kZRgBIAEoCUIDgAEBEhYKCXVzZXJfY29kZRgCIAEoCUIDgAEBEi0KCmV4cGlyZXNfaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaW50ZXJ2YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOAoeRmluZERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0EhYKCXVzZXJfY29kZRgBIAEoCUIDgAEBIm0KE0RldmljZUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhYKCXVzZXJfY29kZRgEIAEoCUIDgAEBIuoBCiBEZWNpZGVEZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBIWCgl1c2VyX2NvZGUYASABKAlCA4ABARJLCghkZWNpc2lvbhgCIAEoDjI5LnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0LkRlY2lzaW9uEhIKCmFjY291bnRfaWQYAyABKAkiTQoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIUChBERUNJU0lPTl9BUFBST1ZFEAESEQoNREVDSVNJT05fREVOWRACIiMKIURlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXNwb25zZSJ1ChFHcmFudFRva2VuUmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAIgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIncKEkdyYW50VG9rZW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGC5wb3J0YWwuYXV0aC52MS5Ub2tlblNldEgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKXAQoIVG9rZW5TZXQSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESLQoKZXhwaXJlc19pbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESDgoGc2NvcGVzGAQgAygJEhUKCGlkX3Rva2VuGAUgASgJQgOAAQEiXwoWSW50cm9zcGVjdEdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIo0BChdJbnRyb3NwZWN0R3JhbnRSZXNwb25zZRI7Cg1pbnRyb3NwZWN0aW9uGAEgASgLMiIucG9ydGFsLmF1dGgudjEuR3JhbnRJbnRyb3NwZWN0aW9uSAASKwoFZXJyb3IYAiABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9ySABCCAoGcmVzdWx0IsYBChJHcmFudEludHJvc3BlY3Rpb24SDgoGYWN0aXZlGAEgASgIEg4KBnNjb3BlcxgCIAMoCRIRCgljbGllbnRfaWQYAyABKAkSCwoDc3ViGAQgASgJEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgppc3N1ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWZyZXNoGAcgASgIIlsKElJldm9rZUdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIkAKE1Jldm9rZUdyYW50UmVzcG9uc2USKQoFZXJyb3IYASABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9yInsKFFJlc29sdmVMb2dvdXRSZXF1ZXN0EhoKDWlkX3Rva2VuX2hpbnQYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkSIAoYcG9zdF9sb2dvdXRfcmVkaXJlY3RfdXJpGAMgASgJEhIKBXN0YXRlGAQgASgJQgOAAQEiMgoVUmVzb2x2ZUxvZ291dFJlc3BvbnNlEhkKDHJlZGlyZWN0X3VyaRgBIAEoCUIDgAEBIhQKEkdldFVzZXJJbmZvUmVxdWVzdCJqCghVc2VySW5mbxILCgNzdWIYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRIRCgRuYW1lGAMgASgJQgOAAQESEgoFZW1haWwYBCABKAlCA4ABARIWCg5lbWFpbF92ZXJpZmllZBgFIAEoCDKJCQoMT0F1dGhTZXJ2aWNlEmsKElN0YXJ0QXV0aG9yaXphdGlvbhIpLnBvcnRhbC5hdXRoLnYxLlN0YXJ0QXV0aG9yaXphdGlvblJlcXVlc3QaKi5wb3J0YWwuYXV0aC52MS5TdGFydEF1dGhvcml6YXRpb25SZXNwb25zZRJfChBHZXRBdXRob3JpemF0aW9uEicucG9ydGFsLmF1dGgudjEuR2V0QXV0aG9yaXphdGlvblJlcXVlc3QaHS5wb3J0YWwuYXV0aC52MS5BdXRob3JpemF0aW9uIgOQAgESbgoTRGVjaWRlQXV0aG9yaXphdGlvbhIqLnBvcnRhbC5hdXRoLnYxLkRlY2lkZUF1dGhvcml6YXRpb25SZXF1ZXN0GisucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlEn0KGFN0YXJ0RGV2aWNlQXV0aG9yaXphdGlvbhIvLnBvcnRhbC5hdXRoLnYxLlN0YXJ0RGV2aWNlQXV0aG9yaXphdGlvblJlcXVlc3QaMC5wb3J0YWwuYXV0aC52MS5TdGFydERldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRJuChdGaW5kRGV2aWNlQXV0aG9yaXphdGlvbhIuLnBvcnRhbC5hdXRoLnYxLkZpbmREZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBojLnBvcnRhbC5hdXRoLnYxLkRldmljZUF1dGhvcml6YXRpb24SgAEKGURlY2lkZURldmljZUF1dGhvcml6YXRpb24SMC5wb3J0YWwuYXV0aC52MS5EZWNpZGVEZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBoxLnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRJTCgpHcmFudFRva2VuEiEucG9ydGFsLmF1dGgudjEuR3JhbnRUb2tlblJlcXVlc3QaIi5wb3J0YWwuYXV0aC52MS5HcmFudFRva2VuUmVzcG9uc2USZwoPSW50cm9zcGVjdEdyYW50EiYucG9ydGFsLmF1dGgudjEuSW50cm9zcGVjdEdyYW50UmVxdWVzdBonLnBvcnRhbC5hdXRoLnYxLkludHJvc3BlY3RHcmFudFJlc3BvbnNlIgOQAgESVgoLUmV2b2tlR3JhbnQSIi5wb3J0YWwuYXV0aC52MS5SZXZva2VHcmFudFJlcXVlc3QaIy5wb3J0YWwuYXV0aC52MS5SZXZva2VHcmFudFJlc3BvbnNlEmEKDVJlc29sdmVMb2dvdXQSJC5wb3J0YWwuYXV0aC52MS5SZXNvbHZlTG9nb3V0UmVxdWVzdBolLnBvcnRhbC5hdXRoLnYxLlJlc29sdmVMb2dvdXRSZXNwb25zZSIDkAIBElAKC0dldFVzZXJJbmZvEiIucG9ydGFsLmF1dGgudjEuR2V0VXNlckluZm9SZXF1ZXN0GhgucG9ydGFsLmF1dGgudjEuVXNlckluZm8iA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An error of the protocol, as RFC 6749, sections 4.1.2.1 and 5.2, name them.
@@ -309,6 +309,13 @@ export type DecideAuthorizationRequest = Message<"portal.auth.v1.DecideAuthoriza
    * @generated from field: portal.auth.v1.DecideAuthorizationRequest.Decision decision = 2;
    */
   decision: DecideAuthorizationRequest_Decision;
+
+  /**
+   * Account that was asked: whoever is signed in now must be that one. Empty: not compared.
+   *
+   * @generated from field: string account_id = 3;
+   */
+  accountId: string;
 };
 
 /**
@@ -436,6 +443,267 @@ export const DecideAuthorizationResponse_NeededSchema: GenEnum<DecideAuthorizati
   enumDesc(file_portal_auth_v1_oauth_service, 9, 0);
 
 /**
+ * Request of OAuthService.StartDeviceAuthorization.
+ *
+ * @generated from message portal.auth.v1.StartDeviceAuthorizationRequest
+ */
+export type StartDeviceAuthorizationRequest = Message<"portal.auth.v1.StartDeviceAuthorizationRequest"> & {
+  /**
+   * Issuer: the gateway's public URL.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * Who asks.
+   *
+   * @generated from field: portal.auth.v1.ClientCredentials client = 2;
+   */
+  client?: ClientCredentials | undefined;
+
+  /**
+   * Parameters of the request, each given once, without the client's credentials.
+   *
+   * @generated from field: repeated portal.auth.v1.Parameter parameters = 3;
+   */
+  parameters: Parameter[];
+};
+
+/**
+ * Describes the message portal.auth.v1.StartDeviceAuthorizationRequest.
+ * Use `create(StartDeviceAuthorizationRequestSchema)` to create a new message.
+ */
+export const StartDeviceAuthorizationRequestSchema: GenMessage<StartDeviceAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 10);
+
+/**
+ * Reply of OAuthService.StartDeviceAuthorization.
+ *
+ * @generated from message portal.auth.v1.StartDeviceAuthorizationResponse
+ */
+export type StartDeviceAuthorizationResponse = Message<"portal.auth.v1.StartDeviceAuthorizationResponse"> & {
+  /**
+   * What became of the request.
+   *
+   * @generated from oneof portal.auth.v1.StartDeviceAuthorizationResponse.result
+   */
+  result: {
+    /**
+     * It waits for a person.
+     *
+     * @generated from field: portal.auth.v1.PendingDevice pending = 1;
+     */
+    value: PendingDevice;
+    case: "pending";
+  } | {
+    /**
+     * Why not.
+     *
+     * @generated from field: portal.auth.v1.OAuthError error = 2;
+     */
+    value: OAuthError;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message portal.auth.v1.StartDeviceAuthorizationResponse.
+ * Use `create(StartDeviceAuthorizationResponseSchema)` to create a new message.
+ */
+export const StartDeviceAuthorizationResponseSchema: GenMessage<StartDeviceAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 11);
+
+/**
+ * A device that waits for a person.
+ *
+ * @generated from message portal.auth.v1.PendingDevice
+ */
+export type PendingDevice = Message<"portal.auth.v1.PendingDevice"> & {
+  /**
+   * What the device asks for tokens with: 43 characters, good once.
+   *
+   * @generated from field: string device_code = 1;
+   */
+  deviceCode: string;
+
+  /**
+   * What the person types: eight consonants, as `BCDF-GHJK`.
+   *
+   * @generated from field: string user_code = 2;
+   */
+  userCode: string;
+
+  /**
+   * How long both live.
+   *
+   * @generated from field: google.protobuf.Duration expires_in = 3;
+   */
+  expiresIn?: Duration | undefined;
+
+  /**
+   * How long the device waits before it asks again, at least.
+   *
+   * @generated from field: google.protobuf.Duration interval = 4;
+   */
+  interval?: Duration | undefined;
+};
+
+/**
+ * Describes the message portal.auth.v1.PendingDevice.
+ * Use `create(PendingDeviceSchema)` to create a new message.
+ */
+export const PendingDeviceSchema: GenMessage<PendingDevice> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 12);
+
+/**
+ * Request of OAuthService.FindDeviceAuthorization.
+ *
+ * @generated from message portal.auth.v1.FindDeviceAuthorizationRequest
+ */
+export type FindDeviceAuthorizationRequest = Message<"portal.auth.v1.FindDeviceAuthorizationRequest"> & {
+  /**
+   * What the person typed; case, hyphens and spaces don't matter.
+   *
+   * @generated from field: string user_code = 1;
+   */
+  userCode: string;
+};
+
+/**
+ * Describes the message portal.auth.v1.FindDeviceAuthorizationRequest.
+ * Use `create(FindDeviceAuthorizationRequestSchema)` to create a new message.
+ */
+export const FindDeviceAuthorizationRequestSchema: GenMessage<FindDeviceAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 13);
+
+/**
+ * A device that waits for the decision of a person.
+ *
+ * @generated from message portal.auth.v1.DeviceAuthorization
+ */
+export type DeviceAuthorization = Message<"portal.auth.v1.DeviceAuthorization"> & {
+  /**
+   * Client that asks.
+   *
+   * @generated from field: string client_id = 1;
+   */
+  clientId: string;
+
+  /**
+   * Its name.
+   *
+   * @generated from field: string client_display_name = 2;
+   */
+  clientDisplayName: string;
+
+  /**
+   * Scopes it asks for.
+   *
+   * @generated from field: repeated string scopes = 3;
+   */
+  scopes: string[];
+
+  /**
+   * The code, as the device shows it.
+   *
+   * @generated from field: string user_code = 4;
+   */
+  userCode: string;
+};
+
+/**
+ * Describes the message portal.auth.v1.DeviceAuthorization.
+ * Use `create(DeviceAuthorizationSchema)` to create a new message.
+ */
+export const DeviceAuthorizationSchema: GenMessage<DeviceAuthorization> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 14);
+
+/**
+ * Request of OAuthService.DecideDeviceAuthorization.
+ *
+ * @generated from message portal.auth.v1.DecideDeviceAuthorizationRequest
+ */
+export type DecideDeviceAuthorizationRequest = Message<"portal.auth.v1.DecideDeviceAuthorizationRequest"> & {
+  /**
+   * Code of the device.
+   *
+   * @generated from field: string user_code = 1;
+   */
+  userCode: string;
+
+  /**
+   * Decision.
+   *
+   * @generated from field: portal.auth.v1.DecideDeviceAuthorizationRequest.Decision decision = 2;
+   */
+  decision: DecideDeviceAuthorizationRequest_Decision;
+
+  /**
+   * Account that was asked: whoever is signed in now must be that one. Empty: not compared.
+   *
+   * @generated from field: string account_id = 3;
+   */
+  accountId: string;
+};
+
+/**
+ * Describes the message portal.auth.v1.DecideDeviceAuthorizationRequest.
+ * Use `create(DecideDeviceAuthorizationRequestSchema)` to create a new message.
+ */
+export const DecideDeviceAuthorizationRequestSchema: GenMessage<DecideDeviceAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 15);
+
+/**
+ * What was decided.
+ *
+ * @generated from enum portal.auth.v1.DecideDeviceAuthorizationRequest.Decision
+ */
+export enum DecideDeviceAuthorizationRequest_Decision {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: DECISION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The person approves.
+   *
+   * @generated from enum value: DECISION_APPROVE = 1;
+   */
+  APPROVE = 1,
+
+  /**
+   * The person refuses.
+   *
+   * @generated from enum value: DECISION_DENY = 2;
+   */
+  DENY = 2,
+}
+
+/**
+ * Describes the enum portal.auth.v1.DecideDeviceAuthorizationRequest.Decision.
+ */
+export const DecideDeviceAuthorizationRequest_DecisionSchema: GenEnum<DecideDeviceAuthorizationRequest_Decision> = /*@__PURE__*/
+  enumDesc(file_portal_auth_v1_oauth_service, 15, 0);
+
+/**
+ * Reply of OAuthService.DecideDeviceAuthorization.
+ *
+ * @generated from message portal.auth.v1.DecideDeviceAuthorizationResponse
+ */
+export type DecideDeviceAuthorizationResponse = Message<"portal.auth.v1.DecideDeviceAuthorizationResponse"> & {
+};
+
+/**
+ * Describes the message portal.auth.v1.DecideDeviceAuthorizationResponse.
+ * Use `create(DecideDeviceAuthorizationResponseSchema)` to create a new message.
+ */
+export const DecideDeviceAuthorizationResponseSchema: GenMessage<DecideDeviceAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 16);
+
+/**
  * Request of OAuthService.GrantToken.
  *
  * @generated from message portal.auth.v1.GrantTokenRequest
@@ -461,7 +729,7 @@ export type GrantTokenRequest = Message<"portal.auth.v1.GrantTokenRequest"> & {
  * Use `create(GrantTokenRequestSchema)` to create a new message.
  */
 export const GrantTokenRequestSchema: GenMessage<GrantTokenRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 10);
+  messageDesc(file_portal_auth_v1_oauth_service, 17);
 
 /**
  * Reply of OAuthService.GrantToken.
@@ -498,7 +766,7 @@ export type GrantTokenResponse = Message<"portal.auth.v1.GrantTokenResponse"> & 
  * Use `create(GrantTokenResponseSchema)` to create a new message.
  */
 export const GrantTokenResponseSchema: GenMessage<GrantTokenResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 11);
+  messageDesc(file_portal_auth_v1_oauth_service, 18);
 
 /**
  * Tokens of a client (RFC 6749, section 5.1).
@@ -547,7 +815,7 @@ export type TokenSet = Message<"portal.auth.v1.TokenSet"> & {
  * Use `create(TokenSetSchema)` to create a new message.
  */
 export const TokenSetSchema: GenMessage<TokenSet> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 12);
+  messageDesc(file_portal_auth_v1_oauth_service, 19);
 
 /**
  * Request of OAuthService.IntrospectGrant.
@@ -575,7 +843,7 @@ export type IntrospectGrantRequest = Message<"portal.auth.v1.IntrospectGrantRequ
  * Use `create(IntrospectGrantRequestSchema)` to create a new message.
  */
 export const IntrospectGrantRequestSchema: GenMessage<IntrospectGrantRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 13);
+  messageDesc(file_portal_auth_v1_oauth_service, 20);
 
 /**
  * Reply of OAuthService.IntrospectGrant.
@@ -612,7 +880,7 @@ export type IntrospectGrantResponse = Message<"portal.auth.v1.IntrospectGrantRes
  * Use `create(IntrospectGrantResponseSchema)` to create a new message.
  */
 export const IntrospectGrantResponseSchema: GenMessage<IntrospectGrantResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 14);
+  messageDesc(file_portal_auth_v1_oauth_service, 21);
 
 /**
  * What a client's token stands for (RFC 7662, section 2.2).
@@ -675,7 +943,7 @@ export type GrantIntrospection = Message<"portal.auth.v1.GrantIntrospection"> & 
  * Use `create(GrantIntrospectionSchema)` to create a new message.
  */
 export const GrantIntrospectionSchema: GenMessage<GrantIntrospection> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 15);
+  messageDesc(file_portal_auth_v1_oauth_service, 22);
 
 /**
  * Request of OAuthService.RevokeGrant.
@@ -703,7 +971,7 @@ export type RevokeGrantRequest = Message<"portal.auth.v1.RevokeGrantRequest"> & 
  * Use `create(RevokeGrantRequestSchema)` to create a new message.
  */
 export const RevokeGrantRequestSchema: GenMessage<RevokeGrantRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 16);
+  messageDesc(file_portal_auth_v1_oauth_service, 23);
 
 /**
  * Reply of OAuthService.RevokeGrant; the same whether or not the token was live.
@@ -724,7 +992,7 @@ export type RevokeGrantResponse = Message<"portal.auth.v1.RevokeGrantResponse"> 
  * Use `create(RevokeGrantResponseSchema)` to create a new message.
  */
 export const RevokeGrantResponseSchema: GenMessage<RevokeGrantResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 17);
+  messageDesc(file_portal_auth_v1_oauth_service, 24);
 
 /**
  * Request of OAuthService.ResolveLogout.
@@ -766,7 +1034,7 @@ export type ResolveLogoutRequest = Message<"portal.auth.v1.ResolveLogoutRequest"
  * Use `create(ResolveLogoutRequestSchema)` to create a new message.
  */
 export const ResolveLogoutRequestSchema: GenMessage<ResolveLogoutRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 18);
+  messageDesc(file_portal_auth_v1_oauth_service, 25);
 
 /**
  * Reply of OAuthService.ResolveLogout.
@@ -787,7 +1055,7 @@ export type ResolveLogoutResponse = Message<"portal.auth.v1.ResolveLogoutRespons
  * Use `create(ResolveLogoutResponseSchema)` to create a new message.
  */
 export const ResolveLogoutResponseSchema: GenMessage<ResolveLogoutResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 19);
+  messageDesc(file_portal_auth_v1_oauth_service, 26);
 
 /**
  * Request of OAuthService.GetUserInfo.
@@ -802,7 +1070,7 @@ export type GetUserInfoRequest = Message<"portal.auth.v1.GetUserInfoRequest"> & 
  * Use `create(GetUserInfoRequestSchema)` to create a new message.
  */
 export const GetUserInfoRequestSchema: GenMessage<GetUserInfoRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 20);
+  messageDesc(file_portal_auth_v1_oauth_service, 27);
 
 /**
  * Claims about a person (OpenID Connect Core, section 5.1).
@@ -851,7 +1119,7 @@ export type UserInfo = Message<"portal.auth.v1.UserInfo"> & {
  * Use `create(UserInfoSchema)` to create a new message.
  */
 export const UserInfoSchema: GenMessage<UserInfo> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 21);
+  messageDesc(file_portal_auth_v1_oauth_service, 28);
 
 /**
  * What the gateway's OAuth 2.1 and OpenID Connect endpoints ask of auth. Without HTTP paths: the
@@ -891,7 +1159,8 @@ export const OAuthService: GenService<{
    * DECISION_REMEMBERED it is approved only if that person approved as much before, and nothing
    * else is to be asked.
    *
-   * Errors: NOT_FOUND when it is unknown, decided or over.
+   * Errors: NOT_FOUND when it is unknown, decided or over, PERMISSION_DENIED when somebody else was
+   * asked.
    *
    * @generated from rpc portal.auth.v1.OAuthService.DecideAuthorization
    */
@@ -901,7 +1170,44 @@ export const OAuthService: GenService<{
     output: typeof DecideAuthorizationResponseSchema;
   },
   /**
-   * The token endpoint (RFC 6749, section 3.2). Of the gateway.
+   * Takes the request of a device that has no browser (RFC 8628, section 3.1). Of the gateway.
+   *
+   * @generated from rpc portal.auth.v1.OAuthService.StartDeviceAuthorization
+   */
+  startDeviceAuthorization: {
+    methodKind: "unary";
+    input: typeof StartDeviceAuthorizationRequestSchema;
+    output: typeof StartDeviceAuthorizationResponseSchema;
+  },
+  /**
+   * Finds the device that shows a code, for the person who is signed in and typed it. A code that
+   * is not found counts against their account.
+   *
+   * Errors: NOT_FOUND when it is unknown, decided or over, RESOURCE_EXHAUSTED when too many were
+   * tried.
+   *
+   * @generated from rpc portal.auth.v1.OAuthService.FindDeviceAuthorization
+   */
+  findDeviceAuthorization: {
+    methodKind: "unary";
+    input: typeof FindDeviceAuthorizationRequestSchema;
+    output: typeof DeviceAuthorizationSchema;
+  },
+  /**
+   * Decides about a device in the name of the person who is signed in. Always said by the person:
+   * whatever was approved before counts for nothing.
+   *
+   * Errors: as of FindDeviceAuthorization, and PERMISSION_DENIED when somebody else was asked.
+   *
+   * @generated from rpc portal.auth.v1.OAuthService.DecideDeviceAuthorization
+   */
+  decideDeviceAuthorization: {
+    methodKind: "unary";
+    input: typeof DecideDeviceAuthorizationRequestSchema;
+    output: typeof DecideDeviceAuthorizationResponseSchema;
+  },
+  /**
+   * The token endpoint (RFC 6749, section 3.2; for devices RFC 8628, section 3.4). Of the gateway.
    *
    * @generated from rpc portal.auth.v1.OAuthService.GrantToken
    */

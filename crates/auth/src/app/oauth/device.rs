@@ -1,0 +1,297 @@
+//! Devices without a browser (RFC 8628): from a device's question, over the person who types its code elsewhere, to its tokens.
+//!
+//! Whoever types codes is known: they have signed in. Codes that are not found count against their account, and against the
+//! network they come from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portal_core::id::{AccountId, ClientId, Id};
+use portal_core::{Scope, Timestamp};
+use portal_crypto::envelope::SubjectKey;
+use portal_keys::KeysError;
+use portal_mesh::policy::Action;
+use portal_mesh::{EndUser, Permit};
+use portal_store::{ReadTx, Tx};
+use portal_upkeep::audit::Happened;
+
+use super::authorize::scopes;
+use super::grant::{Approved, Given};
+use super::token::TokenSet;
+use super::{Answer, Credentials, Parameters, Refusal};
+use crate::app::sign_in::failure;
+use crate::app::{App, check_reach};
+use crate::domain::device::{Approver, DeviceState, INTERVAL, LIFE, Polled};
+use crate::domain::failures::Failures;
+use crate::domain::grant::scope_text;
+use crate::domain::{Client, DeviceRequest, GrantType, Handle, HandleHash, UserCode};
+use crate::error::Error;
+use crate::service::policy::{DecideDeviceAuthorization, FindDeviceAuthorization, StartDeviceAuthorization};
+use crate::store::devices::{Code, StoredDevice};
+use crate::store::failures::AddressHash;
+
+const DEVICE_BAD: Refusal = Refusal::InvalidGrant("the device code is unknown or used, or another client's");
+
+/// A device that waits for a person.
+#[derive(Debug)]
+pub struct StartedDevice {
+    /// What it asks for tokens with.
+    pub device_code: Handle,
+    /// What it shows.
+    pub user_code: UserCode,
+    /// How long both live.
+    pub life: Duration,
+    /// How long it waits between questions.
+    pub interval: Duration,
+}
+
+/// A device that somebody found by its code.
+pub struct FoundDevice {
+    /// What it asks for.
+    pub scopes: BTreeSet<Scope>,
+    /// Who asks.
+    pub client: Client,
+}
+
+/// What a person says about a device.
+pub struct SaidOfDevice {
+    /// What it shows; `None` for what can't be a code.
+    pub code: Option<UserCode>,
+    /// Whether they approve.
+    pub approved: bool,
+    /// Whom the page named, if one did.
+    pub asked: Option<AccountId>,
+}
+
+impl App {
+    /// Takes the request of a device.
+    pub(crate) async fn start_device(
+        &self,
+        permit: &Permit<StartDeviceAuthorization>,
+        credentials: &Credentials,
+        (issuer, parameters): (String, &Parameters),
+    ) -> Result<Answer<StartedDevice>, Error> {
+        let client = match self.client_of(credentials).await? {
+            Ok(client) => client,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !client.may(GrantType::DeviceCode) {
+            return Ok(Err(Refusal::UnauthorizedClient));
+        }
+        let scopes = match scopes(&client, parameters.get("scope")) {
+            Ok(scopes) => scopes,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // Each is kept for ten minutes, and whoever knows a public client's id can ask.
+        match client.secrets {
+            Some(_) => self.attempts.admit_grant(client.id)?,
+            None => self.attempts.admit_question(permit.caller().client_address())?,
+        }
+        let request = &DeviceRequest::start(client.id, issuer, scopes, self.now());
+        let device_code = Handle::generate(self.entropy.as_ref());
+        let device = &self.handles.device_code_hash(&device_code);
+        let user_code = self
+            .database
+            .run_tx("start_device", |tx| async move {
+                let (code, user) = self.unused_code(&tx).await?;
+                self.devices.insert(&tx, (device, &user), request).await?;
+                Ok::<_, Error>(code)
+            })
+            .await?;
+        Ok(Ok(StartedDevice { device_code, user_code, life: LIFE, interval: INTERVAL }))
+    }
+
+    /// A code that no other device shows.
+    async fn unused_code(&self, tx: &Tx) -> Result<(UserCode, HandleHash), Error> {
+        loop {
+            let code = UserCode::generate(self.entropy.as_ref());
+            let hash = self.handles.user_code_hash(&code);
+            if self.devices.find(tx, Code::User(&hash)).await?.is_none() {
+                return Ok((code, hash));
+            }
+        }
+    }
+
+    /// The device that shows this code and waits.
+    pub(crate) async fn find_device(
+        &self,
+        permit: &Permit<FindDeviceAuthorization>,
+        code: Option<&UserCode>,
+    ) -> Result<FoundDevice, Error> {
+        self.sought(permit, code).await.map(|(found, _)| found)
+    }
+
+    /// The device that shows `code` and waits, and by what it is found; one more failure of who typed it if there is none.
+    async fn sought<A: Action>(
+        &self,
+        permit: &Permit<A>,
+        code: Option<&UserCode>,
+    ) -> Result<(FoundDevice, HandleHash), Error> {
+        let account = user(permit)?.account;
+        self.attempts.admit_user_code(permit.caller().client_address())?;
+        let (address, now) = (&self.user_codes_of(account), self.now());
+        let hash = code.map(|code| self.handles.user_code_hash(code));
+        let (found, failures) = self
+            .database
+            .read("find_device", |tx| async move {
+                let failures = self.failures.find(&tx, address).await?;
+                let found = match &hash {
+                    Some(hash) => self.waiting(&tx, hash, now).await?,
+                    None => None,
+                };
+                Ok::<_, Error>((found, failures))
+            })
+            .await?;
+        unless_locked(failures, now)?;
+        if let (Some((stored, client)), Some(hash)) = (found, hash) {
+            return Ok((FoundDevice { scopes: stored.request().scopes.clone(), client }, hash));
+        }
+        let failed = failure("client.device", &permit.caller().key(), Some(account), "USER_CODE_UNKNOWN");
+        unless_locked(self.failed(address, &failed, now).await?, now)?;
+        Err(Error::UserCodeUnknown)
+    }
+
+    async fn waiting(
+        &self,
+        tx: &ReadTx,
+        hash: &HandleHash,
+        now: Timestamp,
+    ) -> Result<Option<(StoredDevice, Client)>, Error> {
+        let found = self.devices.find(tx, Code::User(hash)).await?;
+        let Some(stored) = found.filter(|found| found.request().waits(now)) else { return Ok(None) };
+        let client = self.clients.find(tx, stored.request().client).await?;
+        Ok(client.map(|client| (stored, client)))
+    }
+
+    /// By what codes are counted that `account` typed and nobody shows. Not forgotten by a right one: whoever guesses has a
+    /// device of their own to find now and then.
+    fn user_codes_of(&self, account: AccountId) -> AddressHash {
+        self.fingerprints.tag(&[b"user-code\0".as_slice(), &account.bytes()].concat())
+    }
+
+    /// Decides about a device in the name of whoever is signed in.
+    pub(crate) async fn decide_device(
+        &self,
+        permit: &Permit<DecideDeviceAuthorization>,
+        said: &SaidOfDevice,
+    ) -> Result<(), Error> {
+        // Whoever signed in after the page was shown was not asked.
+        said.asked.map_or(Ok(()), |asked| check_reach(permit, asked))?;
+        let user = user(permit)?;
+        let (_, hash) = self.sought(permit, said.code.as_ref()).await?;
+        let (hash, now) = (&hash, self.now());
+        self.database
+            .run_tx("decide_device", |tx| async move {
+                let person = self.person(&tx, Some(user), now).await?.ok_or(Error::TokenInvalid)?;
+                let (stored, client) = self.waiting(&tx, hash, now).await?.ok_or(Error::UserCodeUnknown)?;
+                let approver = Approver { account: person.account, authentication: person.authentication };
+                let decided = stored.request().clone().decided(said.approved.then_some(approver));
+                self.devices.update(&tx, stored, &decided).await?;
+                let action = if said.approved { "client.approve" } else { "client.deny" };
+                let happened = Happened::new(action, format!("account/{}", person.account));
+                let happened = happened.on(person.account).to(client.id).with("flow", "device");
+                self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await
+            })
+            .await
+    }
+
+    /// A device comes for its tokens.
+    pub(super) async fn redeem_device(
+        &self,
+        client: &Client,
+        parameters: &Parameters,
+    ) -> Result<Answer<TokenSet>, Error> {
+        let Some(text) = parameters.get("device_code") else {
+            return Ok(Err(Refusal::InvalidRequest("device_code is missing")));
+        };
+        let Some(handle) = Handle::parse(text) else { return Ok(Err(DEVICE_BAD)) };
+        let (hash, now) = (&self.handles.device_code_hash(&handle), self.now());
+        let find = |tx| async move { self.device_of(&tx, client.id, hash).await };
+        let Some(found) = self.database.read("find_device", find).await? else { return Ok(Err(DEVICE_BAD)) };
+        let beginning = &self.beginning_of(client, found.request(), now).await?;
+        let poll = |tx| async move { self.device_polled(&tx, (client, hash), beginning.as_ref(), now).await };
+        let refusal = match self.database.run_tx("redeem_device", poll).await? {
+            Polled::Approved(_) => {
+                let Some((given, _)) = beginning else { return Ok(Err(Refusal::AuthorizationPending)) };
+                return self.token_set(client, given, (None, now)).await.map(Ok);
+            }
+            Polled::Denied => Refusal::AccessDenied,
+            Polled::Expired => Refusal::ExpiredToken,
+            Polled::Pending => Refusal::AuthorizationPending,
+            Polled::TooSoon => Refusal::SlowDown,
+            Polled::Used => DEVICE_BAD,
+        };
+        Ok(Err(refusal))
+    }
+
+    async fn device_of(
+        &self,
+        tx: &ReadTx,
+        client: ClientId,
+        hash: &HandleHash,
+    ) -> Result<Option<StoredDevice>, Error> {
+        let found = self.devices.find(tx, Code::Device(hash)).await?;
+        Ok(found.filter(|found| found.request().client == client))
+    }
+
+    /// The grant that begins if somebody approved whose account is there, and the key of that person.
+    async fn beginning_of(
+        &self,
+        client: &Client,
+        request: &DeviceRequest,
+        now: Timestamp,
+    ) -> Result<Option<(Given, Arc<SubjectKey>)>, Error> {
+        let DeviceState::Approved(Approver { account, authentication }) = request.state else {
+            return Ok(None);
+        };
+        let find = |tx| async move { Ok::<_, Error>(self.accounts.find(&tx, account).await?) };
+        let Some(stored) = self.database.read("find_account", find).await? else { return Ok(None) };
+        let key = match self.key_of(&stored).await {
+            Ok(key) => key,
+            Err(Error::Keys(KeysError::Erased(_))) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let approved = Approved { issuer: &request.issuer, scopes: &request.scopes, authentication };
+        Ok(Some((self.grant_of(client, &approved, stored.account(), now), key)))
+    }
+
+    /// What the device is told, written down; with the grant that begins if it gets its tokens.
+    async fn device_polled(
+        &self,
+        tx: &Tx,
+        (client, hash): (&Client, &HandleHash),
+        beginning: Option<&(Given, Arc<SubjectKey>)>,
+        now: Timestamp,
+    ) -> Result<Polled, Error> {
+        let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Used) };
+        let (polled, next) = stored.request().clone().polled(now);
+        match polled {
+            Polled::Approved(approver) => {
+                let account = self.accounts.find(tx, approver.account).await?;
+                if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
+                    return Ok(Polled::Denied);
+                }
+                // Approved since it was looked up: the device asks again.
+                let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
+                self.devices.update(tx, stored, &next).await?;
+                self.begin_grant(tx, given, (client, key), now).await?;
+            }
+            Polled::Pending | Polled::TooSoon => self.devices.update(tx, stored, &next).await?,
+            Polled::Denied | Polled::Expired | Polled::Used => {}
+        }
+        Ok(polled)
+    }
+}
+
+/// Who is signed in.
+fn user<A: Action>(permit: &Permit<A>) -> Result<&EndUser, Error> {
+    permit.caller().user().ok_or(Error::TokenInvalid)
+}
+
+/// Refuses while so many codes were not found that none is looked for.
+fn unless_locked(failures: Option<Failures>, now: Timestamp) -> Result<(), Error> {
+    failures
+        .and_then(|failures| failures.locked_at(now))
+        .map_or(Ok(()), |left| Err(Error::UserCodesLocked(left)))
+}
