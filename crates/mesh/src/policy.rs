@@ -11,7 +11,7 @@ use portal_core::id::SubjectId;
 use portal_core::{Assurance, Role, Scope, Timestamp, Workload};
 use tonic::Status;
 
-use crate::caller::Caller;
+use crate::caller::{Behalf, Caller, EndUser};
 use crate::status::{self, reason};
 
 /// A method of a service as a type. Made by [`actions!`](crate::actions).
@@ -256,6 +256,29 @@ impl Row {
         self.retry
     }
 
+    /// How long ago an end user may have proven who they are; `None` if it does not matter.
+    #[must_use]
+    pub const fn step_up_age(&self) -> Option<Duration> {
+        self.step_up
+    }
+
+    /// What this row answers a caller that was not made by the guard: for whoever looks at the table itself. `Some` if the
+    /// caller reaches one subject's data only.
+    ///
+    /// # Errors
+    /// As [`Caller::permit`].
+    pub fn answer(&'static self, who: Who) -> Result<Option<SubjectId>, Status> {
+        let (workload, behalf) = match who {
+            Who::Anonymous => (Workload::Gateway, Behalf::Anonymous(reason::TOKEN_MISSING)),
+            Who::User(user) => (Workload::Gateway, Behalf::User(user)),
+            Who::Workload(workload) => (workload, Behalf::Own),
+        };
+        match self.reach(&Caller::new((workload, None), behalf, self))? {
+            Reach::Any => Ok(None),
+            Reach::Own(subject) => Ok(Some(subject)),
+        }
+    }
+
     /// Refuses an end user of whom one can't be sure enough. Processes prove who they are with each connection.
     pub(crate) fn assured(&self, caller: &Caller, now: Timestamp) -> Result<(), Status> {
         let (Some(max_age), Some(user)) = (self.step_up, caller.user()) else { return Ok(()) };
@@ -289,6 +312,17 @@ impl Row {
         }
         Err(reason::ROLE_NOT_ALLOWED.status())
     }
+}
+
+/// Who asks a row.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// Nobody who signed in.
+    Anonymous,
+    /// A signed-in person, or an OAuth client.
+    User(EndUser),
+    /// A process, on its own behalf.
+    Workload(Workload),
 }
 
 actions! { "grpc.health.v1.Health" => Check, List, Watch }
