@@ -27,6 +27,19 @@ pub struct Authority {
     remembered: RwLock<HashMap<Key, Arc<Decision>>>,
 }
 
+/// A policy that is in force.
+#[derive(Clone, Copy, Debug)]
+pub struct InForce<'a> {
+    /// Its name.
+    pub name: &'a PolicyName,
+    /// The file that it is in.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// `forbid` or `permit`.
+    pub effect: &'static str,
+}
+
 /// A method, and the policies that may be about it.
 struct Method {
     index: u16,
@@ -73,9 +86,17 @@ impl Authority {
         Ok(Self { methods, policies, authorizer: Authorizer::new(), remembered: RwLock::default() })
     }
 
-    /// Every policy in force: its name, its file and its text. Portal's first.
-    pub fn policies(&self) -> impl Iterator<Item = (&PolicyName, &str, &str)> {
-        self.policies.iter().map(|named| (&named.name, named.file.as_str(), named.text.as_str()))
+    /// Every policy in force, Portal's first.
+    pub fn policies(&self) -> impl Iterator<Item = InForce<'_>> {
+        self.policies.iter().map(|named| InForce {
+            name: &named.name,
+            file: &named.file,
+            text: &named.text,
+            effect: match named.policy.effect() {
+                Effect::Forbid => "forbid",
+                Effect::Permit => "permit",
+            },
+        })
     }
 
     /// The methods that the schema knows, as gRPC paths.
@@ -128,8 +149,7 @@ impl Authority {
         {
             return refused(Refusal::PolicyDenied, theirs, failed);
         }
-        let ours: Vec<_> = forbids.into_iter().filter(PolicyName::is_ours).collect();
-        let refusal = if ours.iter().any(|name| method.says_scope_missing(name)) {
+        let refusal = if forbids.iter().any(|name| method.says_scope_missing(name)) {
             Refusal::ScopeMissing
         } else {
             match question.principal {
@@ -138,7 +158,7 @@ impl Authority {
                 Principal::Account(..) | Principal::Client(..) => Refusal::RoleNotAllowed,
             }
         };
-        refused(refusal, ours, failed)
+        refused(refusal, forbids, failed)
     }
 
     /// Puts the question to `policies`, for everybody's records and then for one's own.

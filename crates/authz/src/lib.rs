@@ -23,7 +23,7 @@ pub mod question;
 
 mod closely;
 
-pub use authority::Authority;
+pub use authority::{Authority, InForce};
 pub use decision::{Answer, Decision, PolicyName, Refusal};
 pub use policies::{Fault, Faults, Source};
 pub use question::{Principal, Proof, Question};

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use portal_core::id::{AccountId, ClientId, Id, SessionId, SubjectId};
+use portal_authz::{Answer, Authority, Principal, Question};
+use portal_core::id::{AccountId, ClientId, Id};
 use portal_core::{Role, Scope, Workload};
-use portal_mesh::policy::{Row, Who, row};
-use portal_mesh::{EndUser, Via, status};
+use portal_mesh::policy::{Row, row};
 
 const HEAD: &str = "\
 # Who may call what. Made by UPDATE_GOLDEN=1 cargo test -p portal --test who_may; a change of it is a change of rights.
@@ -40,27 +40,26 @@ enum By {
 }
 
 /// What somebody is told: `any`, `own`, or the reason of the refusal.
-fn answer(row: &'static Row, asks: &Asks) -> String {
-    let who = match asks {
-        Asks::Anonymous => Who::Anonymous,
-        Asks::Workload(workload) => Who::Workload(*workload),
-        Asks::User { roles, via } => Who::User(EndUser {
-            account: AccountId::from_bytes([1; 16]),
-            subject: SubjectId::from_bytes([2; 16]),
-            session: SessionId::from_bytes([3; 16]),
-            roles: roles.clone(),
-            assurance: None,
-            via: match via {
-                By::FirstParty => Via::FirstParty,
-                By::Client(scopes) => Via::Client(ClientId::from_bytes([4; 16]), scopes.clone()),
-                By::Itself(scopes) => Via::Itself(ClientId::from_bytes([4; 16]), scopes.clone()),
-            },
-        }),
+fn answer(authority: &Authority, row: &Row, asks: &Asks) -> &'static str {
+    let client = ClientId::from_bytes([4; 16]);
+    let (principal, workload, scopes) = match asks {
+        Asks::Anonymous => (Principal::Anonymous, Workload::Gateway, None),
+        Asks::Workload(workload) => (Principal::Workload(*workload), *workload, None),
+        Asks::User { roles, via } => {
+            let account = Principal::Account(AccountId::from_bytes([1; 16]), roles);
+            match via {
+                By::FirstParty => (account, Workload::Gateway, None),
+                By::Client(scopes) => (account, Workload::Gateway, Some(scopes)),
+                By::Itself(scopes) => (Principal::Client(client, roles), Workload::Gateway, Some(scopes)),
+            }
+        }
     };
-    match row.answer(who) {
-        Ok(None) => "any".to_owned(),
-        Ok(Some(_)) => "own".to_owned(),
-        Err(refusal) => status::reason_of(&refusal).unwrap(),
+    let client = scopes.map(|scopes| (client, scopes));
+    let question = Question { method: row.method(), principal, workload, client, proof: None, address: None };
+    match authority.decide(&question).answer {
+        Answer::Everybodys => "any",
+        Answer::Own => "own",
+        Answer::Refused(refusal) => refusal.reason(),
     }
 }
 
@@ -74,8 +73,8 @@ struct Line {
 }
 
 impl Line {
-    fn of(row: &'static Row) -> Self {
-        let is = |asks: Asks, expect: &str| answer(row, &asks) == expect;
+    fn of(authority: &Authority, row: &Row) -> Self {
+        let is = |asks: Asks, expect: &str| answer(authority, row, &asks) == expect;
         let single = |role: Role| Asks::User { roles: [role].into(), via: By::FirstParty };
         let scoped = |scope: Scope| Asks::User { roles: Role::ALL.into(), via: By::Client([scope].into()) };
         Self {
@@ -171,11 +170,12 @@ fn who_may_call_what_is_as_it_was() {
     let tables = [portal_auth::policy(), portal_consent::policy(), portal_valuation::policy()];
     let everywhere = ["Check", "List", "Watch"].map(|name| format!("/grpc.health.v1.Health/{name}"));
     let everywhere = everywhere.iter().map(|method| row(&[], method).unwrap());
+    let authority = Authority::new(&[]).unwrap();
     let mut text = HEAD.to_owned();
     for row in everywhere.chain(tables.into_iter().flatten()) {
-        let line = Line::of(row);
+        let line = Line::of(&authority, row);
         for asks in &everybody {
-            assert_eq!(answer(row, asks), line.says(asks), "{} asked by {asks:?}", row.method());
+            assert_eq!(answer(&authority, row, asks), line.says(asks), "{} asked by {asks:?}", row.method());
         }
         line.write(row, &mut text);
     }

@@ -93,16 +93,22 @@ fn a_forbid_may_leave_ones_own_records() {
 }
 
 #[test]
-fn who_is_refused_anyway_learns_nothing_of_an_operators_policies() {
+fn who_is_refused_anyway_is_told_the_reason_of_old() {
     let authority = with(
         r#"@id("house.closed") forbid (principal, action in Portal::Action::"consent.decide", resource);"#,
     );
     let decision = who(&[Auditor]).told(&authority, GIVE);
-    assert_eq!((decision.answer, decision.names().as_str()), (refused(Refusal::RoleNotAllowed), ""));
+    assert_eq!(
+        (decision.answer, decision.names().as_str()),
+        (refused(Refusal::RoleNotAllowed), "house.closed")
+    );
     assert_eq!(told(&authority, &nobody(GIVE)).answer, refused(Refusal::TokenMissing));
     let client = who(&[Subject]).through(&[]).told(&authority, GIVE);
-    assert_eq!((client.answer, client.names().as_str()), (refused(Refusal::ScopeMissing), "portal.scopes"));
-    assert_eq!(who(&[Subject]).told(&authority, GIVE).names(), "house.closed");
+    assert_eq!(
+        (client.answer, client.names().as_str()),
+        (refused(Refusal::ScopeMissing), "house.closed portal.scopes")
+    );
+    assert_eq!(who(&[Subject]).told(&authority, GIVE).answer, refused(Refusal::PolicyDenied));
 }
 
 #[test]
