@@ -6,7 +6,7 @@ use portal_proto::auth::v1::audit_event::Severity;
 use portal_upkeep::audit::Recorded;
 use serde_json::{Map, Value, json};
 
-use crate::app::{REASON, TRACE};
+use crate::app::{POLICY, REASON, TRACE};
 
 /// The reason of an event whose row is not what was written.
 pub(super) const ROW_CORRUPT: &str = "ROW_CORRUPT";
@@ -135,7 +135,7 @@ pub(super) fn object(recorded: &Recorded) -> Value {
         tell("status_detail", json!(reason));
     }
     if let Some(actor) = actor(recorded) {
-        tell("actor", json!({ "user": user(Some(actor)) }));
+        tell("actor", json!({ "user": user(Some(actor)), "authorizations": authorizations(recorded) }));
     }
     if let Some(session) = session(recorded) {
         tell("session", json!({ "uid": session, "is_mfa": recorded.detail("factor").is_some() }));
@@ -150,6 +150,12 @@ pub(super) fn object(recorded: &Recorded) -> Value {
         tell("unmapped", Value::Object(rest));
     }
     Value::Object(object)
+}
+
+/// The policies that let the caller in.
+fn authorizations(recorded: &Recorded) -> Vec<Value> {
+    let policies = recorded.detail(POLICY).unwrap_or_default().split_whitespace();
+    policies.map(|policy| json!({ "decision": "permit", "policy": { "uid": policy } })).collect()
 }
 
 /// An event of which only the place is known any more: OCSF's base event.
