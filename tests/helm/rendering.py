@@ -32,6 +32,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 # One set per toggle, so that every branch of the templates is rendered and checked.
 TOGGLES: dict[str, dict[str, Any]] = {
     "passkeys": {"passkeys": {"rpId": "portal.example.org", "origins": ["https://portal.example.org"]}},
+    "policies": {
+        "authorization": {
+            "policies": {
+                "house.cedar": '@id("house.office")\n'
+                'forbid (principal in Portal::Role::"operator", action, resource)\n'
+                'unless { context has address && context.address.isInRange(ip("10.0.0.0/8")) };\n',
+            },
+        },
+    },
     "sqlite-persistent": {
         **EXAMPLES["dev"],
         "database": {"kind": "sqlite", "sqlite": {"persistent": True, "storageClass": "fast"}},

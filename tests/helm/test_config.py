@@ -39,6 +39,8 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
     }
     if service in OWNERS:
         sections["database"] = {"url" if sqlite else "url_file", "max_connections"}
+        if values["authorization"]["policies"]:
+            sections["authorization"] = {"policies"}
         sections["keys"] = KEYS | PROVIDERS[keys["provider"]] | {"database_url" if sqlite else "database_url_file"}
         if keys["provider"] == "file" and keys["file"]["passphrase"]:
             sections["keys"].add("passphrase_file")
@@ -105,6 +107,8 @@ def test_every_file_is_mounted(name, service):
     assert container["command"][-1] in mounted
     parsed = config(documents, service)
     named = {value for keys in parsed.values() for key, value in keys.items() if key.endswith("_file")}
+    if folder := parsed.get("authorization", {}).get("policies"):
+        named |= {f"{folder}/{file}" for file in chart().merge_values(ALL[name])["authorization"]["policies"]}
     # And nothing is mounted that the configuration does not name.
     assert mounted - {container["command"][-1]} == named
 

@@ -23,6 +23,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "trustDomain": ("portal.example.net", "default"),
     "drainSeconds": (31, "default"),
     "telemetry.log": ("warn", "default"),
+    "authorization.policies": ({"other.cedar": "@id(\"a\") forbid (principal, action, resource);"}, "default"),
     "database.kind": ("postgresql", "dev"),
     "database.maxConnections": (11, "default"),
     "database.port": (26257, "default"),
@@ -130,6 +131,11 @@ BAD: list[tuple[str, Any]] = [
     ("telemetry.log", ""),
     ("telemetry.log", 'info"\nx = 1'),
     ("telemetry.level", "info"),
+    ("authorization.policies", []),
+    ("authorization.policies", {"house.rego": "x"}),
+    ("authorization.policies", {"../house.cedar": "x"}),
+    ("authorization.policies", {"house.cedar": ""}),
+    ("authorization.folder", "/policies"),
     ("database.kind", "mysql"),
     ("database.kind", "PostgreSQL"),
     ("database.url", "postgres://user:password@host/db"),
@@ -296,7 +302,7 @@ def leaves(node: dict[str, Any], path: str = "") -> Iterator[str]:
 def flat(values: dict[str, Any], path: str = "") -> Iterator[str]:
     for key, value in values.items():
         here = f"{path}.{key}" if path else key
-        if isinstance(value, dict) and key != "resources":
+        if isinstance(value, dict) and key not in ("resources", "policies"):
             yield from flat(value, here)
         else:
             yield here

@@ -131,6 +131,7 @@ pub fn config(mesh: &TestMesh, database: DatabaseConfig, keys: KeysConfig) -> Co
         renewal: Default::default(),
         upstreams: mesh.upstreams(&[]),
         organisation: Some(organisation()),
+        authorization: Default::default(),
         telemetry: Default::default(),
     }
 }

@@ -9,6 +9,7 @@ use xtask::tree::{self, File};
 const OURS: &[(&str, &[&str])] = &[
     ("portal-core", &[]),
     ("portal-proto", &[]),
+    ("portal-authz", &["portal-core"]),
     ("portal-crypto", &["portal-core"]),
     ("portal-store", &["portal-core", "portal-crypto"]),
     ("portal-keys", &["portal-core", "portal-crypto", "portal-store"]),
@@ -18,7 +19,7 @@ const OURS: &[(&str, &[&str])] = &[
         "portal-legacy-import",
         &["portal-core", "portal-crypto", "portal-keys", "portal-store", "portal-upkeep"],
     ),
-    ("portal-mesh", &["portal-core", "portal-crypto", "portal-proto"]),
+    ("portal-mesh", &["portal-authz", "portal-core", "portal-crypto", "portal-proto"]),
     (
         "portal-upkeep",
         &[
@@ -69,6 +70,7 @@ const CONSENT: &[&str] = &[
 /// All but the testkit, which no product may contain.
 const ALL: &[&str] = &[
     "portal-auth",
+    "portal-authz",
     "portal-consent",
     "portal-core",
     "portal-crypto",
@@ -85,6 +87,7 @@ const ALL: &[&str] = &[
 /// Those, and the testkit.
 const TESTS: &[&str] = &[
     "portal-auth",
+    "portal-authz",
     "portal-consent",
     "portal-core",
     "portal-crypto",
@@ -105,6 +108,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("aes-gcm", &["portal-crypto"]),
     ("anyhow", &["portal", "portal-legacy-import", "portal-tests", "xtask"]),
     ("aws-lc-rs", &["portal-crypto"]),
+    ("cedar-policy", &["portal-authz"]),
     ("clap", &["portal", "portal-legacy-import"]),
     ("croner", &["portal-upkeep"]),
     ("cryptoki", &["portal-keys"]),

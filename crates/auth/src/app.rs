@@ -79,6 +79,8 @@ pub use change::{Change, Reply};
 
 /// The detail of an event that names the trace of the call.
 pub(crate) const TRACE: &str = "trace";
+/// The detail of an event that names the policies which let the call in.
+pub(crate) const POLICY: &str = "policy";
 /// The detail of an event that says why something was refused; events without it succeeded.
 pub(crate) const REASON: &str = "reason";
 
@@ -196,7 +198,7 @@ impl App {
         &self.replies
     }
 
-    /// Records what happens, in the transaction in which it does, with the trace of the call.
+    /// Records what happens, in the transaction in which it does, with the trace of the call and the policies that let it in.
     pub(crate) async fn note(&self, tx: &Tx, happened: Happened, now: Timestamp) -> Result<(), Error> {
         let mut inserts = Inserts::of(tx);
         self.note_with(&mut inserts, happened, now)?;
@@ -211,7 +213,9 @@ impl App {
         now: Timestamp,
     ) -> Result<(), Error> {
         let happened = match Context::current() {
-            Some(context) => happened.with(TRACE, context.trace.trace_id()),
+            Some(context) => {
+                happened.with(TRACE, context.trace.trace_id()).with(POLICY, context.decision.names())
+            }
             None => happened,
         };
         Ok(self.audit.add(inserts, happened, now)?)

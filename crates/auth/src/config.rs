@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use portal_crypto::password::Cost;
 use portal_keys::KeysConfig;
-use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::config::{
+    AuthorizationConfig, ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig,
+};
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
@@ -65,6 +67,9 @@ pub struct Config {
     /// For whom passkeys are made; without it there are none.
     #[serde(default)]
     pub passkeys: Option<PasskeyConfig>,
+    /// Who may call what, beside Portal's own policies.
+    #[serde(default)]
+    pub authorization: AuthorizationConfig,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

@@ -24,7 +24,7 @@ use portal_mesh::identity::IdentityError;
 use portal_mesh::policy::Action;
 use portal_mesh::server::ServeError;
 use portal_mesh::token::KeySource;
-use portal_mesh::{Caller, Host, Identity, MeshServer, Running, TokenVerifier, task};
+use portal_mesh::{Authorization, Caller, Host, Identity, MeshServer, Running, TokenVerifier, task};
 use portal_proto::auth::v1 as pb;
 use portal_store::ConnectError;
 use portal_store::idempotency::Key;
@@ -90,6 +90,7 @@ impl Service {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
+        let authorization = Authorization::load(&config.authorization, &host.metrics)?;
         let identity = Identity::load(&config.identity, Workload::Auth, &host)?;
         let rules = config.rules()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
@@ -106,7 +107,7 @@ impl Service {
         let page_tokens = PageTokenKey::new(app.keys.service_secret());
         let operators = upkeep.operators(app.replies(), Arc::<App>::clone(&app));
         let routes = routes(&Api { app: Arc::clone(&app), page_tokens, operators });
-        let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
+        let server = MeshServer { identity, policy: policy::TABLE, authorization, tokens, host };
         let mut running = server.start(&config.server, routes).await?;
         running.own(task::spawn("auth-feed", feed::run(Arc::clone(&app), running.drain())));
         running.own(task::spawn("auth-signing-keys", signing::run(Arc::clone(&app), running.drain())));

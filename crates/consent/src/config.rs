@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use portal_keys::KeysConfig;
-use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::config::{
+    AuthorizationConfig, ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig,
+};
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
@@ -44,6 +46,9 @@ pub struct Config {
     /// Whether people are asked again.
     #[serde(default)]
     pub renewal: RenewalConfig,
+    /// Who may call what, beside Portal's own policies.
+    #[serde(default)]
+    pub authorization: AuthorizationConfig,
     /// What is logged; read by the process.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

@@ -6,7 +6,9 @@ use portal_core::{Invalid, Role, Workload};
 use portal_crypto::page_token::PageTokenKey;
 use portal_keys::{Replies, RequestHashes};
 use portal_mesh::status::{invalid, reason};
-use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
+use portal_mesh::{
+    Authorization, Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task,
+};
 use portal_proto::consent::v1 as pb;
 use portal_upkeep::rpc::Operators;
 use prost::Message;
@@ -42,6 +44,7 @@ impl Service {
     /// # Errors
     /// [`StartError`] if the configuration, the database, the certificate or the address can't be used.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
+        let authorization = Authorization::load(&config.authorization, &host.metrics)?;
         let identity = Identity::load(&config.identity, Workload::Consent, &host)?;
         let organisation = config.organisation()?;
         let renewal = config.renewal.term()?;
@@ -70,7 +73,7 @@ impl Service {
         });
         let edge = Edge { app: Arc::clone(&app), page_tokens, operators };
         let tokens = TokenVerifier::remote(&identity, &auth, keys.suites(), &host);
-        let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
+        let server = MeshServer { identity, policy: policy::TABLE, authorization, tokens, host };
         let mut running = server.start(&config.server, edge.routes()).await?;
         let ending = worker::end_consents(Arc::clone(&app), running.drain());
         running.own(task::spawn("consent-expiry", ending));

@@ -8,7 +8,7 @@ use portal_core::id::{AccountId, ClientId, SessionId, SubjectId};
 use portal_core::{Assurance, Role, Scope, Workload};
 use tonic::{Request, Status};
 
-use crate::policy::{Action, Permit, Row};
+use crate::policy::{Action, Admission, Permit, Row};
 use crate::status::{Reason, reason};
 
 /// What stands between an account and the client that acts for it, in [`Caller::key`].
@@ -64,13 +64,15 @@ pub(crate) enum Behalf {
     User(EndUser),
 }
 
-/// The caller of one request. Made by the server's guard, which put the method's policy row beside it.
+/// The caller of one request, whom the policies let in. Made by the server's guard, which put beside it which method it was
+/// let in to, and how far.
 #[derive(Clone)]
 pub struct Caller {
     workload: Workload,
     client: Option<IpAddr>,
     behalf: Behalf,
     row: &'static Row,
+    admission: Admission,
 }
 
 impl fmt::Debug for Caller {
@@ -86,8 +88,9 @@ impl Caller {
         (workload, client): (Workload, Option<IpAddr>),
         behalf: Behalf,
         row: &'static Row,
+        admission: Admission,
     ) -> Self {
-        Self { workload, client, behalf, row }
+        Self { workload, client, behalf, row, admission }
     }
 
     /// The caller of `request`.
@@ -128,8 +131,8 @@ impl Caller {
         self.user().ok_or_else(|| self.missing_token())
     }
 
-    pub(crate) const fn on_own_behalf(&self) -> bool {
-        matches!(self.behalf, Behalf::Own)
+    pub(crate) const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(crate) fn missing_token(&self) -> Status {
@@ -157,12 +160,12 @@ impl Caller {
     /// A permit for `A`, as wide as the policy allows this caller.
     ///
     /// # Errors
-    /// UNAUTHENTICATED without a token where one is needed, PERMISSION_DENIED if the policy says no.
+    /// PERMISSION_DENIED if the caller was let in to another method.
     pub fn permit<A: Action>(&self) -> Result<Permit<A>, Status> {
         if self.row.method() != A::METHOD {
             return Err(reason::NO_POLICY.status());
         }
-        Ok(Permit::new(self.clone(), self.row.reach(self)?))
+        Ok(Permit::new(self.clone()))
     }
 
     /// A permit for `A` on `subject`'s data.

@@ -121,7 +121,7 @@ impl MeshChannel {
         let context = Context::current();
         let asked = parse_timeout(request.headers()).map_err(|_| reason::INTERNAL.status())?;
         let asked = asked.map(|timeout| Instant::now() + timeout);
-        let ours = context.and_then(|context| context.deadline);
+        let ours = context.as_ref().and_then(|context| context.deadline);
         let deadline = asked.into_iter().chain(ours).min();
         if let Some(deadline) = deadline {
             let remaining =

@@ -138,6 +138,15 @@ impl UpstreamName {
     }
 }
 
+/// `[authorization]`: who may call what, beside what Portal's own policies say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorizationConfig {
+    /// Folder with policies in Cedar, in files that end with `.cedar`; read at start. Without it Portal's own hold alone.
+    #[serde(default)]
+    pub policies: Option<PathBuf>,
+}
+
 /// `[telemetry]`: what is logged.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,12 +1,15 @@
-//! What travels with a call through a process and on to the next: its deadline and its W3C trace context.
+//! What travels with a call through a process and on to the next: its deadline and its W3C trace context; and what let it in,
+//! which stays in the process.
 //!
 //! The server's guard sets it around a handler; a [`MeshChannel`](crate::MeshChannel) used inside reads it, so a deadline
 //! shrinks from hop to hop and one trace spans them all without every function passing it along.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use portal_authz::Decision;
 use portal_core::Entropy;
 use portal_core::entropy::random_bytes;
 use tokio::time::Instant;
@@ -15,20 +18,22 @@ tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// Deadline and trace of the call being served.
-#[derive(Clone, Copy, Debug)]
+/// Deadline and trace of the call being served, and the policies that let it in.
+#[derive(Clone, Debug)]
 pub struct Context {
     /// When the caller stops waiting; `None` for streams that stay open.
     pub deadline: Option<Instant>,
     /// Trace and span.
     pub trace: Trace,
+    /// What let the caller in.
+    pub decision: Arc<Decision>,
 }
 
 impl Context {
     /// The context of the call being served on this task, if there is one.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(|context| *context).ok()
+        CURRENT.try_with(Clone::clone).ok()
     }
 
     /// Runs `future` in this context.

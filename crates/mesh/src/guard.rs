@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
+use portal_authz::Decision;
 use portal_core::{Entropy, Workload};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -18,11 +19,12 @@ use tracing::Instrument;
 
 use crate::acceptor::Connection;
 use crate::alias::TOKEN_ALIAS;
+use crate::authorization::{Asked, Authorization};
 use crate::body::{BoundedRequest, CallGuard, End, GuardedResponse};
 use crate::caller::{Behalf, Caller};
 use crate::context::{Context, Trace, parse_timeout};
 use crate::metrics::MeshMetrics;
-use crate::policy::{self, Row};
+use crate::policy::{self, Admission, Row};
 use crate::status::{Reason, reason};
 use crate::token::{TokenError, TokenVerifier, Verified};
 use crate::{Drain, status};
@@ -42,6 +44,7 @@ pub(crate) const MAX_CALLS: usize = 1_024;
 
 pub(crate) struct GuardState {
     pub(crate) policy: &'static [Row],
+    pub(crate) authorization: Authorization,
     pub(crate) tokens: TokenVerifier,
     pub(crate) metrics: MeshMetrics,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -108,32 +111,36 @@ where
         let connection = request.extensions().get::<Connection>().ok_or_else(|| reason::INTERNAL.status())?;
         let (behalf, alias) = state.behalf(request.headers(), connection).await?;
         let client = client_address(request.headers(), connection.peer.workload);
-        let caller = Caller::new((connection.peer.workload, client), behalf, row);
-        // 5. Permission: refused here as well, so that a handler that forgets to ask for a permit gives nothing away. Then
+        // 5. Permission: decided here, once, so that a handler that forgets to ask for a permit gives nothing away. Then
         // assurance: who may call a sensitive method must have proven lately who they are.
-        row.reach(&caller)?;
-        row.assured(&caller, state.tokens.now())?;
+        let now = state.tokens.now();
+        let workload = connection.peer.workload;
+        let asked = Asked { method: row.method(), workload, behalf: &behalf, address: client, now };
+        let (reach, decision) = state.authorization.decide(&asked)?;
+        let admission = Admission { reach, decision: Arc::clone(&decision) };
+        let caller = Caller::new((workload, client), behalf, row, admission);
+        row.assured(&caller, now)?;
         // 6. Deadline: the sooner of what the caller waits and what the row allows.
-        let context = state.context(request.headers(), row, call.started)?;
+        let context = state.context(request.headers(), (row, decision), call.started)?;
         // 7. Size: each message of the request is bounded before it is read.
         request.extensions_mut().insert(caller);
         let request = request.map(|body| Body::new(BoundedRequest::new(body, row.request_limit())));
         // 8. The handler, in a span of its own that every log line inside it carries.
         let span = tracing::info_span!("rpc", method = row.method(), trace_id = %context.trace.trace_id());
+        let deadline = context.deadline;
         let handled = context.scope(inner.oneshot(request)).instrument(span);
-        let response = match context.deadline {
+        let response = match deadline {
             Some(at) => tokio::time::timeout_at(at, handled).await.map_err(|_| reason::DEADLINE.status())?,
             None => handled.await,
         };
         let Ok(mut response) = response;
         response.headers_mut().extend(alias.map(|alias| (TOKEN_ALIAS, alias)));
-        Ok((context, response))
+        Ok((deadline, response))
     };
     match answered.await {
-        Ok((context, response)) => {
-            let end = context
-                .deadline
-                .map_or_else(|| End::Drain(state.drain.clone()), |at| End::Deadline(sleep_until(at)));
+        Ok((deadline, response)) => {
+            let end =
+                deadline.map_or_else(|| End::Drain(state.drain.clone()), |at| End::Deadline(sleep_until(at)));
             let (parts, body) = response.into_parts();
             let body = GuardedResponse::new(body, &parts.headers, end, call);
             Ok(Response::from_parts(parts, Body::new(body)))
@@ -193,7 +200,12 @@ impl GuardState {
         self.tokens.verify(token, peer).await.map_err(refusal)
     }
 
-    fn context(&self, headers: &HeaderMap, row: &Row, started: Instant) -> Result<Context, Status> {
+    fn context(
+        &self,
+        headers: &HeaderMap,
+        (row, decision): (&Row, Arc<Decision>),
+        started: Instant,
+    ) -> Result<Context, Status> {
         let asked = parse_timeout(headers)
             .map_err(|error| status::invalid(&portal_core::Invalid::field("grpc-timeout", error)))?;
         let allowed = match (asked, row.deadline()) {
@@ -204,7 +216,7 @@ impl GuardState {
             return Err(reason::DEADLINE.status());
         }
         let trace = Trace::continue_from(headers, self.entropy.as_ref());
-        Ok(Context { deadline: allowed.map(|time| started + time), trace })
+        Ok(Context { deadline: allowed.map(|time| started + time), trace, decision })
     }
 }
 

@@ -14,7 +14,8 @@
 //! | [`edge`] | TLS for clients from outside: two certificates, chosen by what the client can do |
 //! | [`server`], [`guard`] | serves: the layers from socket to handler |
 //! | [`channel`] | calls another service |
-//! | [`policy`], [`caller`] | who may call what; the permit |
+//! | [`authorization`] | who may call what |
+//! | [`policy`], [`caller`] | what holds for a call of a method; the permit |
 //! | [`token`] | verifies the end user's token |
 //! | [`context`] | deadline and trace, from hop to hop |
 //! | [`status`], [`convert`] | errors and well-known types on the wire |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod authorization;
 pub mod ca;
 pub mod caller;
 pub mod channel;
@@ -49,6 +51,7 @@ mod svid;
 mod verifier;
 
 pub use acceptor::Peer;
+pub use authorization::Authorization;
 pub use caller::{Caller, EndUser, Via};
 pub use certificate::{Algorithm, Untimely};
 pub use channel::MeshChannel;

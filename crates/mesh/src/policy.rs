@@ -1,14 +1,16 @@
-//! The policy table: one row per method, and the permit that only a row can give.
+//! The policy table: one row per method, which says how it may be called; and the permit. Who may call it, the policies of
+//! `portal-authz` decide.
 //!
-//! Invariants: a method without a row is refused; a row that names nobody refuses everybody; a [`Permit`] can't be made
-//! outside this crate, so a use case that asks for one can't be reached without the policy having said yes.
+//! Invariants: a method without a row is refused, and so is one that no policy permits; a [`Permit`] can't be made outside
+//! this crate, so a use case that asks for one can't be reached without the policies having said yes.
 
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
+use portal_authz::{Decision, PolicyName};
 use portal_core::id::SubjectId;
-use portal_core::{Assurance, Role, Scope, Timestamp, Workload};
+use portal_core::{Assurance, Timestamp};
 use tonic::Status;
 
 use crate::caller::Caller;
@@ -79,15 +81,10 @@ pub enum Retry {
     WithRequestId,
 }
 
-/// Who may call one method, and how.
+/// How one method may be called.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     method: &'static str,
-    public: bool,
-    own: bool,
-    any: &'static [Role],
-    scopes: &'static [Scope],
-    workloads: &'static [Workload],
     rate: RateClass,
     audit: Audit,
     retry: Retry,
@@ -106,16 +103,11 @@ pub const DEFAULT_MAX_REQUEST_BYTES: usize = 256 * 1_024;
 pub const FRESH: u64 = 15 * 60;
 
 impl Row {
-    /// A row for `A` that lets nobody in.
+    /// A row for `A`: not to be sent again, with the defaults of this module.
     #[must_use]
     pub const fn of<A: Action>() -> Self {
         Self {
             method: A::METHOD,
-            public: false,
-            own: false,
-            any: &[],
-            scopes: &[],
-            workloads: &[],
             rate: RateClass::Write,
             audit: Audit::Access,
             retry: Retry::Never,
@@ -123,42 +115,6 @@ impl Row {
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             step_up: None,
         }
-    }
-
-    /// Whoever reaches the edge may call, with or without a token.
-    #[must_use]
-    pub const fn public(mut self) -> Self {
-        self.public = true;
-        self
-    }
-
-    /// An account may call for its own data (role `subject`).
-    #[must_use]
-    pub const fn own(mut self) -> Self {
-        self.own = true;
-        self
-    }
-
-    /// OAuth clients may call with one of these scopes: for a person as far as that person may, and for themselves as far as
-    /// the role `service` may. A method without scopes is not for clients, unless everybody may call it.
-    #[must_use]
-    pub const fn scopes(mut self, scopes: &'static [Scope]) -> Self {
-        self.scopes = scopes;
-        self
-    }
-
-    /// Accounts with one of these roles may call for anybody's data.
-    #[must_use]
-    pub const fn any(mut self, roles: &'static [Role]) -> Self {
-        self.any = roles;
-        self
-    }
-
-    /// These processes may call on their own behalf.
-    #[must_use]
-    pub const fn workloads(mut self, workloads: &'static [Workload]) -> Self {
-        self.workloads = workloads;
-        self
     }
 
     /// Reads only: may be sent again.
@@ -256,6 +212,12 @@ impl Row {
         self.retry
     }
 
+    /// How long ago an end user may have proven who they are; `None` if it does not matter.
+    #[must_use]
+    pub const fn step_up_age(&self) -> Option<Duration> {
+        self.step_up
+    }
+
     /// Refuses an end user of whom one can't be sure enough. Processes prove who they are with each connection.
     pub(crate) fn assured(&self, caller: &Caller, now: Timestamp) -> Result<(), Status> {
         let (Some(max_age), Some(user)) = (self.step_up, caller.user()) else { return Ok(()) };
@@ -266,38 +228,15 @@ impl Row {
         let has_second_factor = user.assurance.is_none_or(|assurance| assurance.has_second_factor);
         Err(status::step_up(Assurance::good_enough(has_second_factor), max_age))
     }
-
-    /// Lets the caller in, or says why not. The reach of a permit is decided here and nowhere else.
-    pub(crate) fn reach(&self, caller: &Caller) -> Result<Reach, Status> {
-        let Some(user) = caller.user() else {
-            return match caller.on_own_behalf() {
-                true if self.workloads.contains(&caller.workload()) => Ok(Reach::Any),
-                true => Err(reason::WORKLOAD_NOT_ALLOWED.status()),
-                false if self.public => Ok(Reach::Any),
-                false => Err(caller.missing_token()),
-            };
-        };
-        let scoped = |given: &BTreeSet<Scope>| self.scopes.iter().any(|scope| given.contains(scope));
-        if !self.public && user.client().is_some_and(|(_, scopes)| !scoped(scopes)) {
-            return Err(reason::SCOPE_MISSING.status());
-        }
-        if self.public || self.any.iter().any(|role| user.roles.contains(role)) {
-            return Ok(Reach::Any);
-        }
-        if self.own && user.roles.contains(&Role::Subject) {
-            return Ok(Reach::Own(user.subject));
-        }
-        Err(reason::ROLE_NOT_ALLOWED.status())
-    }
 }
 
 actions! { "grpc.health.v1.Health" => Check, List, Watch }
 
-/// Methods that every service answers, for every workload of the mesh.
+/// Methods that every service answers.
 static EVERYWHERE: [Row; 3] = [
-    Row::of::<Check>().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<List>().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<Watch>().workloads(&Workload::ALL).open_ended().audit(Audit::None),
+    Row::of::<Check>().read().audit(Audit::None),
+    Row::of::<List>().read().audit(Audit::None),
+    Row::of::<Watch>().open_ended().audit(Audit::None),
 ];
 
 /// The row of `method` in `table`, or among those that hold everywhere.
@@ -313,16 +252,22 @@ pub(crate) enum Reach {
     Own(SubjectId),
 }
 
-/// The policy's yes to one call of `A`: the only key to the use case.
+/// That a caller was let in: how far, and by what.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    pub(crate) reach: Reach,
+    pub(crate) decision: Arc<Decision>,
+}
+
+/// The policies' yes to one call of `A`: the only key to the use case.
 pub struct Permit<A: Action> {
     caller: Caller,
-    reach: Reach,
     action: PhantomData<A>,
 }
 
 impl<A: Action> Permit<A> {
-    pub(crate) fn new(caller: Caller, reach: Reach) -> Self {
-        Self { caller, reach, action: PhantomData }
+    pub(crate) fn new(caller: Caller) -> Self {
+        Self { caller, action: PhantomData }
     }
 
     /// Who was let in.
@@ -331,10 +276,16 @@ impl<A: Action> Permit<A> {
         &self.caller
     }
 
+    /// The policies that let the caller in.
+    #[must_use]
+    pub fn policies(&self) -> &[PolicyName] {
+        &self.caller.admission().decision.policies
+    }
+
     /// The one subject whose data may be touched, or `None` if anybody's may.
     #[must_use]
     pub fn only(&self) -> Option<SubjectId> {
-        match self.reach {
+        match self.caller.admission().reach {
             Reach::Any => None,
             Reach::Own(subject) => Some(subject),
         }
@@ -345,7 +296,7 @@ impl<A: Action> Permit<A> {
     /// # Errors
     /// PERMISSION_DENIED, reason `NOT_YOUR_DATA`, if the permit does not reach `subject`'s data.
     pub fn covers(&self, subject: SubjectId) -> Result<(), Status> {
-        match self.reach {
+        match self.caller.admission().reach {
             Reach::Own(own) if own != subject => Err(reason::NOT_YOUR_DATA.status()),
             Reach::Any | Reach::Own(_) => Ok(()),
         }

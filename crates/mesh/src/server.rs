@@ -15,7 +15,7 @@ use crate::config::ServerConfig;
 use crate::guard::{GuardLayer, GuardState, MAX_CALLS};
 use crate::policy::Row;
 use crate::token::TokenVerifier;
-use crate::{Drain, Host, Identity, Running, task};
+use crate::{Authorization, Drain, Host, Identity, Running, task};
 
 /// The server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ pub struct MeshServer {
     pub identity: Arc<Identity>,
     /// A row for each of its methods.
     pub policy: &'static [Row],
+    /// Who may call them.
+    pub authorization: Authorization,
     /// Verifies end users' tokens.
     pub tokens: TokenVerifier,
     /// The process it runs in.
@@ -66,6 +68,7 @@ impl MeshServer {
         let connections = accept(listener, self.identity, self.host.metrics.tls());
         let state = GuardState {
             policy: self.policy,
+            authorization: self.authorization,
             tokens: self.tokens,
             metrics: mesh_metrics,
             entropy: self.host.entropy,

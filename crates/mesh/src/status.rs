@@ -63,6 +63,12 @@ pub mod reason {
     /// Too many calls are under way.
     pub const OVERLOADED: Reason =
         Reason::new(Code::ResourceExhausted, "OVERLOADED", "too many calls are under way; try again shortly");
+    /// A policy of the operator says no. It is told by [`super::policy_denied`] alone.
+    pub const POLICY_DENIED: Reason = Reason::new(
+        Code::PermissionDenied,
+        "POLICY_DENIED",
+        "a policy of this installation does not allow this call; ask whoever runs it, and name the policy",
+    );
     /// None of the account's roles may call the method.
     pub const ROLE_NOT_ALLOWED: Reason = Reason::new(
         Code::PermissionDenied,
@@ -116,13 +122,14 @@ pub mod reason {
         Reason::new(Code::PermissionDenied, "WORKLOAD_NOT_ALLOWED", "this workload may not call this method");
 
     /// All of them, for documentation tests.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         DEADLINE,
         INTERNAL,
         MESSAGE_TOO_LARGE,
         NO_POLICY,
         NOT_YOUR_DATA,
         OVERLOADED,
+        POLICY_DENIED,
         ROLE_NOT_ALLOWED,
         SCOPE_MISSING,
         STEP_UP_REQUIRED,
@@ -180,6 +187,13 @@ pub fn step_up(ways: &[Acr], max_age: Duration) -> Status {
     let ways: Vec<_> = ways.iter().map(|acr| acr.name()).collect();
     let metadata = [("acr_values", ways.join(" ")), ("max_age", max_age.as_secs().to_string())];
     with_details(code, message.to_owned(), vec![error_info_with(name, metadata)])
+}
+
+/// The status of a call that policies of the operator refuse, by their names.
+#[must_use]
+pub fn policy_denied(policies: &str) -> Status {
+    let Reason { code, name, message } = reason::POLICY_DENIED;
+    with_details(code, message.to_owned(), vec![error_info_with(name, [("policy", policies.to_owned())])])
 }
 
 /// The reason in a status of ours.

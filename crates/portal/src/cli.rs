@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use portal_core::Workload;
-use portal_core::id::{Id, OperationId, SubjectId};
+use portal_core::id::{AccountId, ClientId, Id, OperationId, SubjectId};
+use portal_core::{Acr, Role, Scope, Workload};
 use portal_mesh::edge::authority::EdgeName;
 
 /// A quantum-safe privacy portal: consent, authentication, valuation and a gateway.
@@ -29,11 +29,12 @@ pub enum Command {
         #[command(subcommand)]
         command: CertsCommand,
     },
-    /// Report every problem of a configuration file at once, and of the certificate files that it names
+    /// Report every problem of a configuration file at once, and of the certificate files and the
+    /// policies that it names
     CheckConfig {
         /// The file
         file: PathBuf,
-        /// Leave the certificate files alone: it is for another machine
+        /// Leave those files alone: it is for another machine
         #[arg(long)]
         no_files: bool,
         /// The service it is for; found out by itself if it fits one
@@ -77,6 +78,11 @@ pub enum Command {
     Migrate {
         #[command(subcommand)]
         command: MigrateCommand,
+    },
+    /// Who may call what, and why
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
     },
     /// Run everything in one process on an embedded database
     Up(UpOptions),
@@ -124,6 +130,72 @@ pub enum VerifyCommand {
         #[arg(long, value_name = "FILE")]
         keys: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check a folder of policies as a service does that starts. Exits with 2 if it would not
+    Check {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Decide as a service would, and name the policies that made the decision. Exits with 0 if it is permitted, 1 if not
+    Explain(Box<ExplainOptions>),
+    /// The policies in force
+    List(InForce),
+    /// The words that policies are made of
+    Schema,
+}
+
+/// Which policies of the operator are in force, beside Portal's.
+#[derive(Args, Debug)]
+pub struct InForce {
+    /// Those that the configuration of this service names
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Those of this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub policies: Option<PathBuf>,
+}
+
+/// A question who may. Without a role, an account, a client and a workload nobody is signed in.
+#[derive(Args, Debug)]
+pub struct ExplainOptions {
+    /// What is called, such as portal.consent.v1.ConsentService/GiveConsent
+    #[arg(long, value_name = "METHOD")]
+    pub method: String,
+    /// A role of the account; more than one may be given
+    #[arg(long, value_name = "ROLE")]
+    pub role: Vec<Role>,
+    /// The account
+    #[arg(long, value_name = "ID", value_parser = AccountId::parse)]
+    pub account: Option<AccountId>,
+    /// The OAuth client that holds the token
+    #[arg(long, value_name = "ID", value_parser = ClientId::parse)]
+    pub client: Option<ClientId>,
+    /// A scope that the OAuth client was given; more than one may be given
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Vec<Scope>,
+    /// The OAuth client calls for itself, with the role service
+    #[arg(long, conflicts_with_all = ["account", "role"])]
+    pub itself: bool,
+    /// A process of the mesh, on its own behalf
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["account", "client", "itself", "role", "scope"])]
+    pub workload: Option<Workload>,
+    /// From where the call comes
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<IpAddr>,
+    /// How the person proved who they are: mfa, passkey or pwd
+    #[arg(long, value_name = "ACR")]
+    pub acr: Option<Acr>,
+    /// How many seconds ago that was
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "acr")]
+    pub age: u64,
+    /// The person has a second factor
+    #[arg(long, requires = "acr")]
+    pub second_factor: bool,
+    #[command(flatten)]
+    pub in_force: InForce,
 }
 
 /// What `portal up` takes.

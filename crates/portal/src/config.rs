@@ -163,7 +163,7 @@ fn put(table: &mut Table, key: &str, value: Option<Value>) {
     }
 }
 
-/// `portal check-config`, which looks at the certificate files that the configuration names too, if asked to.
+/// `portal check-config`, which looks at the certificate files and the policies that the configuration names too, if asked to.
 pub fn check(file: &Path, service: Option<Workload>, files: bool) -> anyhow::Result<()> {
     let environment = environment();
     let candidates = service.map_or_else(|| Workload::ALL.to_vec(), |service| vec![service]);

@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod migrate;
 mod output;
+mod policy;
 mod progress;
 mod serve;
 mod services;
@@ -58,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keys { command } => keys::run(&command).map(done),
         Command::Ledger { command } => ledger::run(&command).map(done),
         Command::Migrate { command } => migrate::run(&command).map(done),
+        Command::Policy { command } => policy::run(&command),
         Command::Up(options) => up::run(&options).map(done),
         Command::Valuation { config } => serve::run(portal_core::Workload::Valuation, &config).map(done),
         Command::Verify { command } => verify::run(&command),

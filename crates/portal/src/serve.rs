@@ -8,11 +8,13 @@ use portal_core::{SystemClock, SystemEntropy, Workload};
 use portal_mesh::{Host, Metrics, Readiness, admin, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config;
+use crate::config::{self, Unusable};
 use crate::services::Config;
 
 pub fn run(workload: Workload, file: &Path) -> anyhow::Result<()> {
     let config = Config::load(workload, file, &config::environment())?;
+    // Said before anything is opened.
+    Unusable::unless_none(config.policy_problem().into_iter().collect())?;
     telemetry::start(config.telemetry())?;
     runtime()?.block_on(serve(workload, config))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portal_core::{Clock, SystemClock, Workload};
 use portal_keys::Keys;
 use portal_ledger::Log;
-use portal_mesh::config::TelemetryConfig;
+use portal_mesh::config::{AuthorizationConfig, TelemetryConfig};
 use portal_mesh::edge::EdgeTls;
 use portal_mesh::{Host, Identity, Running};
 use portal_store::Database;
@@ -81,6 +81,22 @@ impl Config {
             Self::Gateway(config) => &config.server,
             Self::Valuation(config) => &config.server,
         }
+    }
+
+    /// `[authorization]`; the gateway decides nothing.
+    const fn authorization(&self) -> Option<&AuthorizationConfig> {
+        match self {
+            Self::Auth(config) => Some(&config.authorization),
+            Self::Consent(config) => Some(&config.authorization),
+            Self::Gateway(_) => None,
+            Self::Valuation(config) => Some(&config.authorization),
+        }
+    }
+
+    /// What is wrong with the folder of policies.
+    pub fn policy_problem(&self) -> Option<String> {
+        let checked = self.authorization().map(portal_mesh::authorization::authority)?;
+        checked.err().map(|error| error.to_string())
     }
 
     /// What is wrong with the certificate files.
@@ -178,7 +194,7 @@ impl Config {
     }
 }
 
-/// Checks the configuration of `workload` in `file`, with the certificate files that it names if `files`.
+/// Checks the configuration of `workload` in `file`, with the certificate files and the policies that it names if `files`.
 pub fn check(
     workload: Workload,
     file: &Path,
@@ -186,6 +202,7 @@ pub fn check(
     files: bool,
 ) -> anyhow::Result<()> {
     let config = Config::load(workload, file, environment)?;
-    let problems = if files { config.certificate_problems(workload) } else { Vec::new() };
+    let mut problems = if files { config.certificate_problems(workload) } else { Vec::new() };
+    problems.extend(files.then(|| config.policy_problem()).flatten());
     Ok(Unusable::unless_none(problems)?)
 }

@@ -22,7 +22,8 @@ use portal_crypto::token::{AccessClaims, FIRST_PARTY, KeySet as VerifyingKeys, T
 use portal_mesh::ca::CertificateAuthority;
 use portal_mesh::config::{IdentityConfig, ServerConfig, UpstreamsConfig};
 use portal_mesh::{
-    Host, Identity, MeshChannel, MeshServer, Metrics, Readiness, Row, Running, TokenVerifier, Via,
+    Authorization, Host, Identity, MeshChannel, MeshServer, Metrics, Readiness, Row, Running, TokenVerifier,
+    Via,
 };
 use portal_proto::auth::v1::token_service_server::{TokenService, TokenServiceServer};
 use portal_proto::auth::v1::{GetKeySetRequest, JsonWebKey, KeySet};
@@ -135,7 +136,8 @@ impl TestMesh {
             ..JsonWebKey::default()
         });
         let routes = Routes::new(TokenServiceServer::new(fixture));
-        let server = MeshServer { identity, policy: &AUTH_POLICY, tokens, host };
+        let authorization = Authorization::load(&Default::default(), &host.metrics).unwrap();
+        let server = MeshServer { identity, policy: &AUTH_POLICY, authorization, tokens, host };
         let auth = server.start(&server_config(), routes).await.unwrap();
         Self { directory, authority, clock, key, auth }
     }
@@ -309,7 +311,7 @@ fn identity_files(
 
 portal_mesh::actions! { "portal.auth.v1.TokenService" => GetKeySet }
 
-static AUTH_POLICY: [Row; 1] = [Row::of::<GetKeySet>().public().workloads(&Workload::ALL).read()];
+static AUTH_POLICY: [Row; 1] = [Row::of::<GetKeySet>().read()];
 
 struct AuthFixture(JsonWebKey);
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use portal_keys::KeysConfig;
-use portal_mesh::config::{IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::config::{
+    AuthorizationConfig, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig,
+};
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
@@ -22,6 +24,9 @@ pub struct Config {
     pub keys: KeysConfig,
     /// Addresses of auth and consent.
     pub upstreams: UpstreamsConfig,
+    /// Who may call what, beside Portal's own policies.
+    #[serde(default)]
+    pub authorization: AuthorizationConfig,
     /// What is logged.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

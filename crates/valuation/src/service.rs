@@ -15,7 +15,9 @@ use portal_core::{Invalid, Workload};
 use portal_crypto::page_token::PageTokenKey;
 use portal_keys::{Replies, RequestHashes};
 use portal_mesh::policy::Action;
-use portal_mesh::{Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task};
+use portal_mesh::{
+    Authorization, Caller, Host, Identity, MeshChannel, MeshServer, Running, TokenVerifier, task,
+};
 use portal_proto::google::longrunning::operations_server::OperationsServer;
 use portal_proto::valuation::v1::anonymisation_service_server::{
     AnonymisationService, AnonymisationServiceServer,
@@ -64,6 +66,7 @@ impl Service {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, host: Host) -> Result<Running, StartError> {
+        let authorization = Authorization::load(&config.authorization, &host.metrics)?;
         let identity = Identity::load(&config.identity, Workload::Valuation, &host)?;
         let upkeep = Upkeep::open(&config, &host).await?;
         let keys = &upkeep.keys;
@@ -90,7 +93,7 @@ impl Service {
         });
         let tokens = TokenVerifier::remote(&identity, &auth, keys.suites(), &host);
         let edge = Edge { app: Arc::clone(&app), pages, operators };
-        let server = MeshServer { identity, policy: policy::TABLE, tokens, host };
+        let server = MeshServer { identity, policy: policy::TABLE, authorization, tokens, host };
         let mut running = server.start(&config.server, routes(&edge)).await?;
         let patience = config.jobs.consent_patience();
         let work = worker::run(Arc::clone(&app), patience, running.drain());

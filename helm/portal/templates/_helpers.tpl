@@ -160,6 +160,11 @@ import_service_secret_file = "/etc/portal/keys/service-secret"
 {{ . }} = {{ printf "%s-%s:%v" $.root.Release.Name . (get $mesh .).port | toJson }}
 {{- end }}
 {{- end }}
+{{- if and $service.database $values.authorization.policies }}
+
+[authorization]
+policies = "/etc/portal/policies"
+{{- end }}
 
 [telemetry]
 log = {{ $values.telemetry.log | toJson }}

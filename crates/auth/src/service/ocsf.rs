@@ -7,7 +7,7 @@ use portal_proto::auth::v1::audit_event::Severity;
 use portal_upkeep::audit::Recorded;
 use serde_json::{Map, Value, json};
 
-use crate::app::{REASON, TRACE};
+use crate::app::{POLICY, REASON, TRACE};
 
 /// The reason of an event whose row is not what was written.
 pub(super) const ROW_CORRUPT: &str = "ROW_CORRUPT";
@@ -147,6 +147,7 @@ pub(super) fn object(recorded: &Recorded) -> Value {
     by.extend(actor(recorded).map(|account| ("user".to_owned(), user(Some(account)))));
     by.extend(client(recorded).map(|client| ("app_uid".to_owned(), json!(client))));
     if !by.is_empty() {
+        by.insert("authorizations".to_owned(), Value::Array(authorizations(recorded)));
         tell("actor", Value::Object(by));
     }
     if let Some(session) = session(recorded) {
@@ -162,6 +163,12 @@ pub(super) fn object(recorded: &Recorded) -> Value {
         tell("unmapped", Value::Object(rest));
     }
     Value::Object(object)
+}
+
+/// The policies that let the caller in.
+fn authorizations(recorded: &Recorded) -> Vec<Value> {
+    let policies = recorded.detail(POLICY).unwrap_or_default().split_whitespace();
+    policies.map(|policy| json!({ "decision": "permit", "policy": { "uid": policy } })).collect()
 }
 
 /// An event of which only the place is known any more: OCSF's base event.

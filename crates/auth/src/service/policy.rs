@@ -1,6 +1,6 @@
-//! Who may call what. Every method of the package has a row; a test compares with the protos.
+//! How each method may be called; who may, the policies of `portal-authz` say. Every method of the package has a row; a test
+//! compares with the protos.
 
-use portal_core::{Role, Scope, Workload};
 use portal_mesh::policy::{Audit, FRESH, RateClass, Row};
 
 portal_mesh::actions! {
@@ -29,97 +29,92 @@ portal_mesh::actions! {
         GetKeySet, IntrospectToken, RevokeToken, ExchangeToken, WatchRevocations;
 }
 
-const OPERATOR: &[Role] = &[Role::Operator];
-const AUDITORS: &[Role] = &[Role::Auditor, Role::Operator];
-const GATEWAY: &[Workload] = &[Workload::Gateway];
-const WATCHERS: &[Workload] = &[Workload::Consent, Workload::Gateway, Workload::Valuation];
-
 /// The table.
 pub const TABLE: &[Row] = &[
     // accounts
-    Row::of::<CreateAccount>().public().write().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<GetAccount>().own().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<UpdateAccount>().own().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<ChangePassword>().own().write().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<DeleteAccount>().own().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<CreateAccount>().write().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<GetAccount>().read().audit(Audit::Access),
+    Row::of::<UpdateAccount>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<ChangePassword>().write().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<DeleteAccount>().write().audit(Audit::Security).step_up(FRESH),
     // Recorded, and safe to send again.
-    Row::of::<ExportAccount>().own().read().audit(Audit::Security),
-    Row::of::<ListAccounts>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<LockAccount>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<UnlockAccount>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<SetRoles>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<StartRecovery>().public().write().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<CompleteRecovery>().public().write().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<VerifyEmail>().public().write().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<ExportAccount>().read().audit(Audit::Security),
+    Row::of::<ListAccounts>().read().audit(Audit::Access),
+    Row::of::<LockAccount>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<UnlockAccount>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<SetRoles>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<StartRecovery>().write().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<CompleteRecovery>().write().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<VerifyEmail>().write().rate(RateClass::Login).audit(Audit::Security),
     // audit
-    Row::of::<ListAuditEvents>().any(AUDITORS).read().audit(Audit::Access),
-    Row::of::<WatchAuditEvents>().any(AUDITORS).read().open_ended().audit(Audit::Access),
+    Row::of::<ListAuditEvents>().read().audit(Audit::Access),
+    Row::of::<WatchAuditEvents>().read().open_ended().audit(Audit::Access),
     // clients
-    Row::of::<CreateClient>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<GetClient>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<ListClients>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RotateClientSecret>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<DeleteClient>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<CreateClient>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<GetClient>().read().audit(Audit::Access),
+    Row::of::<ListClients>().read().audit(Audit::Access),
+    Row::of::<RotateClientSecret>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<DeleteClient>().write().audit(Audit::Security).step_up(FRESH),
     // integrity, keys, migrations
-    Row::of::<RunScan>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<GetReport>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<ListKeys>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
-    Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
-    Row::of::<GetCryptoInventory>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<ListMigrations>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<GetMigration>().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<StartMigration>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<PauseMigration>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<RollbackMigration>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<VerifyMigration>().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<CommitMigration>().any(OPERATOR).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<RunScan>().write().audit(Audit::Security),
+    Row::of::<GetReport>().read().audit(Audit::Access),
+    Row::of::<ListKeys>().read().audit(Audit::Access),
+    Row::of::<RotateKeys>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<DestroyKey>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<GetCryptoInventory>().read().audit(Audit::Access),
+    Row::of::<ListMigrations>().read().audit(Audit::Access),
+    Row::of::<GetMigration>().read().audit(Audit::Access),
+    Row::of::<StartMigration>().write().audit(Audit::Security),
+    Row::of::<PauseMigration>().write().audit(Audit::Security),
+    Row::of::<RollbackMigration>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<VerifyMigration>().write().audit(Audit::Security),
+    Row::of::<CommitMigration>().write().audit(Audit::Security).step_up(FRESH),
     // ledger: anybody may check it
-    Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
-    Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
-    Row::of::<GetConsistencyProof>().public().read().audit(Audit::None),
-    Row::of::<ListEntries>().public().read().audit(Audit::None),
-    Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
+    Row::of::<GetCheckpoint>().read().audit(Audit::None),
+    Row::of::<GetInclusionProof>().read().audit(Audit::None),
+    Row::of::<GetConsistencyProof>().read().audit(Audit::None),
+    Row::of::<ListEntries>().read().audit(Audit::None),
+    Row::of::<GetLedgerKeys>().read().audit(Audit::None),
     // second factors: their owner's alone
-    Row::of::<EnrollTotp>().own().write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<ConfirmTotp>().own().write().audit(Audit::Security),
-    Row::of::<DisableTotp>().own().write().audit(Audit::Security),
-    Row::of::<RegenerateRecoveryCodes>().own().write().audit(Audit::Security),
-    Row::of::<BeginPasskeyRegistration>().own().write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<FinishPasskeyRegistration>().own().write().audit(Audit::Security),
-    Row::of::<BeginPasskeyAuthentication>().public().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<FinishPasskeyAuthentication>().public().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<ListFactors>().own().read().audit(Audit::Access),
-    Row::of::<DeleteFactor>().own().write().audit(Audit::Security),
+    Row::of::<EnrollTotp>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<ConfirmTotp>().write().audit(Audit::Security),
+    Row::of::<DisableTotp>().write().audit(Audit::Security),
+    Row::of::<RegenerateRecoveryCodes>().write().audit(Audit::Security),
+    Row::of::<BeginPasskeyRegistration>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<FinishPasskeyRegistration>().write().audit(Audit::Security),
+    Row::of::<BeginPasskeyAuthentication>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<FinishPasskeyAuthentication>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<ListFactors>().read().audit(Audit::Access),
+    Row::of::<DeleteFactor>().write().audit(Audit::Security),
     // OAuth: the endpoints of the gateway
-    Row::of::<StartAuthorization>().workloads(GATEWAY).write().audit(Audit::None),
-    Row::of::<GetAuthorization>().workloads(GATEWAY).read().audit(Audit::None),
+    Row::of::<StartAuthorization>().write().audit(Audit::None),
+    Row::of::<GetAuthorization>().read().audit(Audit::None),
     // In the name of the person, at Portal's own sign-in; the gateway alone when nobody is there.
-    Row::of::<DecideAuthorization>().own().workloads(GATEWAY).audit(Audit::Security),
-    Row::of::<StartDeviceAuthorization>().workloads(GATEWAY).write().audit(Audit::None),
+    Row::of::<DecideAuthorization>().audit(Audit::Security),
+    Row::of::<StartDeviceAuthorization>().write().audit(Audit::None),
     // By whom is known who types codes, so that what they guess counts.
-    Row::of::<FindDeviceAuthorization>().own().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<DecideDeviceAuthorization>().own().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<GrantToken>().workloads(GATEWAY).rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<IntrospectGrant>().workloads(GATEWAY).read().audit(Audit::None),
-    Row::of::<RevokeGrant>().workloads(GATEWAY).audit(Audit::Security),
-    Row::of::<ResolveLogout>().workloads(GATEWAY).read().audit(Audit::None),
-    Row::of::<GetUserInfo>().own().scopes(&[Scope::OpenId]).read().audit(Audit::Access),
+    Row::of::<FindDeviceAuthorization>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<DecideDeviceAuthorization>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<GrantToken>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<IntrospectGrant>().read().audit(Audit::None),
+    Row::of::<RevokeGrant>().audit(Audit::Security),
+    Row::of::<ResolveLogout>().read().audit(Audit::None),
+    Row::of::<GetUserInfo>().read().audit(Audit::Access),
     // sessions
-    Row::of::<CreateSession>().public().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<CompleteMfa>().public().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<CreateSession>().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<CompleteMfa>().rate(RateClass::Login).audit(Audit::Security),
     // Safe to send again: for ten seconds the same token gets the same successor.
-    Row::of::<RefreshSession>().public().read().rate(RateClass::Login).audit(Audit::Security),
-    Row::of::<ListSessions>().own().any(OPERATOR).read().audit(Audit::Access),
-    Row::of::<RevokeSession>().own().any(OPERATOR).write().audit(Audit::Security),
-    Row::of::<RevokeAllSessions>().own().any(OPERATOR).write().audit(Audit::Security),
+    Row::of::<RefreshSession>().read().rate(RateClass::Login).audit(Audit::Security),
+    Row::of::<ListSessions>().read().audit(Audit::Access),
+    Row::of::<RevokeSession>().write().audit(Audit::Security),
+    Row::of::<RevokeAllSessions>().write().audit(Audit::Security),
     // tokens
-    Row::of::<GetKeySet>().public().workloads(&Workload::ALL).read().audit(Audit::None),
-    Row::of::<IntrospectToken>().workloads(GATEWAY).read().audit(Audit::None),
-    Row::of::<RevokeToken>().own().write().audit(Audit::Security),
+    Row::of::<GetKeySet>().read().audit(Audit::None),
+    Row::of::<IntrospectToken>().read().audit(Audit::None),
+    Row::of::<RevokeToken>().write().audit(Audit::Security),
     // The access token is in the request: no end user is known before it was looked up.
-    Row::of::<ExchangeToken>().workloads(GATEWAY).read().audit(Audit::None),
-    Row::of::<WatchRevocations>().workloads(WATCHERS).read().open_ended().audit(Audit::None),
+    Row::of::<ExchangeToken>().read().audit(Audit::None),
+    Row::of::<WatchRevocations>().read().open_ended().audit(Audit::None),
 ];
 
 #[cfg(test)]

@@ -214,6 +214,7 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
             origins: vec![ORIGIN.to_owned(), "https://other.portal.test".to_owned()],
             any_port: false,
         }),
+        authorization: Default::default(),
         telemetry: TelemetryConfig::default(),
         operator: Some(OperatorConfig { email: OPERATOR.to_owned(), password_file }),
         upstreams: UpstreamsConfig::default(),

@@ -97,6 +97,8 @@ each_database! {
         assert!(failed.actor_account_id.is_empty() && failed.session_id.is_empty());
         assert_eq!((signed_in.outcome(), &signed_in.session_id), (Outcome::Success, &anna.session_id));
         assert_eq!((locked.actor_account_id.as_str(), locked.severity()), (operator.account_id.as_str(), Severity::Medium));
+        let object: Value = serde_json::from_str(&locked.ocsf_json).unwrap();
+        assert_eq!(object["actor"]["authorizations"][0]["policy"]["uid"], "portal.account.operator");
         let by_operator = auth.trail(&operator, of_account(&operator)).await.unwrap();
         assert_eq!(actions(&by_operator), ["account.lock", "session.create", "account.create"]);
 
@@ -152,7 +154,7 @@ each_database! {
             assert_eq!(object["user"]["uid"], anna.account_id.as_str());
         }
         let told = |object: &Value| ["class_uid", "activity_id", "status_id", "severity_id"].map(|name| object[name].as_u64().unwrap());
-        assert_eq!(told(created), [3001, 1, 1, 1]);
+        assert_eq!((told(created), &created["unmapped"]["policy"]), ([3001, 1, 1, 1], &Value::from("portal.public")));
         let seconds = |object: &Value| object["time"].as_i64().unwrap() / 1_000;
         assert_eq!((seconds(locks), seconds(created)), (auth.mesh.clock.now().as_seconds(), seconds(locks) - 6));
         assert_eq!(told(signed_in), [3002, 1, 1, 1]);

@@ -1,8 +1,6 @@
-//! Who may call what. Every rpc of the package has a row, also those that answer UNIMPLEMENTED for now.
+//! How each rpc may be called; who may, the policies of `portal-authz` say. Every rpc of the package has a row, also those
+//! that answer UNIMPLEMENTED for now.
 
-use portal_core::Role::{self, Auditor, Controller, Officer, Operator, Service};
-use portal_core::Scope::{ConsentCheck, ConsentRead, ConsentRecord};
-use portal_core::{Scope, Workload};
 use portal_mesh::policy::FRESH;
 use portal_mesh::{Audit, RateClass, Row, actions};
 
@@ -28,14 +26,6 @@ actions! {
         ListMigrations, GetMigration, StartMigration, PauseMigration, RollbackMigration, VerifyMigration, CommitMigration;
 }
 
-/// Everyone who is signed in.
-const EVERYBODY: &[Role] = &Role::ALL;
-/// Who asks before data is used, on its own behalf.
-const ASKING: &[Workload] = &[Workload::Valuation];
-/// What everybody may read, clients need with whatever they may do here.
-const ANY_SCOPE: &[Scope] = &[ConsentCheck, ConsentRead, ConsentRecord];
-/// Who records also sees what stands.
-const READING: &[Scope] = &[ConsentRead, ConsentRecord];
 const KIB: usize = 1_024;
 /// Eight pieces of evidence of 1 MiB, and the rest.
 const WITH_EVIDENCE: usize = (8 * KIB + 256) * KIB;
@@ -46,205 +36,74 @@ pub(super) const LARGEST: usize = WITH_EVIDENCE;
 
 /// The policy table of the package.
 pub const TABLE: &[Row] = &[
-    Row::of::<CreatePurpose>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetPurpose>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<ListPurposes>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<UpdatePurpose>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<PublishPurpose>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<ArchivePurpose>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<ListPurposeRevisions>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<CreateNotice>().any(&[Controller]).write().audit(Audit::Change).max_request_bytes(LARGE),
-    Row::of::<GetNotice>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<ListNotices>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<UpdateNotice>().any(&[Controller]).write().audit(Audit::Change).max_request_bytes(LARGE),
-    Row::of::<PublishNotice>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<ListNoticeRevisions>().any(EVERYBODY).scopes(ANY_SCOPE).read().audit(Audit::None),
-    Row::of::<GiveConsent>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<RefuseConsent>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<WithdrawConsent>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<WithdrawAllConsents>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change),
-    Row::of::<RenewConsent>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<RequestConsent>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change),
-    Row::of::<DeferConsent>()
-        .own()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change),
-    Row::of::<RevokeConsent>()
-        .any(&[Controller])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<InvalidateConsent>()
-        .any(&[Officer])
-        .write()
-        .audit(Audit::Change)
-        .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<GetConsent>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(READING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<ListConsents>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(READING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<ListConsentEvents>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentRead])
-        .read()
-        .audit(Audit::Access),
+    Row::of::<CreatePurpose>().write().audit(Audit::Change),
+    Row::of::<GetPurpose>().read().audit(Audit::None),
+    Row::of::<ListPurposes>().read().audit(Audit::None),
+    Row::of::<UpdatePurpose>().write().audit(Audit::Change),
+    Row::of::<PublishPurpose>().write().audit(Audit::Change),
+    Row::of::<ArchivePurpose>().write().audit(Audit::Change),
+    Row::of::<ListPurposeRevisions>().read().audit(Audit::None),
+    Row::of::<CreateNotice>().write().audit(Audit::Change).max_request_bytes(LARGE),
+    Row::of::<GetNotice>().read().audit(Audit::None),
+    Row::of::<ListNotices>().read().audit(Audit::None),
+    Row::of::<UpdateNotice>().write().audit(Audit::Change).max_request_bytes(LARGE),
+    Row::of::<PublishNotice>().write().audit(Audit::Change),
+    Row::of::<ListNoticeRevisions>().read().audit(Audit::None),
+    Row::of::<GiveConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<RefuseConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<WithdrawConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<WithdrawAllConsents>().write().audit(Audit::Change),
+    Row::of::<RenewConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<RequestConsent>().write().audit(Audit::Change),
+    Row::of::<DeferConsent>().write().audit(Audit::Change),
+    Row::of::<RevokeConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<InvalidateConsent>().write().audit(Audit::Change).max_request_bytes(WITH_EVIDENCE),
+    Row::of::<GetConsent>().read().audit(Audit::Access),
+    Row::of::<ListConsents>().read().audit(Audit::Access),
+    Row::of::<ListConsentEvents>().read().audit(Audit::Access),
     Row::of::<BatchRecordConsents>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
         .write()
         .rate(RateClass::Bulk)
         .audit(Audit::Change)
         .deadline_seconds(60)
         .max_request_bytes(LARGE),
     Row::of::<ImportConsents>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
         .rate(RateClass::Bulk)
         .audit(Audit::Change)
         .deadline_seconds(3_600)
         .max_request_bytes(WITH_EVIDENCE),
-    Row::of::<CheckConsent>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentCheck])
-        .workloads(ASKING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<BatchCheckConsents>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentCheck])
-        .workloads(ASKING)
-        .read()
-        .audit(Audit::Access)
-        .max_request_bytes(LARGE),
-    Row::of::<ExplainDecision>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentRead])
-        .read()
-        .audit(Audit::Access),
-    Row::of::<WatchConsentChanges>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRead])
-        .workloads(ASKING)
-        .open_ended()
-        .audit(Audit::Access),
-    Row::of::<AckConsentChanges>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRead])
-        .workloads(ASKING)
-        .write()
-        .audit(Audit::Change),
-    Row::of::<ListConsentChangeAcks>().any(&[Officer, Auditor]).read().audit(Audit::Access),
-    Row::of::<GetReceipt>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(READING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<ListReceipts>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentRead])
-        .read()
-        .audit(Audit::Access),
-    Row::of::<ExportReceipt>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(&[ConsentRead])
-        .read()
-        .audit(Audit::Access),
-    Row::of::<VerifyReceipt>().public().read().audit(Audit::None),
-    Row::of::<CreateSubject>()
-        .any(&[Controller, Service])
-        .scopes(&[ConsentRecord])
-        .write()
-        .audit(Audit::Change),
-    Row::of::<GetSubject>()
-        .own()
-        .any(&[Controller, Officer, Service])
-        .scopes(READING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<LookupSubject>()
-        .any(&[Controller, Officer, Service])
-        .scopes(READING)
-        .read()
-        .audit(Audit::Access),
-    Row::of::<ListSubjects>().any(&[Controller, Officer]).read().audit(Audit::Access),
-    Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
-    Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
-    Row::of::<GetConsistencyProof>().public().read().audit(Audit::None),
-    Row::of::<ListEntries>().public().read().audit(Audit::None),
-    Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
-    Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<GetReport>().any(&[Operator]).read().audit(Audit::Security),
-    Row::of::<ListKeys>().any(&[Operator]).read().audit(Audit::Security),
-    Row::of::<RotateKeys>()
-        .any(&[Operator])
-        .write()
-        .deadline_seconds(60)
-        .audit(Audit::Security)
-        .step_up(FRESH),
-    Row::of::<DestroyKey>()
-        .any(&[Operator])
-        .write()
-        .deadline_seconds(60)
-        .audit(Audit::Security)
-        .step_up(FRESH),
-    Row::of::<GetCryptoInventory>().any(&[Operator]).read().audit(Audit::Security),
-    Row::of::<ListMigrations>().any(&[Operator]).read().audit(Audit::Security),
-    Row::of::<GetMigration>().any(&[Operator]).read().audit(Audit::Security),
-    Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<PauseMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<VerifyMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<CheckConsent>().read().audit(Audit::Access),
+    Row::of::<BatchCheckConsents>().read().audit(Audit::Access).max_request_bytes(LARGE),
+    Row::of::<ExplainDecision>().read().audit(Audit::Access),
+    Row::of::<WatchConsentChanges>().open_ended().audit(Audit::Access),
+    Row::of::<AckConsentChanges>().write().audit(Audit::Change),
+    Row::of::<ListConsentChangeAcks>().read().audit(Audit::Access),
+    Row::of::<GetReceipt>().read().audit(Audit::Access),
+    Row::of::<ListReceipts>().read().audit(Audit::Access),
+    Row::of::<ExportReceipt>().read().audit(Audit::Access),
+    Row::of::<VerifyReceipt>().read().audit(Audit::None),
+    Row::of::<CreateSubject>().write().audit(Audit::Change),
+    Row::of::<GetSubject>().read().audit(Audit::Access),
+    Row::of::<LookupSubject>().read().audit(Audit::Access),
+    Row::of::<ListSubjects>().read().audit(Audit::Access),
+    Row::of::<GetCheckpoint>().read().audit(Audit::None),
+    Row::of::<GetInclusionProof>().read().audit(Audit::None),
+    Row::of::<GetConsistencyProof>().read().audit(Audit::None),
+    Row::of::<ListEntries>().read().audit(Audit::None),
+    Row::of::<GetLedgerKeys>().read().audit(Audit::None),
+    Row::of::<RunScan>().write().audit(Audit::Security),
+    Row::of::<GetReport>().read().audit(Audit::Security),
+    Row::of::<ListKeys>().read().audit(Audit::Security),
+    Row::of::<RotateKeys>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<DestroyKey>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<GetCryptoInventory>().read().audit(Audit::Security),
+    Row::of::<ListMigrations>().read().audit(Audit::Security),
+    Row::of::<GetMigration>().read().audit(Audit::Security),
+    Row::of::<StartMigration>().write().audit(Audit::Security),
+    Row::of::<PauseMigration>().write().audit(Audit::Security),
+    Row::of::<RollbackMigration>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<VerifyMigration>().write().audit(Audit::Security),
+    Row::of::<CommitMigration>().write().audit(Audit::Security).step_up(FRESH),
 ];
 
 #[cfg(test)]

@@ -298,6 +298,7 @@ async fn serve(
         upstreams: mesh.upstreams(&[]),
         organisation,
         renewal,
+        authorization: Default::default(),
         telemetry: Default::default(),
     };
     let running = Service::start(config, host).await.unwrap();

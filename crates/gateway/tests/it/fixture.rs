@@ -11,7 +11,7 @@ use portal_crypto::suite::Suites;
 use portal_gateway::{Config, EdgeConfig, Service};
 use portal_mesh::config::{EdgeTlsConfig, TelemetryConfig};
 use portal_mesh::status::reason;
-use portal_mesh::{Caller, Host, Identity, MeshServer, Row, Running, TokenVerifier, convert};
+use portal_mesh::{Authorization, Caller, Host, Identity, MeshServer, Row, Running, TokenVerifier, convert};
 use portal_proto::auth::v1::revocation::Target;
 use portal_proto::auth::v1::token_service_server::{TokenService, TokenServiceServer};
 use portal_proto::auth::v1::{
@@ -47,19 +47,68 @@ portal_mesh::actions! {
 }
 
 static AUTH_POLICY: [Row; 3] = [
-    Row::of::<GetKeySet>().public().workloads(&Workload::ALL).read(),
-    Row::of::<ExchangeToken>().workloads(&[Workload::Gateway]).read(),
-    Row::of::<WatchRevocations>().workloads(&[Workload::Gateway]).open_ended(),
+    Row::of::<GetKeySet>().read(),
+    Row::of::<ExchangeToken>().read(),
+    Row::of::<WatchRevocations>().open_ended(),
 ];
 static CONSENT_POLICY: [Row; 6] = [
-    Row::of::<CreatePurpose>().any(&[Role::Controller]).write().max_request_bytes(8 * 1_024 * 1_024),
-    Row::of::<GetPurpose>().any(&[Role::Subject]).read(),
-    Row::of::<ListPurposes>().public().read(),
-    // Only for processes of the mesh: what a spoofed header must not reach.
-    Row::of::<PublishPurpose>().workloads(&[Workload::Gateway]).write(),
-    Row::of::<UpdatePurpose>().public().write(),
-    Row::of::<WatchConsentChanges>().any(&[Role::Subject]).open_ended(),
+    Row::of::<CreatePurpose>().write().max_request_bytes(8 * 1_024 * 1_024),
+    Row::of::<GetPurpose>().read(),
+    Row::of::<ListPurposes>().read(),
+    Row::of::<PublishPurpose>().write(),
+    Row::of::<UpdatePurpose>().write(),
+    Row::of::<WatchConsentChanges>().open_ended(),
 ];
+/// Who may.
+const POLICIES: &str = r#"
+@id("portal.auth")
+permit (
+    principal == Portal::Workload::"gateway",
+    action in [Portal::Action::"mesh.edge", Portal::Action::"mesh.revocations"],
+    resource
+);
+
+@id("portal.auth.keys")
+permit (principal, action in Portal::Action::"token.keys", resource);
+
+@id("portal.create")
+permit (
+    principal in Portal::Role::"controller",
+    action == Portal::Action::"portal.consent.v1.PurposeService/CreatePurpose",
+    resource
+);
+
+@id("portal.subjects")
+permit (
+    principal in Portal::Role::"subject",
+    action in [
+        Portal::Action::"changes.follow",
+        Portal::Action::"portal.consent.v1.PurposeService/GetPurpose"
+    ],
+    resource
+);
+
+@id("portal.public")
+permit (
+    principal,
+    action in [
+        Portal::Action::"portal.consent.v1.PurposeService/ListPurposes",
+        Portal::Action::"portal.consent.v1.PurposeService/UpdatePurpose"
+    ],
+    resource
+);
+
+// Only for processes of the mesh: what a spoofed header must not reach.
+@id("portal.spoofed")
+permit (
+    principal == Portal::Workload::"gateway",
+    action == Portal::Action::"portal.consent.v1.PurposeService/PublishPurpose",
+    resource
+);
+
+@id("portal.health")
+permit (principal is Portal::Workload, action in Portal::Action::"mesh.health", resource);
+"#;
 
 /// What a test sees of the services and steers in them.
 pub struct World {
@@ -222,7 +271,8 @@ async fn serve(world: &World, workload: Workload, policy: &'static [Row], routes
         Suites::ALL,
         &host,
     );
-    MeshServer { identity, policy, tokens, host }.start(&mesh.server(), routes).await.unwrap()
+    let authorization = Authorization::made_of(POLICIES, &host.metrics).unwrap();
+    MeshServer { identity, policy, authorization, tokens, host }.start(&mesh.server(), routes).await.unwrap()
 }
 
 struct Auth(Arc<World>);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use portal_core::{Role, Scope, Workload};
+use portal_core::Workload;
 use portal_crypto::suite::Suites;
-use portal_mesh::config::{IdentityConfig, ServerConfig};
+use portal_mesh::config::{AuthorizationConfig, IdentityConfig, ServerConfig};
 use portal_mesh::context::Context;
-use portal_mesh::{Caller, Identity, MeshChannel, MeshServer, Metrics, Row, Running, TokenVerifier};
+use portal_mesh::{
+    Authorization, Caller, Identity, MeshChannel, MeshServer, Metrics, Row, Running, TokenVerifier,
+};
 use portal_proto::consent::v1::purpose_service_server::{PurposeService, PurposeServiceServer};
 use portal_proto::consent::v1::{
     ArchivePurposeRequest, CreatePurposeRequest, GetPurposeRequest, ListPurposeRevisionsRequest,
@@ -26,20 +28,72 @@ portal_mesh::actions! {
 
 /// PublishPurpose has no row on purpose, UpdatePurpose has neither row nor handler.
 pub static POLICY: [Row; 5] = [
-    Row::of::<CreatePurpose>()
-        .any(&[Role::Controller, Role::Service])
-        .scopes(&[Scope::ConsentRecord])
-        .write()
-        .max_request_bytes(1_000),
-    Row::of::<GetPurpose>().workloads(&[Workload::Valuation]).public().read(),
-    Row::of::<ListPurposes>().own().read().deadline_seconds(1),
-    Row::of::<ArchivePurpose>().any(&[Role::Controller]),
-    Row::of::<ListPurposeRevisions>()
-        .any(&[Role::Controller])
-        .workloads(&[Workload::Valuation])
-        .read()
-        .step_up(900),
+    Row::of::<CreatePurpose>().write().max_request_bytes(1_000),
+    Row::of::<GetPurpose>().read(),
+    Row::of::<ListPurposes>().read().deadline_seconds(1),
+    Row::of::<ArchivePurpose>(),
+    Row::of::<ListPurposeRevisions>().read().step_up(900),
 ];
+
+/// Who may. PublishPurpose is permitted, and has no row all the same.
+pub const POLICIES: &str = r#"
+@id("portal.create")
+permit (
+    principal,
+    action == Portal::Action::"portal.consent.v1.PurposeService/CreatePurpose",
+    resource == Portal::Records::"everybody"
+)
+when { principal in [Portal::Role::"controller", Portal::Role::"service"] };
+
+@id("portal.scopes")
+@reason("SCOPE_MISSING")
+forbid (principal, action, resource)
+when { context has client }
+unless {
+    action == Portal::Action::"portal.consent.v1.PurposeService/GetPurpose" ||
+    (action == Portal::Action::"portal.consent.v1.PurposeService/CreatePurpose" &&
+        context.client.scopes.contains(Portal::Scope::"consent.record"))
+};
+
+@id("portal.public")
+permit (
+    principal,
+    action == Portal::Action::"portal.consent.v1.PurposeService/GetPurpose",
+    resource == Portal::Records::"everybody"
+)
+unless { principal is Portal::Workload };
+
+@id("portal.own")
+permit (
+    principal in Portal::Role::"subject",
+    action == Portal::Action::"portal.consent.v1.PurposeService/ListPurposes",
+    resource == Portal::Records::"own"
+);
+
+@id("portal.controller")
+permit (
+    principal in Portal::Role::"controller",
+    action in [
+        Portal::Action::"portal.consent.v1.PurposeService/ArchivePurpose",
+        Portal::Action::"portal.consent.v1.PurposeService/ListPurposeRevisions",
+        Portal::Action::"portal.consent.v1.PurposeService/PublishPurpose"
+    ],
+    resource == Portal::Records::"everybody"
+);
+
+@id("portal.valuation")
+permit (
+    principal == Portal::Workload::"valuation",
+    action in [
+        Portal::Action::"portal.consent.v1.PurposeService/GetPurpose",
+        Portal::Action::"portal.consent.v1.PurposeService/ListPurposeRevisions"
+    ],
+    resource == Portal::Records::"everybody"
+);
+
+@id("portal.health")
+permit (principal is Portal::Workload, action in Portal::Action::"mesh.health", resource);
+"#;
 
 #[derive(Clone, Default)]
 pub struct Fixture {
@@ -118,15 +172,33 @@ impl Served {
     }
 
     pub async fn restart(mesh: TestMesh, fixture: Fixture, address: SocketAddr) -> Self {
-        let files = mesh.identity(Workload::Consent);
-        Self::serve(mesh, fixture, address, &files).await
+        let authorization = Authorization::made_of(POLICIES, &Metrics::default()).unwrap();
+        Self::serve(mesh, (fixture, authorization), address).await
     }
 
-    async fn serve(mesh: TestMesh, fixture: Fixture, address: SocketAddr, files: &IdentityConfig) -> Self {
+    /// By Portal's policies, and those of an operator.
+    pub async fn under(mesh: TestMesh, config: AuthorizationConfig) -> Self {
+        let host = mesh.host();
+        let address = mesh.server().listen;
+        let mut served = Self::serve(
+            mesh,
+            (Fixture::default(), Authorization::load(&config, &host.metrics).unwrap()),
+            address,
+        )
+        .await;
+        served.metrics = host.metrics;
+        served
+    }
+
+    async fn serve(
+        mesh: TestMesh,
+        (fixture, authorization): (Fixture, Authorization),
+        address: SocketAddr,
+    ) -> Self {
+        let files = mesh.identity(Workload::Consent);
         let host = mesh.host();
         let metrics = host.metrics.clone();
-        let identity = Identity::load(files, Workload::Consent, &host).unwrap();
-        let files = files.clone();
+        let identity = Identity::load(&files, Workload::Consent, &host).unwrap();
         let auth = MeshChannel::new(
             Arc::clone(&identity),
             Workload::Auth,
@@ -135,7 +207,8 @@ impl Served {
         );
         let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
         let routes = Routes::new(PurposeServiceServer::new(fixture.clone()));
-        let server = MeshServer { identity: Arc::clone(&identity), policy: &POLICY, tokens, host };
+        let server =
+            MeshServer { identity: Arc::clone(&identity), policy: &POLICY, authorization, tokens, host };
         let running = server.start(&ServerConfig { listen: address, ..mesh.server() }, routes).await.unwrap();
         Self { mesh, fixture, running, metrics, files, identity }
     }

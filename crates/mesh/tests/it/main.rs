@@ -9,6 +9,7 @@
 )]
 
 mod aliases;
+mod authorization;
 mod calls;
 mod edge;
 mod fixture;

@@ -73,6 +73,11 @@ impl Layout {
         self.0.join("tls").join("edge")
     }
 
+    /// Policies of the operator, if there are any.
+    pub fn policies(&self) -> PathBuf {
+        self.0.join("policies")
+    }
+
     pub fn root_key_file(&self, workload: Workload) -> PathBuf {
         self.0.join("root-keys").join(format!("{workload}.json"))
     }
@@ -113,6 +118,10 @@ impl Layout {
         );
         if workload != Workload::Gateway {
             self.add_storage(workload, &mut text);
+            let policies = self.policies();
+            if policies.is_dir() {
+                let _ = writeln!(text, "[authorization]\npolicies = {}", quoted(&policies));
+            }
         }
         if workload == Workload::Consent {
             text.push_str(ORGANISATION);

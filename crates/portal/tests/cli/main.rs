@@ -13,6 +13,7 @@ mod harness;
 mod import;
 mod keys;
 mod ledger;
+mod policy;
 mod upgrade;
 mod verify;
 
@@ -43,6 +44,7 @@ fn help_names_every_command() {
         "keys",
         "ledger",
         "migrate",
+        "policy",
         "verify",
     ] {
         assert!(
@@ -82,6 +84,9 @@ fn wrong_usage_exits_2() {
         &["keys", "create-root"],
         &["import", "consents", "/nonexistent.csv", "--token-file", "/nonexistent"],
         &["import", "consents", "/nonexistent.csv"],
+        &["policy", "check", "/nonexistent"],
+        &["policy", "explain"],
+        &["policy", "explain", "--method", "grpc.health.v1.Health/Check", "--role", "king"],
     ];
     for arguments in table {
         let (code, stdout, stderr) = run(portal().args(*arguments));

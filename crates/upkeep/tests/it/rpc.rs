@@ -9,7 +9,7 @@ use portal_crypto::suite::Suites;
 use portal_keys::{Ambient, Keys, Replies};
 use portal_mesh::policy::Row;
 use portal_mesh::status::reason_of;
-use portal_mesh::{Identity, MeshChannel, MeshServer, Running, TokenVerifier};
+use portal_mesh::{Authorization, Identity, MeshChannel, MeshServer, Running, TokenVerifier};
 use portal_proto::common::v1 as pb;
 use portal_proto::consent::v1::integrity_service_client::IntegrityServiceClient;
 use portal_proto::consent::v1::integrity_service_server::IntegrityServiceServer;
@@ -30,7 +30,6 @@ use uuid::Uuid;
 use crate::toy::{Process, SEAL_NAMES, Schema, host, person::Column, tamper};
 
 mod policy {
-    use portal_core::Role;
     use portal_mesh::policy::Row;
 
     portal_mesh::actions! {
@@ -40,22 +39,20 @@ mod policy {
             RollbackMigration, VerifyMigration, CommitMigration;
     }
 
-    const OPERATOR: &[Role] = &[Role::Operator];
-
     pub const TABLE: &[Row] = &[
-        Row::of::<RunScan>().any(OPERATOR).write(),
-        Row::of::<GetReport>().any(OPERATOR).read(),
-        Row::of::<ListKeys>().any(OPERATOR).read(),
-        Row::of::<RotateKeys>().any(OPERATOR).write().deadline_seconds(60),
-        Row::of::<DestroyKey>().any(OPERATOR).write().deadline_seconds(60),
-        Row::of::<GetCryptoInventory>().any(OPERATOR).read(),
-        Row::of::<ListMigrations>().any(OPERATOR).read(),
-        Row::of::<GetMigration>().any(OPERATOR).read(),
-        Row::of::<StartMigration>().any(OPERATOR).write(),
-        Row::of::<PauseMigration>().any(OPERATOR).write(),
-        Row::of::<RollbackMigration>().any(OPERATOR).write(),
-        Row::of::<VerifyMigration>().any(OPERATOR).write(),
-        Row::of::<CommitMigration>().any(OPERATOR).write(),
+        Row::of::<RunScan>().write(),
+        Row::of::<GetReport>().read(),
+        Row::of::<ListKeys>().read(),
+        Row::of::<RotateKeys>().write().deadline_seconds(60),
+        Row::of::<DestroyKey>().write().deadline_seconds(60),
+        Row::of::<GetCryptoInventory>().read(),
+        Row::of::<ListMigrations>().read(),
+        Row::of::<GetMigration>().read(),
+        Row::of::<StartMigration>().write(),
+        Row::of::<PauseMigration>().write(),
+        Row::of::<RollbackMigration>().write(),
+        Row::of::<VerifyMigration>().write(),
+        Row::of::<CommitMigration>().write(),
     ];
 }
 
@@ -132,7 +129,8 @@ async fn serve(mesh: &TestMesh, policy: &'static [Row], routes: Routes) -> Runni
     let auth = mesh.upstreams(&[]).address(Workload::Auth).unwrap().to_owned();
     let auth = MeshChannel::new(Arc::clone(&identity), Workload::Auth, &auth, &host);
     let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
-    MeshServer { identity, policy, tokens, host }.start(&mesh.server(), routes).await.unwrap()
+    let authorization = Authorization::load(&Default::default(), &host.metrics).unwrap();
+    MeshServer { identity, policy, authorization, tokens, host }.start(&mesh.server(), routes).await.unwrap()
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String {

@@ -1,10 +1,8 @@
-//! Who may call what. A method without a row is refused.
+//! How each method may be called; who may, the policies of `portal-authz` say. A method without a row is refused.
 //!
 //! A controller reaches the datasets and valuations it owns, which the use cases see to; a subject reaches its own value
 //! and nothing else.
 
-use portal_core::Role::{Controller, Operator};
-use portal_core::Scope::{self, ValuationRead};
 use portal_mesh::policy::FRESH;
 use portal_mesh::{Audit, RateClass, Row};
 
@@ -25,81 +23,67 @@ portal_mesh::actions! {
         RollbackMigration, VerifyMigration, CommitMigration;
 }
 
-/// OAuth clients read, for somebody who may: nothing here belongs to a client.
-const READING: &[Scope] = &[ValuationRead];
 /// Largest message with records: 4 MiB.
 pub const MAX_BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// One row per method.
 pub const TABLE: &[Row] = &[
-    Row::of::<CreateDataset>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetDataset>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ListDatasets>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<DeleteDataset>().any(&[Controller]).write().audit(Audit::Change),
+    Row::of::<CreateDataset>().write().audit(Audit::Change),
+    Row::of::<GetDataset>().read(),
+    Row::of::<ListDatasets>().read(),
+    Row::of::<DeleteDataset>().write().audit(Audit::Change),
     Row::of::<AppendRecords>()
-        .any(&[Controller])
         .rate(RateClass::Bulk)
         .audit(Audit::Change)
         .deadline_seconds(600)
         .max_request_bytes(MAX_BATCH_BYTES),
     Row::of::<AppendRecordBatch>()
-        .any(&[Controller])
         .write()
         .rate(RateClass::Bulk)
         .audit(Audit::Change)
         .deadline_seconds(30)
         .max_request_bytes(MAX_BATCH_BYTES),
-    Row::of::<ListRecords>().any(&[Controller]).read(),
-    Row::of::<DeleteRecords>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<StartValuation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetValuation>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ListValuations>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<CancelValuation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<WatchValuation>().any(&[Controller]).scopes(READING).read().open_ended(),
-    Row::of::<ListRecordValues>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ListSubjectValues>().own().any(&[Controller]).scopes(READING).read(),
-    Row::of::<GetSubjectValue>().own().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ListSuspects>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ExplainValue>().own().any(&[Controller]).scopes(READING).read(),
-    Row::of::<GetRemovalCurve>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<CreatePayout>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetPayout>().any(&[Controller]).scopes(READING).read(),
-    Row::of::<ListPayoutShares>().own().any(&[Controller]).scopes(READING).read(),
-    Row::of::<CreateAnonymisedExport>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<GetAnonymisedExport>().any(&[Controller]).read(),
-    Row::of::<GetOperation>().any(&[Controller]).read(),
-    Row::of::<ListOperations>().any(&[Controller]).read(),
-    Row::of::<CancelOperation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<DeleteOperation>().any(&[Controller]).write().audit(Audit::Change),
-    Row::of::<WaitOperation>().any(&[Controller]).read().rate(RateClass::Stream).deadline_seconds(60),
-    Row::of::<GetCheckpoint>().public().read().audit(Audit::None),
-    Row::of::<GetInclusionProof>().public().read().audit(Audit::None),
-    Row::of::<GetConsistencyProof>().public().read().audit(Audit::None),
-    Row::of::<ListEntries>().public().read().audit(Audit::None),
-    Row::of::<GetLedgerKeys>().public().read().audit(Audit::None),
-    Row::of::<RunScan>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<GetReport>().any(&[Operator]).read(),
-    Row::of::<ListKeys>().any(&[Operator]).read(),
-    Row::of::<RotateKeys>()
-        .any(&[Operator])
-        .write()
-        .deadline_seconds(60)
-        .audit(Audit::Security)
-        .step_up(FRESH),
-    Row::of::<DestroyKey>()
-        .any(&[Operator])
-        .write()
-        .deadline_seconds(60)
-        .audit(Audit::Security)
-        .step_up(FRESH),
-    Row::of::<GetCryptoInventory>().any(&[Operator]).read(),
-    Row::of::<ListMigrations>().any(&[Operator]).read(),
-    Row::of::<GetMigration>().any(&[Operator]).read(),
-    Row::of::<StartMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<PauseMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<RollbackMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
-    Row::of::<VerifyMigration>().any(&[Operator]).write().audit(Audit::Security),
-    Row::of::<CommitMigration>().any(&[Operator]).write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<ListRecords>().read(),
+    Row::of::<DeleteRecords>().write().audit(Audit::Change),
+    Row::of::<StartValuation>().write().audit(Audit::Change),
+    Row::of::<GetValuation>().read(),
+    Row::of::<ListValuations>().read(),
+    Row::of::<CancelValuation>().write().audit(Audit::Change),
+    Row::of::<WatchValuation>().read().open_ended(),
+    Row::of::<ListRecordValues>().read(),
+    Row::of::<ListSubjectValues>().read(),
+    Row::of::<GetSubjectValue>().read(),
+    Row::of::<ListSuspects>().read(),
+    Row::of::<ExplainValue>().read(),
+    Row::of::<GetRemovalCurve>().read(),
+    Row::of::<CreatePayout>().write().audit(Audit::Change),
+    Row::of::<GetPayout>().read(),
+    Row::of::<ListPayoutShares>().read(),
+    Row::of::<CreateAnonymisedExport>().write().audit(Audit::Change),
+    Row::of::<GetAnonymisedExport>().read(),
+    Row::of::<GetOperation>().read(),
+    Row::of::<ListOperations>().read(),
+    Row::of::<CancelOperation>().write().audit(Audit::Change),
+    Row::of::<DeleteOperation>().write().audit(Audit::Change),
+    Row::of::<WaitOperation>().read().rate(RateClass::Stream).deadline_seconds(60),
+    Row::of::<GetCheckpoint>().read().audit(Audit::None),
+    Row::of::<GetInclusionProof>().read().audit(Audit::None),
+    Row::of::<GetConsistencyProof>().read().audit(Audit::None),
+    Row::of::<ListEntries>().read().audit(Audit::None),
+    Row::of::<GetLedgerKeys>().read().audit(Audit::None),
+    Row::of::<RunScan>().write().audit(Audit::Security),
+    Row::of::<GetReport>().read(),
+    Row::of::<ListKeys>().read(),
+    Row::of::<RotateKeys>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<DestroyKey>().write().deadline_seconds(60).audit(Audit::Security).step_up(FRESH),
+    Row::of::<GetCryptoInventory>().read(),
+    Row::of::<ListMigrations>().read(),
+    Row::of::<GetMigration>().read(),
+    Row::of::<StartMigration>().write().audit(Audit::Security),
+    Row::of::<PauseMigration>().write().audit(Audit::Security),
+    Row::of::<RollbackMigration>().write().audit(Audit::Security).step_up(FRESH),
+    Row::of::<VerifyMigration>().write().audit(Audit::Security),
+    Row::of::<CommitMigration>().write().audit(Audit::Security).step_up(FRESH),
 ];
 
 #[cfg(test)]

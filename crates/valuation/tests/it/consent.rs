@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use portal_core::Workload;
 use portal_crypto::suite::Suites;
-use portal_mesh::{Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
+use portal_mesh::{Authorization, Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
 use portal_proto::consent::v1::decision_service_server::{DecisionService, DecisionServiceServer};
 use portal_proto::consent::v1::{
     BatchCheckConsentsRequest, BatchCheckConsentsResponse, CheckConsentResponse, Decision, Reason,
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 portal_mesh::actions! { "portal.consent.v1.DecisionService" => BatchCheckConsents }
 
-static POLICY: [Row; 1] = [Row::of::<BatchCheckConsents>().workloads(&[Workload::Valuation]).read()];
+static POLICY: [Row; 1] = [Row::of::<BatchCheckConsents>().read()];
 
 /// Who refuses which purpose; whoever is not in it has given consent.
 #[derive(Clone, Default)]
@@ -63,7 +63,8 @@ impl Decisions {
             &host,
         );
         let tokens = TokenVerifier::remote(&identity, &auth, Suites::ALL, &host);
-        let server = MeshServer { identity, policy: &POLICY, tokens, host };
+        let authorization = Authorization::load(&Default::default(), &host.metrics).unwrap();
+        let server = MeshServer { identity, policy: &POLICY, authorization, tokens, host };
         let mut config = mesh.server();
         config.listen = listen.unwrap_or(config.listen);
         server.start(&config, Routes::new(DecisionServiceServer::new(self.clone()))).await.unwrap()

@@ -83,6 +83,7 @@ async fn start_consent(mesh: &TestMesh, database: &TestDatabase) -> portal_mesh:
             retention_event: "Until the consent ends".to_owned(),
             ..Default::default()
         }),
+        authorization: Default::default(),
         telemetry: portal_mesh::config::TelemetryConfig::default(),
     };
     portal_consent::Service::start(config, mesh.host()).await.unwrap()

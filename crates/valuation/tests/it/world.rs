@@ -249,6 +249,7 @@ fn config(mesh: &TestMesh, keys: KeysConfig, database: DatabaseConfig, consent: 
         database,
         keys,
         upstreams: mesh.upstreams(&[(Workload::Consent, consent)]),
+        authorization: Default::default(),
         telemetry: portal_mesh::config::TelemetryConfig::default(),
         jobs: JobsConfig { consent_patience_seconds: 3 },
         integrity: IntegrityConfig::on_demand(),
