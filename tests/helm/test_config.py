@@ -55,6 +55,8 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
             sections["mail"] |= {"user", "password_file"} if mail["user"] else set()
             sections["mail"] |= {"ca_file"} if mail["privateCa"] else set()
         sections["tokens"] = {"rotation_days"}
+        if values["oauth"]["clientCaSecret"]:
+            sections["oauth"] = {"client_ca_file"}
         sections["totp"] = {"issuer"}
         if values["passkeys"]["rpId"]:
             sections["passkeys"] = {"rp_id", "rp_name", "origins"}

@@ -57,6 +57,8 @@ OTHER: dict[str, tuple[Any, str]] = {
     "mail.secret": ("other", "production"),
     "mail.privateCa": (True, "production"),
     "tokens.rotationDays": (90, "default"),
+    "oauth.logoutPorts": ([8443], "default"),
+    "oauth.clientCaSecret": ("other", "default"),
     "totp.issuer": ("Example", "default"),
     "passkeys.rpId": ("example.org", "passkeys"),
     "passkeys.rpName": ("Example", "passkeys"),
@@ -89,6 +91,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "networkPolicy.databaseTo": ([{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "default"),
     "networkPolicy.vaultTo": ([{"ipBlock": {"cidr": "10.0.0.7/32"}}], "production"),
     "networkPolicy.mailTo": ([{"ipBlock": {"cidr": "10.0.0.8/32"}}], "production"),
+    "networkPolicy.logoutTo": ([{"ipBlock": {"cidr": "10.0.0.9/32"}}], "logouts"),
     "networkPolicy.metricsFrom": ([{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "default"),
 }
 for _service in ("auth", "consent", "gateway", "valuation"):

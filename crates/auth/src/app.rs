@@ -12,6 +12,7 @@ pub mod export;
 pub mod factors;
 pub mod feed;
 pub mod hashing;
+pub mod herald;
 pub mod mailer;
 pub mod oauth;
 pub mod operator;
@@ -34,6 +35,7 @@ use portal_crypto::mac::MacKey;
 use portal_keys::{Keys, Replies};
 use portal_ledger::Log;
 use portal_mesh::context::Context;
+use portal_mesh::outbound::Outbound;
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
 use portal_store::{Database, Inserts, Tx};
@@ -50,6 +52,7 @@ use crate::store::accounts::Accounts;
 use crate::store::authorizations::Authorizations;
 use crate::store::ceremonies::Ceremonies;
 use crate::store::challenges::Challenges;
+use crate::store::client_sign_ins::ClientSignIns;
 use crate::store::clients::Clients;
 use crate::store::contacts::Contacts;
 use crate::store::contexts::Contexts;
@@ -58,6 +61,7 @@ use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
 use crate::store::grants::Grants;
 use crate::store::live::Lives;
+use crate::store::logout_notices::LogoutNotices;
 use crate::store::mail_tokens::MailTokens;
 use crate::store::outbox::Outbox;
 use crate::store::recovery_requests::RecoveryRequests;
@@ -101,6 +105,8 @@ pub struct App {
     pub(crate) clients: Clients,
     pub(crate) authorizations: Authorizations,
     pub(crate) grants: Grants,
+    sign_ins: ClientSignIns,
+    notices: LogoutNotices,
     pub(crate) audit: Audit,
     pub(crate) log: Log,
     pub(crate) contacts: Contacts,
@@ -111,6 +117,8 @@ pub struct App {
     pub(crate) erasures: Erasures,
     /// None if this installation sends no mail.
     mailer: Option<Mailer>,
+    /// Posts to clients.
+    outbound: Outbound,
     /// That something may be to be sent.
     due: Notify,
     replies: Replies,
@@ -133,7 +141,7 @@ impl App {
     pub fn new(
         upkeep: &Upkeep,
         trust_domain: TrustDomain,
-        (rules, mailer): (Rules, Option<Mailer>),
+        (rules, mailer, outbound): (Rules, Option<Mailer>, Outbound),
         host: &Host,
     ) -> Self {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
@@ -155,6 +163,8 @@ impl App {
             clients: Clients::new(seals.digests.clone()),
             authorizations: Authorizations::new(seals.digests.clone()),
             grants: Grants::new(seals.digests.clone()),
+            sign_ins: ClientSignIns::new(seals.digests.clone()),
+            notices: LogoutNotices::new(seals.digests.clone()),
             contacts: Contacts::new(seals.sealing.clone(), seals.digests.clone()),
             mail_tokens: MailTokens::new(seals.sealing.clone(), seals.digests.clone()),
             outbox: Outbox::new(seals.sealing.clone(), seals.digests.clone()),
@@ -162,6 +172,7 @@ impl App {
             tombstones: Tombstones::new(seals.digests.clone()),
             erasures: upkeep.erasures(),
             mailer,
+            outbound,
             due: Notify::new(),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),

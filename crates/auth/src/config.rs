@@ -2,11 +2,14 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use portal_core::Clock;
 use portal_crypto::password::Cost;
 use portal_keys::KeysConfig;
 use portal_mesh::config::{ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
+use portal_mesh::outbound::Outbound;
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
@@ -53,6 +56,9 @@ pub struct Config {
     /// How long a key signs tokens.
     #[serde(default)]
     pub tokens: TokenConfig,
+    /// How clients are reached.
+    #[serde(default)]
+    pub oauth: OAuthConfig,
     /// For whom authenticators show codes.
     #[serde(default)]
     pub totp: TotpConfig,
@@ -128,6 +134,22 @@ impl TokenConfig {
         let problem = || "must be from 1 to 365".to_owned();
         let invalid = || ConfigError::Invalid { key: "tokens.rotation_days", problem: problem() };
         Ok(Duration::from_secs(u64::from(days.ok_or_else(invalid)?) * 86_400))
+    }
+}
+
+/// `[oauth]`: how clients are reached that want to be told of sign-outs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthConfig {
+    /// PEM file of the only roots that their certificates are checked against. Those of the system if it is not set.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl OAuthConfig {
+    /// What posts to them.
+    pub(crate) fn outbound(&self, clock: &Arc<dyn Clock>) -> Result<Outbound, ConfigError> {
+        Outbound::new(self.client_ca_file.as_deref(), "oauth.client_ca_file", clock)
     }
 }
 

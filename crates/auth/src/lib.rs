@@ -43,8 +43,8 @@ mod upkeep;
 mod worker;
 
 pub use config::{
-    Config, MailConfig, OperatorConfig, PasskeyConfig, PasswordConfig, SmtpConfig, SmtpTls, TokenConfig,
-    TotpConfig, TransportConfig,
+    Config, MailConfig, OAuthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, SmtpConfig, SmtpTls,
+    TokenConfig, TotpConfig, TransportConfig,
 };
 pub use migration::Migrations;
 pub use service::{REASONS, Service, StartError};

@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod authorizations;
 pub mod ceremonies;
 pub mod challenges;
+pub mod client_sign_ins;
 pub mod clients;
 pub mod contacts;
 pub mod contexts;
@@ -20,6 +21,7 @@ pub mod factors;
 pub mod failures;
 pub mod grants;
 pub mod live;
+pub mod logout_notices;
 pub mod mail_tokens;
 pub mod moving;
 pub mod outbox;
@@ -50,9 +52,9 @@ use crate::error::Error;
 
 pub(crate) use entity::{
     account, account_contact, account_tombstone, authorization_code, authorization_request, client,
-    client_approval, client_token, factor, grant_token, mail, mail_token, mfa_challenge, passkey,
-    passkey_ceremony, recovery_request, revocation, revocation_head, session, session_context, session_grant,
-    sign_in_failure, signing_key, token_pair,
+    client_approval, client_option, client_sign_in, client_token, factor, grant_token, logout_notice, mail,
+    mail_token, mfa_challenge, passkey, passkey_ceremony, recovery_request, revocation, revocation_head,
+    session, session_context, session_grant, sign_in_failure, signing_key, token_pair,
 };
 
 /// What rows are sealed, opened, stamped and checked with.

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
-use crate::store::{ceremonies, challenges, factors, failures, mail_tokens, recovery_requests, revocations};
+use crate::store::{
+    ceremonies, challenges, client_sign_ins, factors, failures, mail_tokens, recovery_requests, revocations,
+};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -57,7 +59,8 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
                 + recovery_requests::purge(&tx, now.minus(REQUESTS_KEPT)).await?;
             let grants = app.grants.purge(&tx, now).await?;
             let grants = grants + app.authorizations.purge(&tx, now, CODES_KEPT).await?;
-            let rest = mail + grants + idempotency::purge(&tx, now).await?;
+            let sign_ins = client_sign_ins::purge(&tx).await?;
+            let rest = mail + grants + sign_ins + idempotency::purge(&tx, now).await?;
             Ok(tokens + revocations + challenges + failures + rest)
         })
         .await

@@ -181,6 +181,11 @@ issuer = {{ $values.totp.issuer | toJson }}
 
 [tokens]
 rotation_days = {{ int $values.tokens.rotationDays }}
+{{- if $values.oauth.clientCaSecret }}
+
+[oauth]
+client_ca_file = "/etc/portal/clients/ca.crt"
+{{- end }}
 {{- with $values.passkeys }}
 {{- if .rpId }}
 

@@ -7,6 +7,7 @@ pub mod authorize;
 pub mod claims;
 pub mod grant;
 pub mod logout;
+mod sign_out;
 pub mod token;
 
 use std::collections::BTreeMap;

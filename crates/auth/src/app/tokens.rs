@@ -222,6 +222,7 @@ impl App {
                     if let Some(session) = session {
                         self.sessions.revoke(&tx, &[session.id], now).await?;
                         self.revocations.append(&tx, &[Target::Session(session.id)], now).await?;
+                        self.sign_out_of_clients(&tx, &[session.id], now).await?;
                         self.note(&tx, about("session.revoke", actor, &session), now).await?;
                     }
                     Ok(())

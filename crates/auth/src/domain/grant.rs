@@ -121,7 +121,7 @@ impl AuthorizationRequest {
     #[must_use]
     pub fn code(
         &self,
-        account: AccountId,
+        (account, origin): (AccountId, SessionId),
         authentication: (Acr, Timestamp),
         now: Timestamp,
     ) -> AuthorizationCode {
@@ -138,6 +138,7 @@ impl AuthorizationRequest {
             authenticated_at,
             expires_at: now.plus(CODE_LIFE),
             used_for: None,
+            origin: Some(origin),
         }
     }
 }
@@ -167,6 +168,8 @@ pub struct AuthorizationCode {
     pub expires_at: Timestamp,
     /// The session that it was used for.
     pub used_for: Option<SessionId>,
+    /// The session in which it was approved; not known of those of an earlier version.
+    pub origin: Option<SessionId>,
 }
 
 /// What a client was given: kept beside the session that it is.

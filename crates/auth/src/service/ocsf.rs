@@ -61,6 +61,7 @@ const ACTIONS: &[Mapped] = &[
     mapped("client.create", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
     mapped("client.delete", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
     mapped("client.deny", (Class::UserAccess, 2), ORDINARY, Severity::Low),
+    mapped("client.logout", (Class::Authentication, 2), Severity::Low, Severity::Medium),
     mapped("client.revoke", (Class::Authentication, 2), ORDINARY, Severity::Low),
     mapped("client.rotate_secret", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
     mapped("client.token", (Class::Authentication, 1), ORDINARY, Severity::Low),

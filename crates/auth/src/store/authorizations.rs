@@ -34,6 +34,9 @@ struct Terms {
     prompt: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_age_seconds: Option<u64>,
+    /// Of codes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin_session_id: Option<String>,
 }
 
 /// The tables.
@@ -64,6 +67,7 @@ impl Authorizations {
             state: new.state.clone(),
             prompt: words(new.prompt),
             max_age_seconds: new.max_age.map(|age| age.as_secs()),
+            origin_session_id: None,
         };
         let mut model = authorization_request::Model {
             request_hash: hash.as_bytes().to_vec(),
@@ -182,6 +186,7 @@ impl Authorizations {
         let terms: Terms = serde_json::from_str(&model.terms).map_err(|_| invalid("terms"))?;
         let acr = Acr::ALL.into_iter().find(|acr| acr.name() == model.acr);
         let challenge = CodeChallenge::parse(&terms.code_challenge);
+        let origin = terms.origin_session_id.as_deref().map(SessionId::parse).transpose();
         Ok(AuthorizationCode {
             client: ClientId::from_uuid(model.client_id),
             account: AccountId::from_uuid(model.account_id),
@@ -194,6 +199,7 @@ impl Authorizations {
             authenticated_at: Timestamp::from_micros(model.authenticated_at),
             expires_at: Timestamp::from_micros(model.expires_at),
             used_for: model.session_id.map(SessionId::from_uuid),
+            origin: origin.map_err(|_| invalid("terms"))?,
         })
     }
 
@@ -211,6 +217,7 @@ impl Authorizations {
             state: None,
             prompt: Vec::new(),
             max_age_seconds: None,
+            origin_session_id: code.origin.map(|origin| origin.to_string()),
         };
         let mut model = authorization_code::Model {
             code_hash: hash.as_bytes().to_vec(),

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use portal_auth::{
-    Config, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig, Upkeep,
+    Config, OAuthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig,
+    Upkeep,
 };
 use portal_core::Workload;
 use portal_core::id::{Id, SubjectId, TenantId};
@@ -205,6 +206,7 @@ pub async fn config(mesh: &TestMesh, database: &TestDatabase) -> Config {
         passwords: unlimited(),
         mail: None,
         tokens: TokenConfig::default(),
+        oauth: OAuthConfig::default(),
         totp: TotpConfig::default(),
         passkeys: Some(PasskeyConfig {
             rp_id: "portal.test".to_owned(),

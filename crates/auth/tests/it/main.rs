@@ -13,6 +13,7 @@ mod indexes;
 mod input;
 mod ledger;
 mod lockout;
+mod logout;
 mod logs;
 mod mail;
 mod moving;

@@ -23,7 +23,7 @@ use tonic::{Code, Request, Status};
 use crate::fixture::{Auth, refused};
 use crate::sql;
 
-const ISSUER: &str = "https://portal.example.org";
+pub const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -43,7 +43,7 @@ fn credentials(client: &pb::Client) -> pb::ClientCredentials {
 }
 
 /// The query of a URI.
-fn query(uri: &str) -> HashMap<String, String> {
+pub fn query(uri: &str) -> HashMap<String, String> {
     url::Url::parse(uri).unwrap().query_pairs().into_owned().collect()
 }
 
@@ -55,7 +55,7 @@ fn error(result: Granted) -> String {
 }
 
 impl Auth {
-    fn clients(&self) -> ClientServiceClient<MeshChannel> {
+    pub fn clients(&self) -> ClientServiceClient<MeshChannel> {
         ClientServiceClient::new(self.channel())
     }
 
@@ -64,14 +64,14 @@ impl Auth {
         OAuthServiceClient::new(self.channel().as_workload())
     }
 
-    async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
+    pub async fn register(&self, client: pb::Client) -> Result<pb::Client, Status> {
         let operator = self.operator().await;
         let request = pb::CreateClientRequest { client: Some(client), ..Default::default() };
         Ok(self.clients().create_client(self.by(&operator, request).await).await?.into_inner())
     }
 
     /// A client that signs people in.
-    async fn newsletter(&self) -> pb::Client {
+    pub async fn newsletter(&self) -> pb::Client {
         self.register(newsletter()).await.unwrap()
     }
 
@@ -95,14 +95,14 @@ impl Auth {
         self.endpoints().start_authorization(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
+    pub async fn started(&self, client: &pb::Client, changes: Parameters<'_>) -> String {
         match self.start_with(client, changes).await {
             Started::Pending(pending) => pending.request_uri,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn decide(
+    pub async fn decide(
         &self,
         session: &pb::Session,
         request_uri: &str,
@@ -127,16 +127,22 @@ impl Auth {
         self.endpoints().grant_token(request).await.unwrap().into_inner().result.unwrap()
     }
 
-    async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
+    pub async fn redeem(&self, client: &pb::Client, code: &str) -> Granted {
         let parameters = [("grant_type", "authorization_code"), ("code", code), ("code_verifier", VERIFIER)];
         self.grant(client, &parameters).await
     }
 
-    async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
+    pub async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
         self.grant(client, &[("grant_type", "refresh_token"), ("refresh_token", refresh)]).await
     }
 
-    async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
+    /// Ends what a client has, as it asks for it.
+    pub async fn revoke_grant(&self, client: &pb::Client, token: &str) {
+        let request = pb::RevokeGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
+        assert_eq!(self.endpoints().revoke_grant(request).await.unwrap().into_inner().error, None);
+    }
+
+    pub async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
         let code = self.approved(session, client).await;
         tokens(self.redeem(client, &code).await)
     }
@@ -158,7 +164,7 @@ impl Auth {
     }
 }
 
-fn newsletter() -> pb::Client {
+pub fn newsletter() -> pb::Client {
     pb::Client {
         display_name: "Newsletter".to_owned(),
         r#type: Type::Confidential.into(),
@@ -180,7 +186,7 @@ fn machine() -> pb::Client {
     }
 }
 
-fn tokens(result: Granted) -> pb::TokenSet {
+pub fn tokens(result: Granted) -> pb::TokenSet {
     match result {
         Granted::Tokens(tokens) => tokens,
         Granted::Error(error) => panic!("{error:?}"),
@@ -188,7 +194,7 @@ fn tokens(result: Granted) -> pb::TokenSet {
 }
 
 /// The claims of a token, unverified.
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

@@ -233,6 +233,7 @@ each_database! {
             "m0011_passkeys",
             "m0012_oauth",
             "m0013_signing_keys",
+            "m0015_clients_told",
             SEAL,
             "d0002_reindex_accounts",
         ];

@@ -53,6 +53,8 @@ fn document(issuer: &str) -> Value {
             "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "at_hash", "sid", "subject_id", "name",
             "email", "email_verified",
         ],
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "claims_parameter_supported": false,

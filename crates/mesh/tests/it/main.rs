@@ -13,5 +13,6 @@ mod calls;
 mod edge;
 mod fixture;
 mod identity;
+mod outbound;
 mod refusals;
 mod svid;

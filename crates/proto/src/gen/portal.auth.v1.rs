@@ -3282,7 +3282,8 @@ pub struct Client {
     pub post_logout_redirect_uris: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
     >,
-    /// URI that is told of logouts (OpenID back-channel logout); empty for none.
+    /// URI that is told of logouts (OpenID back-channel logout); https, or http on loopback; empty for
+    /// none.
     #[prost(string, tag = "7")]
     pub backchannel_logout_uri: ::prost::alloc::string::String,
     /// Scopes it may ask for, such as `openid`, `consent.check`, `consent.record`,
@@ -3313,6 +3314,9 @@ pub struct Client {
     /// When the client last changed. Output only.
     #[prost(message, optional, tag = "16")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether logouts must name the session (`sid`) that ended. They always do.
+    #[prost(bool, tag = "17")]
+    pub backchannel_logout_session_required: bool,
 }
 /// Nested message and enum types in `Client`.
 pub mod client {
@@ -10146,6 +10150,7 @@ impl ::core::fmt::Debug for Client {
             .field("etag", &self.etag)
             .field("create_time", &self.create_time)
             .field("update_time", &self.update_time)
+            .field("backchannel_logout_session_required", &self.backchannel_logout_session_required)
             .finish()
     }
 }

@@ -63,6 +63,7 @@ pub enum Decided {
 /// Who decides, and how they signed in.
 struct Person {
     account: AccountId,
+    session: SessionId,
     authentication: (Acr, Timestamp),
 }
 
@@ -174,7 +175,7 @@ impl App {
         let contexts = self.contexts.find_all(tx, [session].into_iter()).await?;
         let authentication = contexts.get(&session).map(StoredContext::authentication);
         let authentication = authentication.unwrap_or((Acr::Password, live.session().created_at));
-        Ok(Some(Person { account: user.account, authentication }))
+        Ok(Some(Person { account: user.account, session, authentication }))
     }
 
     async fn without_anybody(
@@ -226,7 +227,7 @@ impl App {
             (Needed::Approval | Needed::Nothing, _) => {}
         }
         self.authorizations.delete(tx, hash).await?;
-        let granted = request.code(person.account, person.authentication, now);
+        let granted = request.code((person.account, person.session), person.authentication, now);
         self.authorizations.insert_code(tx, &self.handles.authorization_code_hash(code), &granted).await?;
         if needed == Needed::Approval {
             let union: BTreeSet<Scope> = approved.union(&request.scopes).copied().collect();

@@ -9,8 +9,8 @@ use super::claims::about;
 use crate::app::App;
 use crate::domain::session::RefreshUse;
 use crate::domain::{
-    Account, AuthorizationCode, Client, Context, DeviceName, Grant, Handle, HandleHash, NamedSession,
-    Session, Target, TokenPair,
+    Account, AuthorizationCode, Client, ClientSignIn, Context, DeviceName, Grant, Handle, HandleHash,
+    NamedSession, Session, Target, TokenPair,
 };
 use crate::error::Error;
 use crate::store::accounts::StoredAccount;
@@ -40,6 +40,8 @@ pub(super) struct Given {
     pub(super) authentication: (Acr, Timestamp),
     pub(super) session: Session,
     pub(super) tokens: TokenPair,
+    /// That the person is signed in by it from now on.
+    pub(super) sign_in: Option<ClientSignIn>,
 }
 
 /// How a refresh ended. All but `Refused` may have changed something that must stay.
@@ -93,7 +95,15 @@ impl App {
         let session = life(Session::start(id, account.id(), grant.is_offline(), now), &grant);
         let authentication = (code.acr, code.authenticated_at);
         let tokens = self.handles.first_pair(self.entropy.as_ref());
-        Given { grant, account: account.clone(), authentication, session, tokens }
+        let sign_in = code.origin.filter(|_| ClientSignIn::is_made_by(&grant.scopes));
+        let sign_in = sign_in.map(|origin| ClientSignIn {
+            session: id,
+            origin,
+            account: account.id(),
+            client: client.id,
+            issuer: code.issuer.clone(),
+        });
+        Given { grant, account: account.clone(), authentication, session, tokens, sign_in }
     }
 
     /// Writes a grant down.
@@ -117,6 +127,9 @@ impl App {
         self.sessions.add(&mut inserts, &named, key, mode)?;
         self.contexts.add(&mut inserts, (given.session.id, &named.context), key)?;
         self.grants.add(&mut inserts, &given.grant)?;
+        if let Some(sign_in) = &given.sign_in {
+            self.sign_ins.add(&mut inserts, sign_in)?;
+        }
         self.give_grant(&mut inserts, given)?;
         let actor = format!("client/{}", client.id);
         let happened = about("session.create", &actor, &given.grant, &given.account);
@@ -154,7 +167,7 @@ impl App {
                 self.grants.spend(tx, stored, now).await?;
                 let renewed = life(session.session().clone().renewed(now), &grant);
                 self.sessions.update(tx, session, &renewed).await?;
-                let given = Given { grant, account, authentication, session: renewed, tokens };
+                let given = Given { grant, account, authentication, session: renewed, tokens, sign_in: None };
                 let mut inserts = Inserts::of(tx);
                 self.give_grant(&mut inserts, &given)?;
                 let happened = about("session.refresh", &actor, &given.grant, &given.account);
@@ -172,11 +185,12 @@ impl App {
                     refresh_expires_at: again.pair().refresh_expires_at,
                     ..session.session().clone()
                 };
-                let given = Given { grant, account, authentication, session, tokens };
+                let given = Given { grant, account, authentication, session, tokens, sign_in: None };
                 Ok(Refreshed::Given(Box::new(given)))
             }
             RefreshUse::Replay => {
                 self.end_grant(tx, session.session(), now).await?;
+                self.sign_out_of_clients(tx, &[session.session().id], now).await?;
                 let happened = about("session.refresh_replay", &actor, &grant, &account);
                 self.note(tx, happened, now).await?;
                 Ok(Refreshed::Replayed(session.session().id))

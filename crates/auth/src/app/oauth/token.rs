@@ -117,6 +117,7 @@ impl App {
                 if let Some(session) = code.used_for {
                     if let Some(session) = self.sessions.find(&tx, session).await? {
                         self.end_grant(&tx, session.session(), now).await?;
+                        self.sign_out_of_clients(&tx, &[session.session().id], now).await?;
                         let happened = Happened::new("client.code_replay", format!("client/{}", client.id));
                         let happened = happened.on(code.account).to(session.session().id);
                         self.note(&tx, happened, now).await?;
@@ -216,7 +217,7 @@ impl App {
         given: &Given,
         (nonce, now): (Option<&str>, Timestamp),
     ) -> Result<TokenSet, Error> {
-        let Given { grant, account, authentication, session, tokens } = given;
+        let Given { grant, account, authentication, session, tokens, .. } = given;
         let told = SignInTold { grant, account, authentication: *authentication, nonce };
         let id_token = if grant.scopes.contains(&Scope::OpenId) {
             let algorithm = client.settings.id_token_algorithm;
