@@ -67,6 +67,7 @@ use crate::store::outbox::Outbox;
 use crate::store::recovery_requests::RecoveryRequests;
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
+use crate::store::token_bindings::TokenBindings;
 use crate::store::token_pairs::TokenPairs;
 use crate::store::tombstones::Tombstones;
 use crate::upkeep::Upkeep;
@@ -106,6 +107,7 @@ pub struct App {
     pub(crate) authorizations: Authorizations,
     pub(crate) grants: Grants,
     sign_ins: ClientSignIns,
+    bindings: TokenBindings,
     notices: LogoutNotices,
     pub(crate) audit: Audit,
     pub(crate) log: Log,
@@ -164,6 +166,7 @@ impl App {
             authorizations: Authorizations::new(seals.digests.clone()),
             grants: Grants::new(seals.digests.clone()),
             sign_ins: ClientSignIns::new(seals.digests.clone()),
+            bindings: TokenBindings::new(seals.digests.clone()),
             notices: LogoutNotices::new(seals.digests.clone()),
             contacts: Contacts::new(seals.sealing.clone(), seals.digests.clone()),
             mail_tokens: MailTokens::new(seals.sealing.clone(), seals.digests.clone()),

@@ -31,6 +31,7 @@ pub mod revocations;
 pub mod scanned;
 pub mod sessions;
 pub mod signing_keys;
+pub mod token_bindings;
 pub mod token_pairs;
 pub mod tombstones;
 
@@ -54,7 +55,7 @@ pub(crate) use entity::{
     account, account_contact, account_tombstone, authorization_code, authorization_request, client,
     client_approval, client_option, client_sign_in, client_token, factor, grant_token, logout_notice, mail,
     mail_token, mfa_challenge, passkey, passkey_ceremony, recovery_request, revocation, revocation_head,
-    session, session_context, session_grant, sign_in_failure, signing_key, token_pair,
+    session, session_context, session_grant, sign_in_failure, signing_key, token_binding, token_pair,
 };
 
 /// What rows are sealed, opened, stamped and checked with.

@@ -12,6 +12,7 @@ use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
 use crate::store::{
     ceremonies, challenges, client_sign_ins, factors, failures, mail_tokens, recovery_requests, revocations,
+    token_bindings,
 };
 
 /// How often.
@@ -59,7 +60,7 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
                 + recovery_requests::purge(&tx, now.minus(REQUESTS_KEPT)).await?;
             let grants = app.grants.purge(&tx, now).await?;
             let grants = grants + app.authorizations.purge(&tx, now, CODES_KEPT).await?;
-            let sign_ins = client_sign_ins::purge(&tx).await?;
+            let sign_ins = client_sign_ins::purge(&tx).await? + token_bindings::purge(&tx, now).await?;
             let rest = mail + grants + sign_ins + idempotency::purge(&tx, now).await?;
             Ok(tokens + revocations + challenges + failures + rest)
         })

@@ -19,6 +19,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::body::Answer;
+use crate::proof::Asker;
 use crate::reason as ours;
 use crate::route::Gateway;
 use crate::tokens::Credential;
@@ -98,20 +99,20 @@ impl Upstreams {
 }
 
 impl Gateway {
-    /// Calls the method at `path` with `body` (gRPC framing) and the headers of the client's request.
+    /// Calls the method at `path` with `body` (gRPC framing) and the headers of the request of `client`.
     ///
     /// # Errors
     /// What keeps the call from being answered by the service; the service's own errors are in the response.
     pub(crate) async fn forward(
         &self,
         path: &str,
-        client: &HeaderMap,
+        client: Asker<'_>,
         body: Body,
     ) -> Result<Response<Body>, Status> {
         let target = Target::of(path).ok_or_else(|| ours::METHOD_UNKNOWN.status())?;
-        let deadline = timeout(client)?.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout(client.headers)?.map(|timeout| Instant::now() + timeout);
         let sent = async {
-            let mut headers = forwarded(client);
+            let mut headers = forwarded(client.headers);
             if let Target::Service(workload) = target {
                 self.authenticate(workload, client, &mut headers).await?;
             }
@@ -132,10 +133,10 @@ impl Gateway {
     async fn authenticate(
         &self,
         audience: Workload,
-        client: &HeaderMap,
+        client: Asker<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), Status> {
-        match self.tokens.credential(client, audience).await? {
+        match self.credential(client, audience).await? {
             Credential::Bearer(authorization) => {
                 headers.insert(header::AUTHORIZATION, authorization);
             }

@@ -7,6 +7,7 @@ pub mod authorize;
 pub mod claims;
 pub mod grant;
 pub mod logout;
+pub mod proof;
 mod sign_out;
 pub mod token;
 
@@ -29,6 +30,8 @@ pub enum Refusal {
     ConsentRequired,
     /// The client is unknown, or not who it says.
     InvalidClient,
+    /// There is no proof of possession, and there must be one.
+    InvalidDpopProof(&'static str),
     /// What is traded for tokens is not good, or no longer.
     InvalidGrant(&'static str),
     /// The request is malformed.
@@ -45,6 +48,8 @@ pub enum Refusal {
     UnsupportedGrantType,
     /// Only codes are given.
     UnsupportedResponseType,
+    /// The proof lacks the nonce that is told with this.
+    UseDpopNonce,
 }
 
 impl Refusal {
@@ -55,6 +60,7 @@ impl Refusal {
             Self::AccessDenied => "access_denied",
             Self::ConsentRequired => "consent_required",
             Self::InvalidClient => "invalid_client",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidScope(_) => "invalid_scope",
@@ -63,6 +69,7 @@ impl Refusal {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 
@@ -73,7 +80,10 @@ impl Refusal {
             Self::AccessDenied => "the person refused",
             Self::ConsentRequired => "the person has to approve, and prompt=none forbids to ask",
             Self::InvalidClient => "the client is unknown, or its secret is wrong or missing",
-            Self::InvalidGrant(what) | Self::InvalidRequest(what) | Self::InvalidScope(what) => what,
+            Self::InvalidDpopProof(what)
+            | Self::InvalidGrant(what)
+            | Self::InvalidRequest(what)
+            | Self::InvalidScope(what) => what,
             Self::LoginRequired => "somebody has to sign in, and prompt=none forbids to ask",
             Self::RequestNotSupported => "request objects are not taken: push the request instead (RFC 9126)",
             Self::UnauthorizedClient => "this client is not registered for that",
@@ -81,6 +91,7 @@ impl Refusal {
                 "grant_type must be authorization_code, client_credentials or refresh_token"
             }
             Self::UnsupportedResponseType => "response_type must be code",
+            Self::UseDpopNonce => "send the proof again, with the nonce of the DPoP-Nonce header",
         }
     }
 }

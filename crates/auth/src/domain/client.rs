@@ -13,7 +13,7 @@ use portal_crypto::jose::Algorithm;
 use url::{Host, Url};
 
 use super::account::{Etag, EtagMismatch};
-use super::{Handle, HandleHash, HandleKey};
+use super::{Handle, HandleHash, HandleKey, ProofKey};
 
 const MAX_DISPLAY_NAME: usize = 200;
 const MAX_URI: usize = 2_000;
@@ -95,6 +95,8 @@ pub struct ClientOptions {
     pub backchannel_logout_uri: Option<String>,
     /// Whether it must be told of which session. It always is.
     pub backchannel_logout_session_required: bool,
+    /// Whether what it gets must be bound to a key (RFC 9449).
+    pub require_dpop: bool,
 }
 
 impl ClientSettings {
@@ -261,6 +263,17 @@ impl Client {
                 let before = secrets.previous.filter(|(_, end)| *end > now).map(|(hash, _)| hash);
                 hash == secrets.current || Some(hash) == before
             }
+        }
+    }
+
+    /// Whether it may refresh tokens that are bound to `bound` by proving `proven`: with none they are refreshed by none, and by a
+    /// client that keeps no secret with their own alone (RFC 9449, section 5).
+    #[must_use]
+    pub fn may_refresh(&self, bound: Option<ProofKey>, proven: Option<ProofKey>) -> bool {
+        match bound {
+            None => true,
+            Some(_) if self.secrets.is_some() => proven.is_some(),
+            Some(_) => proven == bound,
         }
     }
 

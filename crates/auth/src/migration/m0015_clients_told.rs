@@ -1,9 +1,10 @@
-//! The tables by which clients are told that somebody is signed out; and what is registered of clients beside their settings.
+//! The tables by which clients are told that somebody is signed out; what is registered of clients beside their settings; the keys
+//! that their tokens are bound to.
 
 use portal_store::columns;
 use sea_orm_migration::prelude::*;
 
-use crate::store::{account, client, client_option, client_sign_in, logout_notice};
+use crate::store::{account, client, client_option, client_sign_in, logout_notice, token_binding};
 
 /// The migration.
 #[derive(DeriveMigrationName)]
@@ -14,10 +15,12 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         options(manager).await?;
         sign_ins(manager).await?;
-        notices(manager).await
+        notices(manager).await?;
+        bindings(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(token_binding::Entity).take()).await?;
         manager.drop_table(Table::drop().table(logout_notice::Entity).take()).await?;
         manager.drop_table(Table::drop().table(client_sign_in::Entity).take()).await?;
         manager.drop_table(Table::drop().table(client_option::Entity).take()).await
@@ -80,6 +83,19 @@ async fn notices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .take();
     manager.create_table(table).await?;
     index(manager, "logout_notice_client_next_at", Entity, &[Column::ClientId, Column::NextAt]).await
+}
+
+async fn bindings(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    use token_binding::{Column, Entity};
+    let table = Table::create()
+        .table(Entity)
+        .col(columns::bytes(Column::TokenHash).primary_key())
+        .col(columns::bytes(Column::Jkt))
+        .col(columns::timestamp(Column::ExpiresAt))
+        .col(columns::bytes(Column::RowDigest))
+        .take();
+    manager.create_table(table).await?;
+    index(manager, "token_binding_expires_at", Entity, &[Column::ExpiresAt]).await
 }
 
 fn of_client(name: &str, table: impl IntoTableRef, column: impl IntoIden) -> ForeignKeyCreateStatement {

@@ -52,7 +52,7 @@ fn client(client: &Client) -> pb::Client {
         backchannel_logout_session_required: settings.options.backchannel_logout_session_required,
         scopes: convert::scope_names(&settings.scopes),
         id_token_signing_alg: settings.id_token_algorithm.name().to_owned(),
-        require_dpop: false,
+        require_dpop: settings.options.require_dpop,
         require_par: settings.require_par,
         client_secret: String::new(),
         previous_secret_expire_time: previous.map(|(_, end)| timestamp(end)),
@@ -75,7 +75,6 @@ fn settings(request: &pb::CreateClientRequest) -> Result<(ClientSettings, Reques
     };
     let grant_types = grant_types(&mut invalid, &asked.grant_types);
     let scopes = words(&mut invalid, "client.scopes", &asked.scopes);
-    not_yet(&mut invalid, &asked);
     let id = convert::request_id(&mut invalid, &request.request_id);
     let algorithm = id_token_algorithm(&mut invalid, &asked.id_token_signing_alg);
     let parsed = kind.zip(grant_types).zip(scopes).zip(algorithm);
@@ -91,19 +90,13 @@ fn settings(request: &pb::CreateClientRequest) -> Result<(ClientSettings, Reques
         options: ClientOptions {
             backchannel_logout_uri: Some(asked.backchannel_logout_uri).filter(|uri| !uri.is_empty()),
             backchannel_logout_session_required: asked.backchannel_logout_session_required,
+            require_dpop: asked.require_dpop,
         },
     });
     if let Some(settings) = &settings {
         settings.check(&mut invalid);
     }
     invalid.finish(settings.zip(id))
-}
-
-/// What would be promised and not kept is refused.
-fn not_yet(invalid: &mut Invalid, asked: &pb::Client) {
-    if asked.require_dpop {
-        invalid.add("client.require_dpop", "is not supported yet; leave it false");
-    }
 }
 
 /// ML-DSA-65, unless the client wants one that it knows.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{authorization_code, authorization_request, rows};
 use crate::domain::grant::{CodeChallenge, parse_scopes, scope_text};
-use crate::domain::{AuthorizationCode, AuthorizationRequest, HandleHash, Prompt};
+use crate::domain::{AuthorizationCode, AuthorizationRequest, HandleHash, Prompt, ProofKey};
 
 const ANEW: &str = "login";
 const ASK: &str = "consent";
@@ -37,6 +37,8 @@ struct Terms {
     /// Of codes alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin_session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_jkt: Option<String>,
 }
 
 /// The tables.
@@ -68,6 +70,7 @@ impl Authorizations {
             prompt: words(new.prompt),
             max_age_seconds: new.max_age.map(|age| age.as_secs()),
             origin_session_id: None,
+            dpop_jkt: new.proof_key.map(ProofKey::to_text),
         };
         let mut model = authorization_request::Model {
             request_hash: hash.as_bytes().to_vec(),
@@ -172,6 +175,7 @@ impl Authorizations {
             state: terms.state,
             nonce: terms.nonce,
             code_challenge: CodeChallenge::parse(&terms.code_challenge).ok_or_else(invalid)?,
+            proof_key: proof_key(terms.dpop_jkt.as_deref()).ok_or_else(invalid)?,
             prompt,
             max_age: terms.max_age_seconds.map(Duration::from_secs),
             started_at: Timestamp::from_micros(model.started_at),
@@ -195,6 +199,7 @@ impl Authorizations {
             scopes: parse_scopes(&terms.scopes).ok_or_else(|| invalid("terms"))?,
             nonce: terms.nonce,
             code_challenge: challenge.ok_or_else(|| invalid("terms"))?,
+            proof_key: proof_key(terms.dpop_jkt.as_deref()).ok_or_else(|| invalid("terms"))?,
             acr: acr.ok_or_else(|| invalid("acr"))?,
             authenticated_at: Timestamp::from_micros(model.authenticated_at),
             expires_at: Timestamp::from_micros(model.expires_at),
@@ -218,6 +223,7 @@ impl Authorizations {
             prompt: Vec::new(),
             max_age_seconds: None,
             origin_session_id: code.origin.map(|origin| origin.to_string()),
+            dpop_jkt: code.proof_key.map(ProofKey::to_text),
         };
         let mut model = authorization_code::Model {
             code_hash: hash.as_bytes().to_vec(),
@@ -233,6 +239,11 @@ impl Authorizations {
         self.digests.stamp(&mut model)?;
         Ok(model)
     }
+}
+
+/// The key in the terms; `None` if what stands there is none.
+fn proof_key(text: Option<&str>) -> Option<Option<ProofKey>> {
+    text.map_or(Some(None), |text| ProofKey::parse(text).map(Some))
 }
 
 fn words(prompt: Prompt) -> Vec<String> {

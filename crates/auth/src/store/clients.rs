@@ -43,6 +43,8 @@ struct Options {
     backchannel_logout_uri: Option<String>,
     #[serde(default)]
     backchannel_logout_session_required: bool,
+    #[serde(default)]
+    require_dpop: bool,
 }
 
 /// What somebody approved for a client, as it is stored, and checked.
@@ -112,6 +114,7 @@ impl Clients {
         let options = Options {
             backchannel_logout_uri: beside.backchannel_logout_uri.clone(),
             backchannel_logout_session_required: beside.backchannel_logout_session_required,
+            require_dpop: beside.require_dpop,
         };
         let invalid = |_| rows::corrupt(BESIDE, "options", &new.id, Corruption::ValueInvalid);
         let options = serde_json::to_string(&options).map_err(invalid)?;
@@ -258,6 +261,7 @@ impl Clients {
         Ok(ClientOptions {
             backchannel_logout_uri: options.backchannel_logout_uri,
             backchannel_logout_session_required: options.backchannel_logout_session_required,
+            require_dpop: options.require_dpop,
         })
     }
 

@@ -26,4 +26,5 @@ pub mod session_context;
 pub mod session_grant;
 pub mod sign_in_failure;
 pub mod signing_key;
+pub mod token_binding;
 pub mod token_pair;

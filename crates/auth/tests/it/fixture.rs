@@ -181,8 +181,11 @@ impl Auth {
     }
 
     pub async fn exchange(&self, access: &str, audience: &str) -> Result<pb::ExchangeTokenResponse, Status> {
-        let request =
-            pb::ExchangeTokenRequest { access_token: access.to_owned(), audience: audience.to_owned() };
+        let request = pb::ExchangeTokenRequest {
+            access_token: access.to_owned(),
+            audience: audience.to_owned(),
+            ..Default::default()
+        };
         Ok(self.tokens().exchange_token(request).await?.into_inner())
     }
 

@@ -6,6 +6,7 @@ mod attempts;
 mod audit;
 mod contact;
 mod deletion;
+mod dpop;
 mod export;
 mod factors;
 mod fixture;

@@ -26,19 +26,19 @@ use crate::sql;
 pub const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const ALL: &[&str] = &["openid", "profile", "email", "offline_access", "consent.read"];
 
-type Parameters<'a> = &'a [(&'a str, &'a str)];
+pub type Parameters<'a> = &'a [(&'a str, &'a str)];
 
-fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
+pub fn wire(parameters: Parameters<'_>) -> Vec<pb::Parameter> {
     let parameter =
         |(name, value): &(&str, &str)| pb::Parameter { name: (*name).to_owned(), value: (*value).to_owned() };
     parameters.iter().map(parameter).collect()
 }
 
-fn credentials(client: &pb::Client) -> pb::ClientCredentials {
+pub fn credentials(client: &pb::Client) -> pb::ClientCredentials {
     pb::ClientCredentials { client_id: client.client_id.clone(), client_secret: client.client_secret.clone() }
 }
 
@@ -47,7 +47,7 @@ pub fn query(uri: &str) -> HashMap<String, String> {
     url::Url::parse(uri).unwrap().query_pairs().into_owned().collect()
 }
 
-fn error(result: Granted) -> String {
+pub fn error(result: Granted) -> String {
     match result {
         Granted::Error(error) => error.error,
         Granted::Tokens(_) => panic!("tokens"),
@@ -60,7 +60,7 @@ impl Auth {
     }
 
     /// The endpoints, as the gateway calls them by itself.
-    fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
+    pub fn endpoints(&self) -> OAuthServiceClient<MeshChannel> {
         OAuthServiceClient::new(self.channel().as_workload())
     }
 
@@ -75,7 +75,7 @@ impl Auth {
         self.register(newsletter()).await.unwrap()
     }
 
-    async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
+    pub async fn start_with(&self, client: &pb::Client, changes: Parameters<'_>) -> Started {
         let mut parameters = vec![
             ("client_id", client.client_id.as_str()),
             ("redirect_uri", CALLBACK),
@@ -115,15 +115,18 @@ impl Auth {
     }
 
     /// A code that the person of `session` approved.
-    async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
+    pub async fn approved(&self, session: &pb::Session, client: &pb::Client) -> String {
         let request_uri = self.started(client, &[]).await;
         let decided = self.decide(session, &request_uri, Decision::Approve).await.unwrap();
         query(&decided.redirect_uri)["code"].clone()
     }
 
-    async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
-        let request =
-            pb::GrantTokenRequest { client: Some(credentials(client)), parameters: wire(parameters) };
+    pub async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
+        let request = pb::GrantTokenRequest {
+            client: Some(credentials(client)),
+            parameters: wire(parameters),
+            dpop: None,
+        };
         self.endpoints().grant_token(request).await.unwrap().into_inner().result.unwrap()
     }
 
@@ -147,7 +150,7 @@ impl Auth {
         tokens(self.redeem(client, &code).await)
     }
 
-    async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
+    pub async fn told(&self, client: &pb::Client, token: &str) -> pb::GrantIntrospection {
         let request =
             pb::IntrospectGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
         match self.endpoints().introspect_grant(request).await.unwrap().into_inner().result.unwrap() {
@@ -176,7 +179,7 @@ pub fn newsletter() -> pb::Client {
     }
 }
 
-fn machine() -> pb::Client {
+pub fn machine() -> pb::Client {
     pb::Client {
         display_name: "Importer".to_owned(),
         r#type: Type::Confidential.into(),
@@ -265,7 +268,6 @@ each_database! {
             (pb::Client { grant_types: vec!["password".to_owned()], ..newsletter() }, "client.grant_types"),
             (pb::Client { r#type: Type::Public.into(), ..machine() }, "client.grant_types"),
             (pb::Client { id_token_signing_alg: "none".to_owned(), ..newsletter() }, "client.id_token_signing_alg"),
-            (pb::Client { require_dpop: true, ..newsletter() }, "client.require_dpop"),
         ] {
             let status = auth.register(client).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{field}");

@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use super::{Answer, Credentials, Parameters, Refusal};
 use crate::app::App;
 use crate::domain::grant::{CodeChallenge, Needed, parse_scopes, scope_text};
-use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt};
+use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt, ProofKey};
 use crate::error::Error;
 use crate::service::policy::{DecideAuthorization, GetAuthorization, StartAuthorization};
 use crate::store::contexts::StoredContext;
@@ -281,6 +281,9 @@ fn read(
     if state.is_some_and(|state| state.len() > MAX_STATE) || nonce.is_some_and(|it| it.len() > MAX_NONCE) {
         return invalid("state may have 2,000 bytes, and nonce 500");
     }
+    let Ok(proof_key) = parameters.get("dpop_jkt").map(|it| ProofKey::parse(it).ok_or(())).transpose() else {
+        return invalid("dpop_jkt must be the thumbprint of a key (RFC 7638)");
+    };
     let max_age = parameters.get("max_age").map(str::parse).transpose();
     let Ok(max_age) = max_age else { return invalid("max_age must be a number of seconds") };
     Ok(AuthorizationRequest {
@@ -291,6 +294,7 @@ fn read(
         state: state.map(str::to_owned),
         nonce: nonce.map(str::to_owned),
         code_challenge,
+        proof_key,
         prompt: prompt(parameters.get("prompt"))?,
         max_age: max_age.map(Duration::from_secs),
         started_at: now,

@@ -6,17 +6,17 @@ use portal_crypto::envelope::SubjectKey;
 use portal_store::{Inserts, ReadTx, Tx};
 
 use super::claims::about;
+use super::proof::Held;
 use crate::app::App;
 use crate::domain::session::RefreshUse;
 use crate::domain::{
-    Account, AuthorizationCode, Client, ClientSignIn, Context, DeviceName, Grant, Handle, HandleHash,
-    NamedSession, Session, Target, TokenPair,
+    Account, AuthorizationCode, Client, ClientSignIn, Context, DeviceName, Grant, Handle, NamedSession,
+    ProofKey, Session, Target, TokenPair,
 };
 use crate::error::Error;
 use crate::store::accounts::StoredAccount;
 use crate::store::contexts::StoredContext;
 use crate::store::grants::StoredGrantTokens;
-use crate::store::live::Token;
 use crate::store::sessions::StoredSession;
 
 /// Tokens of a grant, and all that they belong to.
@@ -31,6 +31,8 @@ pub struct LiveGrant {
     pub account: StoredAccount,
     /// How they proved who they are, and when.
     pub authentication: (Acr, Timestamp),
+    /// The key that the tokens are bound to, if they are.
+    pub key: Option<ProofKey>,
 }
 
 /// What a client gets.
@@ -42,6 +44,8 @@ pub(super) struct Given {
     pub(super) tokens: TokenPair,
     /// That the person is signed in by it from now on.
     pub(super) sign_in: Option<ClientSignIn>,
+    /// The key that the tokens are bound to, if they are.
+    pub(super) key: Option<ProofKey>,
 }
 
 /// How a refresh ended. All but `Refused` may have changed something that must stay.
@@ -56,10 +60,10 @@ impl App {
     pub(in crate::app) async fn live_grant(
         &self,
         tx: &ReadTx,
-        token: Token<'_>,
+        held: Held<'_>,
         now: Timestamp,
     ) -> Result<Option<LiveGrant>, Error> {
-        let Some(tokens) = self.grants.tokens(tx, token).await? else { return Ok(None) };
+        let Some((tokens, key)) = self.held_tokens(tx, held).await? else { return Ok(None) };
         let id = tokens.pair().session;
         let (Some(grant), Some(session)) =
             (self.grants.find(tx, id).await?, self.sessions.find(tx, id).await?)
@@ -75,14 +79,14 @@ impl App {
         let contexts = self.contexts.find_all(tx, [id].into_iter()).await?;
         let authentication = contexts.get(&id).map(StoredContext::authentication);
         let authentication = authentication.unwrap_or((Acr::Password, session.session().created_at));
-        Ok(Some(LiveGrant { tokens, grant, session, account, authentication }))
+        Ok(Some(LiveGrant { tokens, grant, session, account, authentication, key }))
     }
 
     /// A grant that begins, for whoever approved `code`.
     pub(super) fn beginning_grant(
         &self,
         (client, code): (&Client, &AuthorizationCode),
-        account: &Account,
+        (account, key): (&Account, Option<ProofKey>),
         now: Timestamp,
     ) -> Given {
         let id = SessionId::generate(now, self.entropy.as_ref());
@@ -103,7 +107,7 @@ impl App {
             client: client.id,
             issuer: code.issuer.clone(),
         });
-        Given { grant, account: account.clone(), authentication, session, tokens, sign_in }
+        Given { grant, account: account.clone(), authentication, session, tokens, sign_in, key }
     }
 
     /// Writes a grant down.
@@ -138,25 +142,30 @@ impl App {
     }
 
     fn give_grant(&self, inserts: &mut Inserts, given: &Given) -> Result<(), Error> {
-        let access = self.handles.grant_access_hash(given.tokens.access());
-        let refresh = self.handles.grant_refresh_hash(given.tokens.refresh());
+        let bound = given.key.is_some();
+        let access = self.handles.grant_access_hash(given.tokens.access(), bound);
+        let refresh = self.handles.grant_refresh_hash(given.tokens.refresh(), bound);
+        if let Some(key) = given.key {
+            self.bindings.add(inserts, (&refresh, key), given.session.refresh_expires_at)?;
+        }
         Ok(self.grants.add_tokens(inserts, &given.session, (&access, &refresh))?)
     }
 
     /// Trades a refresh token of `client` for the next pair. As for people's own: whose reply was lost gets the same for ten
-    /// seconds, and a copy used later ends the grant.
+    /// seconds, and a copy used later ends the grant. What is bound to a key is traded with a proof only, and by a client that keeps
+    /// no secret with one by that key: a copy in other hands does not get as far as being used.
     pub(super) async fn rotate_grant(
         &self,
         tx: &Tx,
-        (client, refresh): (&Client, &Handle),
+        (client, refresh, key): (&Client, &Handle, Option<ProofKey>),
         now: Timestamp,
     ) -> Result<Refreshed, Error> {
-        let hash: HandleHash = self.handles.grant_refresh_hash(refresh);
-        let found = self.live_grant(tx, Token::Refresh(&hash), now).await?;
-        let Some(LiveGrant { tokens: stored, grant, session, account, authentication }) = found else {
+        let found = self.live_grant(tx, Held::Refresh(refresh), now).await?;
+        let Some(LiveGrant { tokens: stored, grant, session, account, authentication, key: bound }) = found
+        else {
             return Ok(Refreshed::Refused);
         };
-        if grant.client != client.id || !grant.is_offline() {
+        if grant.client != client.id || !grant.is_offline() || !client.may_refresh(bound, key) {
             return Ok(Refreshed::Refused);
         }
         let (tokens, account) = (self.handles.successor(refresh), account.account().clone());
@@ -167,7 +176,8 @@ impl App {
                 self.grants.spend(tx, stored, now).await?;
                 let renewed = life(session.session().clone().renewed(now), &grant);
                 self.sessions.update(tx, session, &renewed).await?;
-                let given = Given { grant, account, authentication, session: renewed, tokens, sign_in: None };
+                let session = renewed;
+                let given = Given { grant, account, authentication, session, tokens, sign_in: None, key };
                 let mut inserts = Inserts::of(tx);
                 self.give_grant(&mut inserts, &given)?;
                 let happened = about("session.refresh", &actor, &given.grant, &given.account);
@@ -176,8 +186,9 @@ impl App {
                 Ok(Refreshed::Given(Box::new(given)))
             }
             RefreshUse::Retry => {
-                let successor = self.handles.grant_refresh_hash(tokens.refresh());
-                let Some(again) = self.grants.tokens(tx, Token::Refresh(&successor)).await? else {
+                let successor = self.held_tokens(tx, Held::Refresh(tokens.refresh())).await?;
+                // Whoever proves another key now was not the first to ask.
+                let Some((again, _)) = successor.filter(|(_, bound)| *bound == key) else {
                     return Ok(Refreshed::Refused);
                 };
                 let session = Session {
@@ -185,7 +196,7 @@ impl App {
                     refresh_expires_at: again.pair().refresh_expires_at,
                     ..session.session().clone()
                 };
-                let given = Given { grant, account, authentication, session, tokens, sign_in: None };
+                let given = Given { grant, account, authentication, session, tokens, sign_in: None, key };
                 Ok(Refreshed::Given(Box::new(given)))
             }
             RefreshUse::Replay => {

@@ -15,9 +15,10 @@ use crate::store::client_sign_ins::ClientSignIns;
 use crate::store::clients::Clients;
 use crate::store::grants::Grants;
 use crate::store::logout_notices::LogoutNotices;
+use crate::store::token_bindings::TokenBindings;
 use crate::store::{
     authorization_code, authorization_request, client, client_approval, client_option, client_sign_in,
-    client_token, grant_token, logout_notice, session_grant,
+    client_token, grant_token, logout_notice, session_grant, token_binding,
 };
 
 /// A table whose rows have nothing sealed in them.
@@ -69,6 +70,7 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
     let authorizations = || Authorizations::new(digests.clone());
     let grants = || Grants::new(digests.clone());
     let (of_clients, options, approvals) = (clients(), clients(), clients());
+    let bindings = TokenBindings::new(digests.clone());
     let (sign_ins, notices) = (ClientSignIns::new(digests.clone()), LogoutNotices::new(digests.clone()));
     let (requests, codes) = (authorizations(), authorizations());
     let (of_grants, tokens, own) = (grants(), grants(), grants());
@@ -89,6 +91,11 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
         scan::<logout_notice::Entity, _>("logout_notice", vec![logout_notice::Column::Id], move |row| {
             notices.checked(&row).map(drop)
         }),
+        scan::<token_binding::Entity, _>(
+            "token_binding",
+            vec![token_binding::Column::TokenHash],
+            move |row| bindings.checked(&row).map(drop),
+        ),
         scan::<client_approval::Entity, _>(
             "client_approval",
             vec![Approval::AccountId, Approval::ClientId],
