@@ -14,6 +14,7 @@ mod fixture;
 mod foreign;
 mod grpc;
 mod json;
+mod proof;
 mod tls;
 mod tokens;
 mod web;
