@@ -61,11 +61,11 @@ pub async fn run(app: Arc<App>, drain: Drain) {
         tokio::select! {
             () = &mut stopping => return,
             () = app.feed.ended.notified() => {}
-            Some(told) = under_way.join_next() => free(&mut busy, told),
+            Some(told) = under_way.join_next() => free(&mut busy, &told),
             () = tokio::time::sleep(INTERVAL) => {}
         }
         while let Some(told) = under_way.try_join_next() {
-            free(&mut busy, told);
+            free(&mut busy, &told);
         }
         // One whose task ended early has freed no lane: with none under way all are free.
         if under_way.is_empty() {
@@ -90,12 +90,12 @@ pub async fn run(app: Arc<App>, drain: Drain) {
     }
 }
 
-fn free(busy: &mut HashMap<ClientId, usize>, told: Result<ClientId, tokio::task::JoinError>) {
+fn free(busy: &mut HashMap<ClientId, usize>, told: &Result<ClientId, tokio::task::JoinError>) {
     let Ok(client) = told else { return };
-    if let Some(lanes) = busy.get_mut(&client) {
+    if let Some(lanes) = busy.get_mut(client) {
         *lanes = lanes.saturating_sub(1);
         if *lanes == 0 {
-            busy.remove(&client);
+            busy.remove(client);
         }
     }
 }

@@ -83,7 +83,7 @@ impl ClientSignIns {
                 Ok(sign_in) if sound.iter().any(|known| known.session == sign_in.session) => {}
                 Ok(sign_in) => sound.push(sign_in),
                 Err(error) => {
-                    tracing::error!(%error, "a client is not told of a sign-out: the row is corrupt")
+                    tracing::error!(%error, "a client is not told of a sign-out: the row is corrupt");
                 }
             }
         }
