@@ -12,7 +12,7 @@ use portal_testkit::each_database;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tonic::Code;
 use url::form_urlencoded;
 
@@ -35,13 +35,8 @@ struct Application {
     uri: String,
     posted: Arc<Mutex<Vec<String>>>,
     answer: Arc<Mutex<Answer>>,
-    serving: JoinHandle<()>,
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
+    /// Ends with it.
+    serving: JoinSet<()>,
 }
 
 impl Application {
@@ -50,8 +45,9 @@ impl Application {
         let uri = format!("http://{}/logout?of=portal", listener.local_addr().unwrap());
         let (posted, answer) = (Arc::default(), Arc::new(Mutex::new(answer)));
         let (to, told): (Arc<Mutex<Vec<String>>>, _) = (Arc::clone(&posted), Arc::clone(&answer));
-        let serving = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(serve(stream, Arc::clone(&to), Arc::clone(&told)));
             }
@@ -356,8 +352,8 @@ each_database! {
     async fn the_slow_keep_nobody_waiting(database) {
         let auth = Auth::start(database).await;
         let (slow, quick) = (Application::start(Answer::Never).await, Application::start(Answer::Status(200)).await);
-        let gone = Application::start(Answer::Never).await;
-        gone.serving.abort();
+        let mut gone = Application::start(Answer::Never).await;
+        gone.serving.abort_all();
         let clients =
             [auth.told_at(&slow, newsletter()).await, auth.told_at(&gone, newsletter()).await, auth.told_at(&quick, newsletter()).await];
         let (_, anna) = auth.person("anna@example.org").await;

@@ -82,7 +82,14 @@ async fn only_allowed_origins_get_cors_headers() {
     }
     let answer = from_origin(client, Method::GET, "/v1/purposes", ORIGIN).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ORIGIN));
-    for name in ["dpop-nonce", "www-authenticate", "grpc-status", "grpc-message", "grpc-status-details-bin", "portal-rows-withheld"] {
+    for name in [
+        "dpop-nonce",
+        "www-authenticate",
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "portal-rows-withheld",
+    ] {
         assert!(answer.header("access-control-expose-headers").contains(name), "{name}");
     }
     for (method, path) in [(Method::OPTIONS, rpc), (Method::GET, "/v1/purposes")] {

@@ -75,12 +75,17 @@ async fn a_bound_token_is_taken_with_a_proof_alone() {
         (get(client, "DPoP alice", &[&thief.proof(&setup, "GET", MINE)]).await, "TOKEN_INVALID"),
         (get(client, "DPoP alice", &[]).await, "DPOP_PROOF_REJECTED"),
         (get(client, "DPoP alice", &[&holder.proof(&setup, "POST", MINE)]).await, "DPOP_PROOF_REJECTED"),
-        (get(client, "DPoP alice", &[&holder.proof(&setup, "GET", "/v1/purposes")]).await, "DPOP_PROOF_REJECTED"),
+        (
+            get(client, "DPoP alice", &[&holder.proof(&setup, "GET", "/v1/purposes")]).await,
+            "DPOP_PROOF_REJECTED",
+        ),
         (get(client, "DPoP bob", &[&holder.proof(&setup, "GET", MINE)]).await, "DPOP_PROOF_REJECTED"),
     ];
     for (answer, reason) in refusals {
         assert_eq!((answer.status, answer.reason().as_str()), (401, reason));
-        assert!(answer.headers.get_all("www-authenticate").iter().any(|it| it.as_bytes().starts_with(b"DPoP ")));
+        assert!(
+            answer.headers.get_all("www-authenticate").iter().any(|it| it.as_bytes().starts_with(b"DPoP "))
+        );
     }
     setup.world.mesh.clock.advance(std::time::Duration::from_secs(61));
     let late = holder.proof(&setup, "GET", MINE);
@@ -96,10 +101,13 @@ async fn eight_at_once_with_one_proof_are_one() {
     let holder = Holder::new(Algorithm::Es256, 1).owns_alice(&setup);
     let client = Client::one(setup.address);
     let one = holder.proof(&setup, "GET", MINE);
-    let all = futures_util::future::join_all((0..8).map(async |_| get(client, "DPoP alice", &[&one]).await)).await;
+    let all =
+        futures_util::future::join_all((0..8).map(async |_| get(client, "DPoP alice", &[&one]).await)).await;
     assert_eq!(all.iter().filter(|answer| answer.status == 200).count(), 1);
     let own: Vec<_> = (0..8).map(|_| holder.proof(&setup, "GET", MINE)).collect();
-    let all = futures_util::future::join_all(own.iter().map(async |own| get(client, "dpop alice", &[own]).await)).await;
+    let all =
+        futures_util::future::join_all(own.iter().map(async |own| get(client, "dpop alice", &[own]).await))
+            .await;
     assert!(all.iter().all(|answer| answer.status == 200));
     setup.stop().await;
 }
@@ -110,12 +118,18 @@ async fn what_is_bound_to_none_takes_no_proof() {
     let holder = Holder::new(Algorithm::EdDsa, 1);
     setup.world.user("alice", &[]);
     let client = Client::one(setup.address);
-    assert_eq!(get(client, "DPoP alice", &[&holder.proof(&setup, "GET", MINE)]).await.reason(), "TOKEN_INVALID");
+    assert_eq!(
+        get(client, "DPoP alice", &[&holder.proof(&setup, "GET", MINE)]).await.reason(),
+        "TOKEN_INVALID"
+    );
     assert_eq!(get(client, "Bearer alice", &[]).await.status, 200);
     // An auth that does not hear what is proven has bound nothing, whatever it answers.
     let holder = holder.owns_alice(&setup);
     *setup.world.unaware.lock().unwrap() = true;
-    assert_eq!(get(client, "DPoP alice", &[&holder.proof(&setup, "GET", MINE)]).await.reason(), "TOKEN_INVALID");
+    assert_eq!(
+        get(client, "DPoP alice", &[&holder.proof(&setup, "GET", MINE)]).await.reason(),
+        "TOKEN_INVALID"
+    );
     setup.stop().await;
 }
 
@@ -135,7 +149,9 @@ async fn each_protocol_has_its_url() {
     }
     let client = Client::one(setup.address);
     let web = Request::builder().method(Method::POST).uri(RPC).header("authorization", "DPoP alice");
-    let web = web.header("dpop", holder.proof(&setup, "POST", RPC)).header("content-type", "application/grpc-web+proto");
+    let web = web
+        .header("dpop", holder.proof(&setup, "POST", RPC))
+        .header("content-type", "application/grpc-web+proto");
     let answer = client.send(web.body(Full::from(&b"\0\0\0\0\x03\x0a\x011"[..])).unwrap()).await;
     assert_eq!(answer.status, 200);
     setup.stop().await;

@@ -12,6 +12,7 @@ use portal_mesh::outbound::{Outbound, Unanswered};
 use portal_mesh::{Algorithm, Host, Metrics, Readiness};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 const KEY: &str = "oauth.client_ca_file";
 
@@ -63,10 +64,11 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Vec<u8>
 }
 
 /// A server that answers one connection in the clear, and its URI.
-async fn plain(bytes: Vec<u8>) -> (String, tokio::task::JoinHandle<String>) {
+async fn plain(bytes: Vec<u8>) -> (String, JoinSet<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/told?x=1", listener.local_addr().unwrap());
-    let served = tokio::spawn(async move { answer(listener.accept().await.unwrap().0, bytes).await });
+    let mut served = JoinSet::new();
+    served.spawn(async move { answer(listener.accept().await.unwrap().0, bytes).await });
     (uri, served)
 }
 
@@ -78,7 +80,8 @@ async fn a_form_is_posted_over_tls_to_who_is_believed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let uri = format!("https://127.0.0.1:{port}/told");
-    let serving = tokio::spawn(async move {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
         let mut requests = Vec::new();
         while requests.is_empty() {
             let stream = listener.accept().await.unwrap().0;
@@ -98,7 +101,7 @@ async fn a_form_is_posted_over_tls_to_who_is_believed() {
     let misnamed = format!("https://localhost:{port}/told");
     assert!(matches!(believing.post_form(&misnamed, "a=b".to_owned()).await, Err(Unanswered::Connect(_))));
     assert_eq!(believing.post_form(&uri, "a=b".to_owned()).await.unwrap(), 204);
-    let request = serving.await.unwrap();
+    let request = serving.join_next().await.unwrap().unwrap();
     assert!(request.starts_with("POST /told HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{request}");
     assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"), "{request}");
@@ -118,10 +121,10 @@ async fn of_an_answer_the_status_is_read() {
         (b"SSH-2.0-OpenSSH\r\n".to_vec(), Err(Unanswered::Http)),
         (Vec::new(), Err(Unanswered::Http)),
     ] {
-        let (uri, serving) = plain(said).await;
+        let (uri, mut serving) = plain(said).await;
         let status = posting.post_form(&uri, "a=b".to_owned()).await.map(|status| status.as_u16());
         assert_eq!(status, expected);
-        serving.await.unwrap();
+        serving.join_next().await.unwrap().unwrap();
     }
 }
 
