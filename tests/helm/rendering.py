@@ -71,6 +71,7 @@ TOGGLES: dict[str, dict[str, Any]] = {
             "privateCa": True,
         },
     },
+    "logouts": {"oauth": {"logoutPorts": [443, 8443], "clientCaSecret": "clients"}},
     "decisions-from-database": {"consent": {"decisions": "database"}},
     "address-range": {"networkPolicy": {"databaseTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
 }

@@ -61,6 +61,8 @@ OTHER: dict[str, tuple[Any, str]] = {
     "oauth.grantsPerMinute": (10, "default"),
     "oauth.userCodesPerMinute": (5, "default"),
     "tokens.rotationDays": (90, "default"),
+    "oauth.logoutPorts": ([8443], "default"),
+    "oauth.clientCaSecret": ("other", "default"),
     "totp.issuer": ("Example", "default"),
     "passkeys.rpId": ("example.org", "passkeys"),
     "passkeys.rpName": ("Example", "passkeys"),
@@ -93,6 +95,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "networkPolicy.databaseTo": ([{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "default"),
     "networkPolicy.vaultTo": ([{"ipBlock": {"cidr": "10.0.0.7/32"}}], "production"),
     "networkPolicy.mailTo": ([{"ipBlock": {"cidr": "10.0.0.8/32"}}], "production"),
+    "networkPolicy.logoutTo": ([{"ipBlock": {"cidr": "10.0.0.9/32"}}], "logouts"),
     "networkPolicy.metricsFrom": ([{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "default"),
 }
 for _service in ("auth", "consent", "gateway", "valuation"):

@@ -12,6 +12,7 @@ pub mod export;
 pub mod factors;
 pub mod feed;
 pub mod hashing;
+pub mod herald;
 pub mod mailer;
 pub mod oauth;
 pub mod operator;
@@ -34,6 +35,7 @@ use portal_crypto::mac::MacKey;
 use portal_keys::{Keys, Replies};
 use portal_ledger::Log;
 use portal_mesh::context::Context;
+use portal_mesh::outbound::Outbound;
 use portal_mesh::policy::Action;
 use portal_mesh::{Host, Permit};
 use portal_store::{Database, Inserts, Tx};
@@ -50,6 +52,7 @@ use crate::store::accounts::Accounts;
 use crate::store::authorizations::Authorizations;
 use crate::store::ceremonies::Ceremonies;
 use crate::store::challenges::Challenges;
+use crate::store::client_sign_ins::ClientSignIns;
 use crate::store::clients::Clients;
 use crate::store::contacts::Contacts;
 use crate::store::contexts::Contexts;
@@ -59,11 +62,13 @@ use crate::store::factors::Factors;
 use crate::store::failures::{AddressHash, SignInFailures};
 use crate::store::grants::Grants;
 use crate::store::live::Lives;
+use crate::store::logout_notices::LogoutNotices;
 use crate::store::mail_tokens::MailTokens;
 use crate::store::outbox::Outbox;
 use crate::store::recovery_requests::RecoveryRequests;
 use crate::store::revocations::Revocations;
 use crate::store::sessions::Sessions;
+use crate::store::token_bindings::TokenBindings;
 use crate::store::token_pairs::TokenPairs;
 use crate::store::tombstones::Tombstones;
 use crate::upkeep::Upkeep;
@@ -105,6 +110,9 @@ pub struct App {
     pub(crate) authorizations: Authorizations,
     pub(crate) devices: Devices,
     pub(crate) grants: Grants,
+    sign_ins: ClientSignIns,
+    bindings: TokenBindings,
+    notices: LogoutNotices,
     pub(crate) audit: Audit,
     pub(crate) log: Log,
     pub(crate) contacts: Contacts,
@@ -115,6 +123,8 @@ pub struct App {
     pub(crate) erasures: Erasures,
     /// None if this installation sends no mail.
     mailer: Option<Mailer>,
+    /// Posts to clients.
+    outbound: Outbound,
     /// That something may be to be sent.
     due: Notify,
     replies: Replies,
@@ -137,7 +147,7 @@ impl App {
     pub fn new(
         upkeep: &Upkeep,
         trust_domain: TrustDomain,
-        (rules, mailer): (Rules, Option<Mailer>),
+        (rules, mailer, outbound): (Rules, Option<Mailer>, Outbound),
         host: &Host,
     ) -> Self {
         let (keys, seals) = (&upkeep.keys, &upkeep.seals);
@@ -160,6 +170,9 @@ impl App {
             authorizations: Authorizations::new(seals.digests.clone()),
             devices: Devices::new(seals.digests.clone()),
             grants: Grants::new(seals.digests.clone()),
+            sign_ins: ClientSignIns::new(seals.digests.clone()),
+            bindings: TokenBindings::new(seals.digests.clone()),
+            notices: LogoutNotices::new(seals.digests.clone()),
             contacts: Contacts::new(seals.sealing.clone(), seals.digests.clone()),
             mail_tokens: MailTokens::new(seals.sealing.clone(), seals.digests.clone()),
             outbox: Outbox::new(seals.sealing.clone(), seals.digests.clone()),
@@ -167,6 +180,7 @@ impl App {
             tombstones: Tombstones::new(seals.digests.clone()),
             erasures: upkeep.erasures(),
             mailer,
+            outbound,
             due: Notify::new(),
             seals: seals.clone(),
             audit: upkeep.audit.clone(),

@@ -2,13 +2,16 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use portal_core::Clock;
 use portal_crypto::password::Cost;
 use portal_keys::KeysConfig;
 use portal_mesh::config::{
     AuthorizationConfig, ConfigError, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig,
 };
+use portal_mesh::outbound::Outbound;
 use portal_store::DatabaseConfig;
 use portal_upkeep::{IntegrityConfig, MigrationConfig};
 use serde::Deserialize;
@@ -55,12 +58,12 @@ pub struct Config {
     /// How mail leaves; none does without it.
     #[serde(default)]
     pub mail: Option<MailConfig>,
-    /// How much is done for applications.
-    #[serde(default)]
-    pub oauth: OauthConfig,
     /// How long a key signs tokens.
     #[serde(default)]
     pub tokens: TokenConfig,
+    /// How much is done for applications, and how they are reached.
+    #[serde(default)]
+    pub oauth: OAuthConfig,
     /// For whom authenticators show codes.
     #[serde(default)]
     pub totp: TotpConfig,
@@ -118,10 +121,11 @@ impl Default for PasswordConfig {
     }
 }
 
-/// `[oauth]`: how much is done for applications, at each replica, in a minute.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// `[oauth]`: how much is done for applications, at each replica, in a minute; and how those are reached that want to be told of
+/// sign-outs.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct OauthConfig {
+pub struct OAuthConfig {
     /// Requests that are kept for applications that have not proven who they are, from one client: an IPv4 address, or a /64 of
     /// IPv6.
     pub questions_per_minute: NonZeroU32,
@@ -129,22 +133,30 @@ pub struct OauthConfig {
     pub grants_per_minute: NonZeroU32,
     /// Codes of devices that are typed by people of one client.
     pub user_codes_per_minute: NonZeroU32,
+    /// PEM file of the only roots that the certificates of applications are checked against. Those of the system if it is not set.
+    pub client_ca_file: Option<PathBuf>,
 }
 
-impl Default for OauthConfig {
+impl Default for OAuthConfig {
     fn default() -> Self {
         Self {
             questions_per_minute: QUESTIONS_PER_MINUTE,
             grants_per_minute: GRANTS_PER_MINUTE,
             user_codes_per_minute: USER_CODES_PER_MINUTE,
+            client_ca_file: None,
         }
     }
 }
 
-impl OauthConfig {
-    const fn quotas(self) -> ApplicationQuotas {
-        let Self { questions_per_minute, grants_per_minute, user_codes_per_minute } = self;
+impl OAuthConfig {
+    const fn quotas(&self) -> ApplicationQuotas {
+        let &Self { questions_per_minute, grants_per_minute, user_codes_per_minute, .. } = self;
         ApplicationQuotas { questions_per_minute, grants_per_minute, user_codes_per_minute }
+    }
+
+    /// What posts to them.
+    pub(crate) fn outbound(&self, clock: &Arc<dyn Clock>) -> Result<Outbound, ConfigError> {
+        Outbound::new(self.client_ca_file.as_deref(), "oauth.client_ca_file", clock)
     }
 }
 

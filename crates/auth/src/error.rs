@@ -106,6 +106,9 @@ pub enum Error {
     /// No registration of a passkey waits under this id.
     #[error("no registration waits")]
     RegistrationUnknown,
+    /// The token is bound to a key, and none was proven.
+    #[error("the token is bound to a key that was not proven")]
+    ProofMissing,
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,

@@ -43,7 +43,7 @@ mod upkeep;
 mod worker;
 
 pub use config::{
-    Config, MailConfig, OauthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, SmtpConfig, SmtpTls,
+    Config, MailConfig, OAuthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, SmtpConfig, SmtpTls,
     TokenConfig, TotpConfig, TransportConfig,
 };
 pub use migration::Migrations;

@@ -37,6 +37,24 @@ pub enum Posting {
     Void,
 }
 
+/// What became of telling a client that somebody is signed out.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum Telling {
+    /// It did not take it, and is told again.
+    Delayed,
+    /// It has not taken it for a day.
+    GivenUp,
+    /// It refused it.
+    Refused,
+    /// It knows.
+    Told,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LogoutLabel {
+    outcome: Telling,
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct MailLabel {
     outcome: Posting,
@@ -53,6 +71,7 @@ pub struct Metrics {
     sign_ins: Family<Label, Counter>,
     refreshes: Family<Label, Counter>,
     mails: Family<MailLabel, Counter>,
+    logouts: Family<LogoutLabel, Counter>,
 }
 
 impl Metrics {
@@ -63,6 +82,8 @@ impl Metrics {
         registry.register("auth_sign_ins", "Sign-ins by outcome", metrics.sign_ins.clone());
         registry.register("auth_refreshes", "Refreshes of sessions by outcome", metrics.refreshes.clone());
         registry.register("auth_mails", "Attempts to send a mail by outcome", metrics.mails.clone());
+        let help = "Attempts to tell a client of a sign-out by outcome";
+        registry.register("auth_client_logouts", help, metrics.logouts.clone());
         metrics
     }
 
@@ -72,6 +93,10 @@ impl Metrics {
 
     pub(crate) fn posting(&self, outcome: Posting) {
         self.mails.get_or_create(&MailLabel { outcome }).inc();
+    }
+
+    pub(crate) fn telling(&self, outcome: Telling) {
+        self.logouts.get_or_create(&LogoutLabel { outcome }).inc();
     }
 
     pub(crate) fn refresh(&self, outcome: Outcome) {

@@ -11,6 +11,7 @@ mod m0011_passkeys;
 mod m0012_oauth;
 mod m0013_signing_keys;
 mod m0014_devices;
+mod m0015_clients_told;
 
 use portal_upkeep::schema::{AuditTable, LedgerTables, RowsUnchecked};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrations {
             Box::new(m0012_oauth::Migration),
             Box::new(m0013_signing_keys::Migration),
             Box::new(m0014_devices::Migration),
+            Box::new(m0015_clients_told::Migration),
         ]
     }
 }

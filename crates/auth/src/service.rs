@@ -36,7 +36,7 @@ use tonic::service::Routes;
 use tonic::{Response, Status};
 
 use crate::app::mailer::Mailer;
-use crate::app::{App, Change, Reply, feed, post, signing};
+use crate::app::{App, Change, Reply, feed, herald, post, signing};
 use crate::config::{Config, OperatorConfig};
 use crate::domain::{Email, NewPassword};
 use crate::error::Error;
@@ -95,9 +95,10 @@ impl Service {
         let rules = config.rules()?;
         let operator = config.operator.as_ref().map(operator).transpose()?;
         let mailer = config.mail.as_ref().map(Mailer::new).transpose()?;
+        let outbound = config.oauth.outbound(&host.clock)?;
         let upkeep = Upkeep::open(&config, &host).await?;
         let trust_domain = identity.trust_domain().clone();
-        let app = Arc::new(App::new(&upkeep, trust_domain, (rules, mailer), &host));
+        let app = Arc::new(App::new(&upkeep, trust_domain, (rules, mailer, outbound), &host));
         app.keep_signing_keys().await.map_err(StartError::SigningKeys)?;
         if let Some((email, password)) = operator {
             app.ensure_operator(email, password).await.map_err(StartError::Operator)?;
@@ -113,6 +114,7 @@ impl Service {
         running.own(task::spawn("auth-signing-keys", signing::run(Arc::clone(&app), running.drain())));
         running.own(task::spawn("auth-worker", worker::run(Arc::clone(&app), running.drain())));
         running.own(task::spawn("auth-post", post::run(Arc::clone(&app), running.drain())));
+        running.own(task::spawn("auth-herald", herald::run(Arc::clone(&app), running.drain())));
         upkeep.run(&mut running);
         Ok(running)
     }

@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod authorizations;
 pub mod ceremonies;
 pub mod challenges;
+pub mod client_sign_ins;
 pub mod clients;
 pub mod contacts;
 pub mod contexts;
@@ -21,6 +22,7 @@ pub mod factors;
 pub mod failures;
 pub mod grants;
 pub mod live;
+pub mod logout_notices;
 pub mod mail_tokens;
 pub mod moving;
 pub mod outbox;
@@ -30,6 +32,7 @@ pub mod revocations;
 pub mod scanned;
 pub mod sessions;
 pub mod signing_keys;
+pub mod token_bindings;
 pub mod token_pairs;
 pub mod tombstones;
 
@@ -51,9 +54,10 @@ use crate::error::Error;
 
 pub(crate) use entity::{
     account, account_contact, account_tombstone, authorization_code, authorization_request, client,
-    client_approval, client_token, device_authorization, factor, grant_token, mail, mail_token,
-    mfa_challenge, passkey, passkey_ceremony, recovery_request, revocation, revocation_head, session,
-    session_context, session_grant, sign_in_failure, signing_key, token_pair,
+    client_approval, client_option, client_sign_in, client_token, device_authorization, factor, grant_token,
+    logout_notice, mail, mail_token, mfa_challenge, passkey, passkey_ceremony, recovery_request, revocation,
+    revocation_head, session, session_context, session_grant, sign_in_failure, signing_key, token_binding,
+    token_pair,
 };
 
 /// What rows are sealed, opened, stamped and checked with.

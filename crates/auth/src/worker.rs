@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
-use crate::store::{ceremonies, challenges, factors, failures, mail_tokens, recovery_requests, revocations};
+use crate::store::{
+    ceremonies, challenges, client_sign_ins, factors, failures, mail_tokens, recovery_requests, revocations,
+    token_bindings,
+};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -58,7 +61,8 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
             let grants = app.grants.purge(&tx, now).await?;
             let grants = grants + app.authorizations.purge(&tx, now, CODES_KEPT).await?;
             let grants = grants + app.devices.purge(&tx, now, CODES_KEPT).await?;
-            let rest = mail + grants + idempotency::purge(&tx, now).await?;
+            let sign_ins = client_sign_ins::purge(&tx).await? + token_bindings::purge(&tx, now).await?;
+            let rest = mail + grants + sign_ins + idempotency::purge(&tx, now).await?;
             Ok(tokens + revocations + challenges + failures + rest)
         })
         .await

@@ -10,10 +10,9 @@ use tonic::body::Body;
 /// How long a browser may remember a preflight's answer, in seconds.
 const MAX_AGE: &str = "7200";
 const ALLOW_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
-const ALLOW_HEADERS: &str = "authorization, content-type, grpc-timeout, traceparent, tracestate, x-grpc-web, \
+const ALLOW_HEADERS: &str = "authorization, content-type, dpop, grpc-timeout, traceparent, tracestate, x-grpc-web, \
                              x-user-agent, connect-protocol-version, connect-timeout-ms";
-const EXPOSE_HEADERS: &str =
-    "grpc-status, grpc-message, grpc-status-details-bin, portal-rows-withheld, retry-after";
+const EXPOSE_HEADERS: &str = "dpop-nonce, grpc-status, grpc-message, grpc-status-details-bin, portal-rows-withheld, retry-after, www-authenticate";
 
 /// An entry of `edge.cors_origins` is no origin.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

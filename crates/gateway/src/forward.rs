@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::body::{Answer, EndOfAccess};
+use crate::proof::Asker;
 use crate::reason as ours;
 use crate::route::Gateway;
 use crate::tokens::Credential;
@@ -107,27 +108,27 @@ impl Upstreams {
 }
 
 impl Gateway {
-    /// Calls the method at `path` with `body` (gRPC framing) and the headers of the client's request.
+    /// Calls the method at `path` with `body` (gRPC framing) and the headers of the request of `client`.
     ///
     /// # Errors
     /// What keeps the call from being answered by the service; the service's own errors are in the response.
     pub(crate) async fn forward(
         &self,
         path: &str,
-        client: &HeaderMap,
+        client: Asker<'_>,
         body: Body,
     ) -> Result<Response<Body>, Status> {
         let target = Target::of(path).ok_or_else(|| ours::METHOD_UNKNOWN.status())?;
-        let deadline = timeout(client)?.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout(client.headers)?.map(|timeout| Instant::now() + timeout);
         let sent = async {
-            let mut headers = forwarded(client);
+            let mut headers = forwarded(client.headers);
             if let Target::Service(workload) = target {
                 self.authenticate(workload, client, &mut headers).await?;
             }
             self.upstreams.send(target, request(path, headers, body)?).await
         };
         // What stays open outlives the check of its token.
-        let mut access = self.end_of_access(target, path, client);
+        let mut access = self.end_of_open(target, path, client);
         let response = tokio::select! {
             biased;
             response = sent => response?,
@@ -142,22 +143,20 @@ impl Gateway {
         Ok(Response::from_parts(parts, Body::new(body)))
     }
 
-    fn end_of_access(&self, target: Target, path: &str, client: &HeaderMap) -> Option<EndOfAccess> {
-        let Target::Service(workload) = target else { return None };
-        if !self.streams.contains(path) {
-            return None;
+    fn end_of_open(&self, target: Target, path: &str, client: Asker<'_>) -> Option<EndOfAccess> {
+        match target {
+            Target::Service(workload) if self.streams.contains(path) => self.end_of_access(client, workload),
+            Target::Service(_) | Target::Local => None,
         }
-        let access = self.tokens.end_of_access(client, workload)?;
-        Some(Box::pin(access))
     }
 
     async fn authenticate(
         &self,
         audience: Workload,
-        client: &HeaderMap,
+        client: Asker<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), Status> {
-        match self.tokens.credential(client, audience).await? {
+        match self.credential(client, audience).await? {
             Credential::Bearer(authorization) => {
                 headers.insert(header::AUTHORIZATION, authorization);
             }

@@ -23,6 +23,7 @@ use tonic::body::Body;
 
 use crate::body::{MAX_BODY_BYTES, RequestBody};
 use crate::forward::timeout;
+use crate::proof::Asker;
 use crate::reason as ours;
 use crate::route::{Gateway, content_type};
 use crate::service::StartError;
@@ -146,7 +147,8 @@ impl Gateway {
                 cookies.complete(&mut message)?;
             }
             let framed = Body::new(Full::new(reply::frame(&message)));
-            let response = self.forward(&binding.rpc, &parts.headers, framed).await?;
+            let asker = Asker { method: &parts.method, path: parts.uri.path(), headers: &parts.headers };
+            let response = self.forward(&binding.rpc, asker, framed).await?;
             let reply = Reply::new(response)?;
             if binding.streaming {
                 Ok(self.stream(binding, reply))

@@ -16,6 +16,7 @@
 //! | `json` | JSON by the `google.api.http` rules of the protos |
 //! | `tokens` | exchange, cache, revocation feed |
 //! | `oauth` | OAuth 2.1 and OpenID Connect: endpoints, pages, a browser's cookies, discovery |
+//! | `proof` | proofs of possession (DPoP): which requests they are for, and that they are used once |
 //! | `local` | health and reflection, answered here |
 //! | `mailbox` | the mails of a portal on one machine, as a page |
 //! | `console`, `cors`, `keyset` | the console's files; cross-origin rules; `/.well-known/jwks.json` |
@@ -35,6 +36,7 @@ mod local;
 mod mailbox;
 mod metrics;
 mod oauth;
+mod proof;
 pub mod reason;
 mod route;
 mod service;

@@ -145,14 +145,26 @@ impl Gateway {
         access: Option<&str>,
         message: T,
     ) -> Result<Call<T>, Status> {
+        let authorization = match access {
+            Some(access) => Some(self.tokens.bearer(access, Workload::Auth).await?),
+            None => None,
+        };
+        Self::call_as(headers, authorization.as_ref(), message)
+    }
+
+    /// A call to auth with this token of the mesh.
+    fn call_as<T>(
+        headers: &HeaderMap,
+        authorization: Option<&HeaderValue>,
+        message: T,
+    ) -> Result<Call<T>, Status> {
         let mut call = Call::new(message);
         call.set_timeout(DEFAULT_DEADLINE);
         let address = headers.get(CLIENT_ADDRESS_HEADER).and_then(|value| value.to_str().ok());
         if let Some(address) = address.and_then(|address| MetadataValue::try_from(address).ok()) {
             call.metadata_mut().insert(CLIENT_ADDRESS_HEADER, address);
         }
-        if let Some(access) = access {
-            let bearer = self.tokens.bearer(access, Workload::Auth).await?;
+        if let Some(bearer) = authorization {
             let bearer = bearer.to_str().ok().and_then(|bearer| MetadataValue::try_from(bearer).ok());
             let bearer = bearer.ok_or_else(|| portal_mesh::status::reason::INTERNAL.status())?;
             call.metadata_mut().insert("authorization", bearer);

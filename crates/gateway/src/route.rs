@@ -17,6 +17,7 @@ use crate::forward::{Target, Upstreams};
 use crate::json::Transcoder;
 use crate::metrics::{GatewayMetrics, Protocol};
 use crate::oauth::PublicUrl;
+use crate::proof::{Asker, Proofs};
 use crate::tokens::Tokens;
 use crate::web::Mode;
 use crate::{console, cors, keyset, mailbox, oauth, reason, web};
@@ -32,6 +33,7 @@ pub(crate) struct Gateway {
     pub(crate) cors: cors::Cors,
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: GatewayMetrics,
+    pub(crate) proofs: Proofs,
     pub(crate) public_url: Option<PublicUrl>,
     /// Where mails are written that this portal does not send.
     pub(crate) mailbox: Option<PathBuf>,
@@ -171,7 +173,8 @@ impl Gateway {
     async fn serve_grpc(&self, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = Body::new(RequestBody::unbounded(body));
-        let answered = self.forward(parts.uri.path(), &parts.headers, body).await;
+        let asker = Asker { method: &parts.method, path: parts.uri.path(), headers: &parts.headers };
+        let answered = self.forward(parts.uri.path(), asker, body).await;
         answered.unwrap_or_else(Status::into_http)
     }
 

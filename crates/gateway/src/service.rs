@@ -18,6 +18,7 @@ use crate::json::template::InvalidTemplate;
 use crate::local::{self, LocalError};
 use crate::metrics::GatewayMetrics;
 use crate::oauth::{InvalidPublicUrl, PublicUrl};
+use crate::proof::Proofs;
 use crate::route::Gateway;
 use crate::tokens::Tokens;
 use crate::{Config, edge, forward};
@@ -115,6 +116,7 @@ impl Service {
             cors,
             proxies,
             metrics,
+            proofs: Proofs::default(),
             public_url,
             mailbox: config.edge.mailbox,
             streams: forward::streams(&pool),

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use portal_core::{Clock, Timestamp, Workload};
 use portal_crypto::hash::{Sha256, sha256};
 use portal_mesh::convert::parse_timestamp;
-use portal_mesh::guard::bearer;
-use portal_mesh::status::{Reason, reason};
+use portal_mesh::status::{Reason, reason, reason_of};
 use portal_mesh::{Drain, Host, MeshChannel};
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
 use portal_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse};
@@ -46,7 +45,27 @@ pub(crate) enum Credential {
     Unusable(Reason),
 }
 
-/// Which exchange: of which token, for whom.
+/// A token as it is presented, and the key that was proven with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'a> {
+    pub(crate) token: &'a str,
+    /// Its thumbprint.
+    pub(crate) key: Option<&'a str>,
+}
+
+impl Presented<'_> {
+    /// By what its exchange is known: what was exchanged with a key is found with that key only.
+    fn key_of(self, audience: Workload) -> Key {
+        let known_by = [self.token.as_bytes(), b"\0", self.key.unwrap_or_default().as_bytes()].concat();
+        (sha256(&known_by), audience)
+    }
+
+    fn to_asked(self) -> Asked {
+        Asked { token: self.token.to_owned(), proven: self.key.unwrap_or_default().to_owned() }
+    }
+}
+
+/// Which exchange: of which token with which key, for whom.
 type Key = (Sha256, Workload);
 /// What an exchange gave.
 type Exchanged = Result<Arc<Grant>, Refusal>;
@@ -54,7 +73,9 @@ type Exchanged = Result<Arc<Grant>, Refusal>;
 /// Why an exchange gave nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Refusal {
-    /// Auth does not know the token.
+    /// The token is bound to a key, and none was proven.
+    Bound,
+    /// Auth does not know the token, or not with the key that was proven.
     Invalid,
     /// Auth does not answer.
     Unavailable,
@@ -63,6 +84,14 @@ enum Refusal {
 /// The exchange of tokens. Clones share the cache.
 #[derive(Clone)]
 pub(crate) struct Tokens(Arc<Shared>);
+
+/// What is asked of auth.
+#[derive(Clone)]
+struct Asked {
+    token: String,
+    /// The thumbprint of the key that was proven; empty for none.
+    proven: String,
+}
 
 struct Shared {
     auth: MeshChannel,
@@ -83,23 +112,21 @@ impl Tokens {
         }))
     }
 
-    /// What a call with these `headers` carries to `audience`.
+    /// What a call with this token carries to `audience`.
     ///
     /// # Errors
     /// UNAVAILABLE if there is a token that can't be checked now.
     pub(crate) async fn credential(
         &self,
-        headers: &HeaderMap,
+        presented: Presented<'_>,
         audience: Workload,
     ) -> Result<Credential, Status> {
-        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let (first, more) = (values.next(), values.next());
-        let Some(value) = first else { return Ok(Credential::None) };
-        let Some(token) = bearer(value.as_bytes()).filter(|_| more.is_none()) else {
-            return Ok(Credential::Unusable(reason::TOKEN_SCHEME));
-        };
-        match self.grant(token, audience).await {
+        match self.grant(presented, audience).await {
             Ok(grant) => Ok(Credential::Bearer(grant.authorization.clone())),
+            Err(Refusal::Bound) => {
+                self.0.metrics.exchange(Exchange::Refused);
+                Ok(Credential::Unusable(reason::DPOP_PROOF_NEEDED))
+            }
             Err(Refusal::Invalid) => {
                 self.0.metrics.exchange(Exchange::Refused);
                 Ok(Credential::Unusable(reason::TOKEN_INVALID))
@@ -111,14 +138,14 @@ impl Tokens {
         }
     }
 
-    /// The `authorization` header for `audience` of whoever holds this access token.
+    /// The `authorization` header for `audience` of whoever holds this access token, which is bound to no key.
     ///
     /// # Errors
     /// UNAUTHENTICATED if nobody does; UNAVAILABLE if it can't be checked now.
     pub(crate) async fn bearer(&self, access: &str, audience: Workload) -> Result<HeaderValue, Status> {
-        match self.grant(access, audience).await {
+        match self.grant(Presented { token: access, key: None }, audience).await {
             Ok(grant) => Ok(grant.authorization.clone()),
-            Err(Refusal::Invalid) => Err(reason::TOKEN_INVALID.status()),
+            Err(Refusal::Bound | Refusal::Invalid) => Err(reason::TOKEN_INVALID.status()),
             Err(Refusal::Unavailable) => Err(reason::TOKEN_UNVERIFIABLE.status()),
         }
     }
@@ -128,12 +155,13 @@ impl Tokens {
         self.0.clock.now()
     }
 
-    async fn grant(&self, token: &str, audience: Workload) -> Exchanged {
+    async fn grant(&self, presented: Presented<'_>, audience: Workload) -> Exchanged {
+        let asked = || presented.to_asked();
         if !self.0.feed.is_live() {
-            return Arc::clone(&self.0).exchange(token.to_owned(), audience).await;
+            return Arc::clone(&self.0).exchange(asked(), audience).await;
         }
-        let key = (sha256(token.as_bytes()), audience);
-        let start = || Arc::clone(&self.0).exchange_and_keep(key, token.to_owned());
+        let key = presented.key_of(audience);
+        let start = || Arc::clone(&self.0).exchange_and_keep(key, asked());
         match self.0.cache.grant(key, self.0.clock.now(), start) {
             Flight::Landed(grant) => {
                 self.0.metrics.exchange(Exchange::Cached);
@@ -153,10 +181,10 @@ impl Tokens {
 }
 
 impl Shared {
-    fn exchange_and_keep(self: Arc<Self>, key: Key, token: String) -> BoxFuture<'static, Exchanged> {
+    fn exchange_and_keep(self: Arc<Self>, key: Key, asked: Asked) -> BoxFuture<'static, Exchanged> {
         async move {
             let epoch = self.cache.epoch();
-            let exchanged = Arc::clone(&self).exchange(token, key.1).await;
+            let exchanged = Arc::clone(&self).exchange(asked, key.1).await;
             let keep = exchanged.as_ref().ok().filter(|_| self.feed.is_live());
             self.cache.land(key, epoch, keep.cloned(), self.clock.now());
             exchanged
@@ -164,15 +192,24 @@ impl Shared {
         .boxed()
     }
 
-    async fn exchange(self: Arc<Self>, access_token: String, audience: Workload) -> Exchanged {
-        let mut request =
-            Request::new(ExchangeTokenRequest { access_token, audience: audience.name().to_owned() });
+    async fn exchange(self: Arc<Self>, asked: Asked, audience: Workload) -> Exchanged {
+        let proven = asked.proven.clone();
+        let mut request = Request::new(ExchangeTokenRequest {
+            access_token: asked.token,
+            audience: audience.name().to_owned(),
+            dpop_jkt: asked.proven,
+        });
         request.set_timeout(EXCHANGE_TIMEOUT);
         let mut auth = TokenServiceClient::new(self.auth.clone());
         match tokio::time::timeout(EXCHANGE_TIMEOUT, auth.exchange_token(request)).await {
             Ok(Ok(reply)) => {
                 self.metrics.exchange(Exchange::Exchanged);
-                grant(reply.into_inner())
+                let reply = reply.into_inner();
+                // An auth of an earlier version binds nothing, and does not hear what was proven.
+                if reply.dpop_jkt == proven { grant(reply) } else { Err(Refusal::Invalid) }
+            }
+            Ok(Err(status)) if reason_of(&status).as_deref() == Some(reason::DPOP_PROOF_NEEDED.name) => {
+                Err(Refusal::Bound)
             }
             // A token that is not even of the right shape is as unknown as any other.
             Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::InvalidArgument) => {

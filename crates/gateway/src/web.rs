@@ -17,6 +17,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::body::{Fault, MAX_BODY_BYTES, RequestBody};
+use crate::proof::Asker;
 use crate::reason as ours;
 use crate::route::Gateway;
 
@@ -87,7 +88,8 @@ impl Gateway {
                 Body::new(Decoded { inner: body, undecoded: BytesMut::new(), fault: fault.clone() })
             }
         };
-        let answered = self.forward(parts.uri.path(), &parts.headers, body).await;
+        let asker = Asker { method: &parts.method, path: parts.uri.path(), headers: &parts.headers };
+        let answered = self.forward(parts.uri.path(), asker, body).await;
         // The service sees a fault of the body as a client that went away: the fault is the better answer.
         fault.get().map_or(answered, Err)
     }

@@ -236,6 +236,8 @@ fn client_address(headers: &HeaderMap, peer: Workload) -> Option<IpAddr> {
 
 fn why_no_token(headers: &HeaderMap) -> Reason {
     match headers.get(TOKEN_ERROR_HEADER).map(HeaderValue::as_bytes) {
+        Some(b"DPOP_PROOF_NEEDED") => reason::DPOP_PROOF_NEEDED,
+        Some(b"DPOP_PROOF_REJECTED") => reason::DPOP_PROOF_REJECTED,
         Some(b"TOKEN_SCHEME") => reason::TOKEN_SCHEME,
         Some(b"TOKEN_INVALID") => reason::TOKEN_INVALID,
         _ => reason::TOKEN_MISSING,

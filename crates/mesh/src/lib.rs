@@ -12,6 +12,7 @@
 //! | [`ca`] | issues workload certificates |
 //! | [`identity`] | loads, checks and reloads this process's certificate |
 //! | [`edge`] | TLS for clients from outside: two certificates, chosen by what the client can do |
+//! | [`outbound`] | forms that are posted to servers outside |
 //! | [`server`], [`guard`] | serves: the layers from socket to handler |
 //! | [`channel`] | calls another service |
 //! | [`authorization`] | who may call what |
@@ -35,6 +36,7 @@ pub mod guard;
 pub mod host;
 pub mod identity;
 pub mod metrics;
+pub mod outbound;
 pub mod policy;
 pub mod server;
 pub mod status;

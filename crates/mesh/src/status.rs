@@ -42,6 +42,18 @@ pub mod reason {
     /// The call took longer than its deadline.
     pub const DEADLINE: Reason =
         Reason::new(Code::DeadlineExceeded, "DEADLINE", "the call took longer than its deadline; try again");
+    /// The token is bound to a key, and came without a proof of it.
+    pub const DPOP_PROOF_NEEDED: Reason = Reason::new(
+        Code::Unauthenticated,
+        "DPOP_PROOF_NEEDED",
+        "this token is bound to a key: send it as 'authorization: DPoP …', with a proof in the header 'dpop'",
+    );
+    /// The proof of possession beside a token is not one for this token and this call.
+    pub const DPOP_PROOF_REJECTED: Reason = Reason::new(
+        Code::Unauthenticated,
+        "DPOP_PROOF_REJECTED",
+        "the header 'dpop' must hold one proof, fresh and not used before, for this token, method and URL",
+    );
     /// Something that must not happen did; details are in the service's log only.
     pub const INTERNAL: Reason =
         Reason::new(Code::Internal, "INTERNAL", "an internal error; it is in the service's log");
@@ -122,8 +134,10 @@ pub mod reason {
         Reason::new(Code::PermissionDenied, "WORKLOAD_NOT_ALLOWED", "this workload may not call this method");
 
     /// All of them, for documentation tests.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 18] = [
         DEADLINE,
+        DPOP_PROOF_NEEDED,
+        DPOP_PROOF_REJECTED,
         INTERNAL,
         MESSAGE_TOO_LARGE,
         NO_POLICY,

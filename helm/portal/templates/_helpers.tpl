@@ -188,6 +188,9 @@ issuer = {{ $values.totp.issuer | toJson }}
 questions_per_minute = {{ int $values.oauth.questionsPerMinute }}
 grants_per_minute = {{ int $values.oauth.grantsPerMinute }}
 user_codes_per_minute = {{ int $values.oauth.userCodesPerMinute }}
+{{- if $values.oauth.clientCaSecret }}
+client_ca_file = "/etc/portal/clients/ca.crt"
+{{- end }}
 
 [tokens]
 rotation_days = {{ int $values.tokens.rotationDays }}

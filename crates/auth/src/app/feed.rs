@@ -34,6 +34,8 @@ const BATCH: u64 = 500;
 pub struct Feed {
     polled: watch::Sender<Polled>,
     nudged: Notify,
+    /// For whoever tells clients of what ended.
+    pub(super) ended: Notify,
 }
 
 /// The last place of the feed, and when it was asked for.
@@ -61,7 +63,7 @@ pub enum Message {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { polled: watch::Sender::new(Polled::default()), nudged: Notify::new() }
+        Self { polled: watch::Sender::new(Polled::default()), nudged: Notify::new(), ended: Notify::new() }
     }
 }
 
@@ -69,6 +71,7 @@ impl Feed {
     /// Says that something may have been revoked.
     pub(super) fn nudge(&self) {
         self.nudged.notify_one();
+        self.ended.notify_one();
     }
 }
 

@@ -9,6 +9,8 @@ pub mod device;
 pub mod ending;
 pub mod grant;
 pub mod logout;
+pub mod proof;
+mod sign_out;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ pub enum Refusal {
     ExpiredToken,
     /// The client is unknown, or not who it says.
     InvalidClient,
+    /// There is no proof of possession, and there must be one.
+    InvalidDpopProof(&'static str),
     /// What is traded for tokens is not good, or no longer.
     InvalidGrant(&'static str),
     /// The request is malformed.
@@ -52,6 +56,8 @@ pub enum Refusal {
     UnsupportedGrantType,
     /// Only codes are given.
     UnsupportedResponseType,
+    /// The proof lacks the nonce that is told with this.
+    UseDpopNonce,
 }
 
 impl Refusal {
@@ -64,6 +70,7 @@ impl Refusal {
             Self::ConsentRequired => "consent_required",
             Self::ExpiredToken => "expired_token",
             Self::InvalidClient => "invalid_client",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidScope(_) => "invalid_scope",
@@ -73,6 +80,7 @@ impl Refusal {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 
@@ -85,7 +93,10 @@ impl Refusal {
             Self::ConsentRequired => "the person has to approve, and prompt=none forbids to ask",
             Self::ExpiredToken => "nobody decided in time; start again",
             Self::InvalidClient => "the client is unknown, or its secret is wrong or missing",
-            Self::InvalidGrant(what) | Self::InvalidRequest(what) | Self::InvalidScope(what) => what,
+            Self::InvalidDpopProof(what)
+            | Self::InvalidGrant(what)
+            | Self::InvalidRequest(what)
+            | Self::InvalidScope(what) => what,
             Self::LoginRequired => "somebody has to sign in, and prompt=none forbids to ask",
             Self::RequestNotSupported => "request objects are not taken: push the request instead (RFC 9126)",
             Self::SlowDown => "too soon; wait five seconds longer each time from now on",
@@ -94,6 +105,7 @@ impl Refusal {
                 "grant_type must be authorization_code, client_credentials, refresh_token or that of devices (RFC 8628)"
             }
             Self::UnsupportedResponseType => "response_type must be code",
+            Self::UseDpopNonce => "send the proof again, with the nonce of the DPoP-Nonce header",
         }
     }
 }

@@ -133,6 +133,7 @@ impl App {
                 let id = pair.session;
                 self.sessions.revoke(tx, &[id], now).await?;
                 self.revocations.append(tx, &[Target::Session(id)], now).await?;
+                self.sign_out_of_clients(tx, &[id], now).await?;
                 self.note(tx, about("session.refresh_replay", actor, &named.session), now).await?;
                 Ok(Refreshed::Replayed(id))
             }
@@ -227,8 +228,9 @@ impl App {
                         ids.push(id);
                     }
                     self.sessions.revoke(&tx, &ids, now).await?;
-                    let targets: Vec<_> = ids.into_iter().map(Target::Session).collect();
+                    let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
+                    self.sign_out_of_clients(&tx, &ids, now).await?;
                     self.note(&tx, about("session.revoke", actor, session), now).await?;
                     Ok(now)
                 };
@@ -261,6 +263,7 @@ impl App {
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
                     self.forget_clients(&tx, account).await?;
+                    self.sign_out_of_clients(&tx, &ids, now).await?;
                     // Who ends none changes nothing.
                     if !ids.is_empty() {
                         self.note(&tx, happened.clone().with("sessions_ended", ids.len()), now).await?;

@@ -15,7 +15,7 @@ use super::oauth::token::Introspected;
 use super::sessions::about;
 use super::{App, Change, Reply};
 use crate::domain::session::RefreshUse;
-use crate::domain::{Account, Handle, Session, Target};
+use crate::domain::{Account, Handle, ProofKey, Session, Target};
 use crate::error::Error;
 use crate::service::policy::{ExchangeToken, IntrospectToken, RevokeToken};
 use crate::store::contexts::StoredContext;
@@ -41,6 +41,8 @@ pub struct Bearer {
     pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The key that the token is bound to, if it is.
+    pub key: Option<ProofKey>,
 }
 
 /// A signed token.
@@ -73,6 +75,7 @@ impl Bearer {
             authentication: Some(authentication),
             issued_at: Timestamp::default(),
             expires_at: Timestamp::default(),
+            key: None,
         }
     }
 
@@ -85,12 +88,13 @@ impl Bearer {
             client: Some((grant.client, grant.scopes.clone())),
             issued_at: pair.issued_at,
             expires_at: pair.access_expires_at,
+            key: found.key,
             ..Self::person(found.account.account(), grant.session, found.authentication)
         }
     }
 
     /// RFC 9068, section 2.2: a client that acts for itself is its own subject.
-    fn client(token: ClientToken) -> Self {
+    fn client(token: ClientToken, key: Option<ProofKey>) -> Self {
         let id = token.client.uuid();
         Self {
             account: AccountId::from_uuid(id),
@@ -101,6 +105,7 @@ impl Bearer {
             authentication: None,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
+            key,
         }
     }
 
@@ -116,7 +121,7 @@ impl App {
     pub(crate) async fn exchange(
         &self,
         permit: Permit<ExchangeToken>,
-        access: &Handle,
+        (access, proven): (&Handle, Option<ProofKey>),
         audience: Workload,
     ) -> Result<Exchanged, Error> {
         let now = self.now();
@@ -124,6 +129,12 @@ impl App {
             .database
             .read("exchange_token", |tx| async move {
                 let bearer = self.bearer(&tx, access, now).await?.ok_or(Error::TokenInvalid)?;
+                match (bearer.key, proven) {
+                    (bound, proven) if bound == proven => {}
+                    (Some(_), None) => return Err(Error::ProofMissing),
+                    // Whoever has another key has a copy; and what is bound to none is no DPoP token (section 7.1).
+                    _ => return Err(Error::TokenInvalid),
+                }
                 let assurance = match bearer.authentication {
                     Some((acr, authenticated_at)) => {
                         let has_second_factor = self.has_second_factor(&tx, bearer.account).await?;
@@ -195,7 +206,7 @@ impl App {
                     return Ok(Some((TokenKind::Refresh, bearer)));
                 }
                 Ok(self.held(&tx, handle, now).await?.map(|held| match held {
-                    Introspected::Itself(token) => (TokenKind::Access, Bearer::client(token)),
+                    Introspected::Itself(token, key) => (TokenKind::Access, Bearer::client(token, key)),
                     Introspected::Person(found, false) => (TokenKind::Access, Bearer::delegate(&found)),
                     Introspected::Person(found, true) => {
                         let expires_at = found.tokens.pair().refresh_expires_at;
@@ -225,6 +236,7 @@ impl App {
                     if let Some(session) = session {
                         self.sessions.revoke(&tx, &[session.id], now).await?;
                         self.revocations.append(&tx, &[Target::Session(session.id)], now).await?;
+                        self.sign_out_of_clients(&tx, &[session.id], now).await?;
                         self.note(&tx, about("session.revoke", actor, &session), now).await?;
                     }
                     Ok(())
@@ -251,7 +263,7 @@ impl App {
         }
         Ok(match self.held(tx, token, now).await? {
             Some(Introspected::Person(found, _)) => Some(found.session.session().clone()),
-            Some(Introspected::Itself(_)) | None => None,
+            Some(Introspected::Itself(..)) | None => None,
         })
     }
 
@@ -261,7 +273,7 @@ impl App {
             return Ok(Some(bearer));
         }
         Ok(match self.held(tx, access, now).await? {
-            Some(Introspected::Itself(token)) => Some(Bearer::client(token)),
+            Some(Introspected::Itself(token, key)) => Some(Bearer::client(token, key)),
             Some(Introspected::Person(found, false)) => Some(Bearer::delegate(&found)),
             Some(Introspected::Person(_, true)) | None => None,
         })

@@ -13,7 +13,7 @@ use portal_crypto::jose::Algorithm;
 use url::{Host, Url};
 
 use super::account::{Etag, EtagMismatch};
-use super::{Handle, HandleHash, HandleKey};
+use super::{Handle, HandleHash, HandleKey, ProofKey};
 
 const MAX_DISPLAY_NAME: usize = 200;
 const MAX_URI: usize = 2_000;
@@ -88,6 +88,19 @@ pub struct ClientSettings {
     pub id_token_algorithm: Algorithm,
     /// Whether it must push its authorization requests.
     pub require_par: bool,
+    /// What is registered beside that.
+    pub options: ClientOptions,
+}
+
+/// What is registered of a client beside its settings.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClientOptions {
+    /// Where it is told that somebody is signed out; nowhere without.
+    pub backchannel_logout_uri: Option<String>,
+    /// Whether it must be told of which session. It always is.
+    pub backchannel_logout_session_required: bool,
+    /// Whether what it gets must be bound to a key (RFC 9449).
+    pub require_dpop: bool,
 }
 
 impl ClientSettings {
@@ -121,6 +134,24 @@ impl ClientSettings {
         }
         check_uris(invalid, "client.redirect_uris", &self.redirect_uris);
         check_uris(invalid, "client.post_logout_redirect_uris", &self.post_logout_redirect_uris);
+        self.options.check(&self.scopes, invalid);
+    }
+}
+
+impl ClientOptions {
+    fn check(&self, scopes: &BTreeSet<Scope>, invalid: &mut Invalid) {
+        let field = "client.backchannel_logout_uri";
+        match self.backchannel_logout_uri.as_deref().map(check_uri) {
+            Some(Err(problem)) => invalid.add(field, problem),
+            Some(Ok(())) if !scopes.contains(&Scope::OpenId) => {
+                invalid.add(field, "takes the scope openid: nobody is signed in without it");
+            }
+            None if self.backchannel_logout_session_required => {
+                let problem = "takes client.backchannel_logout_uri";
+                invalid.add("client.backchannel_logout_session_required", problem);
+            }
+            Some(Ok(())) | None => {}
+        }
     }
 }
 
@@ -248,6 +279,17 @@ impl Client {
         self.settings.kind == ClientKind::Public && redirect_uri.starts_with("http:")
     }
 
+    /// Whether it may refresh tokens that are bound to `bound` by proving `proven`: with none they are refreshed by none, and by a
+    /// client that keeps no secret with their own alone (RFC 9449, section 5).
+    #[must_use]
+    pub fn may_refresh(&self, bound: Option<ProofKey>, proven: Option<ProofKey>) -> bool {
+        match bound {
+            None => true,
+            Some(_) if self.secrets.is_some() => proven.is_some(),
+            Some(_) => proven == bound,
+        }
+    }
+
     /// Whether it may get tokens this way.
     #[must_use]
     pub fn may(&self, grant: GrantType) -> bool {
@@ -276,6 +318,7 @@ mod tests {
             scopes: BTreeSet::from([Scope::OpenId]),
             id_token_algorithm: Algorithm::MlDsa65,
             require_par: false,
+            options: ClientOptions::default(),
         }
     }
 
@@ -303,6 +346,17 @@ mod tests {
         assert_eq!(with(&|it| it.scopes.extend([Scope::OfflineAccess])), ["client.scopes"]);
         let credentials = |it: &mut ClientSettings| it.grant_types.extend([GrantType::ClientCredentials]);
         assert_eq!(with(&credentials), ["client.grant_types"]);
+        let told_at = |uri: &str| Some(uri.to_owned());
+        let uri =
+            |it: &mut ClientSettings| it.options.backchannel_logout_uri = told_at("http://news.example.org/");
+        assert_eq!(with(&uri), ["client.backchannel_logout_uri"]);
+        let uri = |it: &mut ClientSettings| {
+            it.options.backchannel_logout_uri = told_at("https://news.example.org/out");
+            it.scopes = BTreeSet::from([Scope::ConsentRead]);
+        };
+        assert_eq!(with(&uri), ["client.backchannel_logout_uri"]);
+        let session = |it: &mut ClientSettings| it.options.backchannel_logout_session_required = true;
+        assert_eq!(with(&session), ["client.backchannel_logout_session_required"]);
         for uri in [
             "http://news.example.org/",
             "https://news.example.org/#part",

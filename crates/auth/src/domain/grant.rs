@@ -12,6 +12,8 @@ use portal_core::id::{AccountId, ClientId, SessionId};
 use portal_core::{Acr, Scope, Timestamp};
 use portal_crypto::hash::sha256;
 
+use super::ProofKey;
+
 /// How long a person may take to decide.
 const REQUEST_LIFE: Duration = Duration::from_secs(10 * 60);
 /// How long a code waits for its client.
@@ -74,6 +76,8 @@ pub struct AuthorizationRequest {
     pub nonce: Option<String>,
     /// What the code takes.
     pub code_challenge: CodeChallenge,
+    /// The key that must be proven with the code; any or none without.
+    pub proof_key: Option<ProofKey>,
     /// How the person may be involved.
     pub prompt: Prompt,
     /// How long ago they may have signed in.
@@ -121,7 +125,7 @@ impl AuthorizationRequest {
     #[must_use]
     pub fn code(
         &self,
-        account: AccountId,
+        (account, origin): (AccountId, SessionId),
         authentication: (Acr, Timestamp),
         now: Timestamp,
     ) -> AuthorizationCode {
@@ -134,10 +138,12 @@ impl AuthorizationRequest {
             scopes: self.scopes.clone(),
             nonce: self.nonce.clone(),
             code_challenge: self.code_challenge.clone(),
+            proof_key: self.proof_key,
             acr,
             authenticated_at,
             expires_at: now.plus(CODE_LIFE),
             used_for: None,
+            origin: Some(origin),
         }
     }
 }
@@ -159,6 +165,8 @@ pub struct AuthorizationCode {
     pub nonce: Option<String>,
     /// What it takes.
     pub code_challenge: CodeChallenge,
+    /// The key that must be proven with it; any or none without.
+    pub proof_key: Option<ProofKey>,
     /// How the person proved who they are.
     pub acr: Acr,
     /// When they did.
@@ -167,6 +175,8 @@ pub struct AuthorizationCode {
     pub expires_at: Timestamp,
     /// The session that it was used for.
     pub used_for: Option<SessionId>,
+    /// The session in which it was approved; not known of those of an earlier version.
+    pub origin: Option<SessionId>,
 }
 
 /// What a client was given: kept beside the session that it is.
@@ -248,6 +258,7 @@ mod tests {
             state: None,
             nonce: None,
             code_challenge: CodeChallenge([0; 32]),
+            proof_key: None,
             prompt,
             max_age,
             started_at: NOW,

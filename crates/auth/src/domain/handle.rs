@@ -113,6 +113,9 @@ enum Purpose {
     HashOfGrantRefresh = 25,
     HashOfDeviceCode = 40,
     HashOfUserCode = 41,
+    HashOfBoundClientAccess = 42,
+    HashOfBoundGrantAccess = 43,
+    HashOfBoundGrantRefresh = 44,
 }
 
 /// The service's key of handles.
@@ -174,22 +177,25 @@ impl HandleKey {
         HandleHash(self.tag(Purpose::HashOfAuthorizationCode, code))
     }
 
-    /// What is stored of an access handle that a client holds for itself.
+    /// What is stored of an access handle that a client holds for itself; of another kind if it is bound to a key.
     #[must_use]
-    pub fn client_access_hash(&self, access: &Handle) -> HandleHash {
-        HandleHash(self.tag(Purpose::HashOfClientAccess, access))
+    pub fn client_access_hash(&self, access: &Handle, bound: bool) -> HandleHash {
+        let purpose = if bound { Purpose::HashOfBoundClientAccess } else { Purpose::HashOfClientAccess };
+        HandleHash(self.tag(purpose, access))
     }
 
-    /// What is stored of an access handle that a client holds for a person.
+    /// What is stored of an access handle that a client holds for a person; of another kind if it is bound to a key.
     #[must_use]
-    pub fn grant_access_hash(&self, access: &Handle) -> HandleHash {
-        HandleHash(self.tag(Purpose::HashOfGrantAccess, access))
+    pub fn grant_access_hash(&self, access: &Handle, bound: bool) -> HandleHash {
+        let purpose = if bound { Purpose::HashOfBoundGrantAccess } else { Purpose::HashOfGrantAccess };
+        HandleHash(self.tag(purpose, access))
     }
 
-    /// What is stored of a refresh handle that a client holds for a person.
+    /// What is stored of a refresh handle that a client holds for a person; of another kind if it is bound to a key.
     #[must_use]
-    pub fn grant_refresh_hash(&self, refresh: &Handle) -> HandleHash {
-        HandleHash(self.tag(Purpose::HashOfGrantRefresh, refresh))
+    pub fn grant_refresh_hash(&self, refresh: &Handle, bound: bool) -> HandleHash {
+        let purpose = if bound { Purpose::HashOfBoundGrantRefresh } else { Purpose::HashOfGrantRefresh };
+        HandleHash(self.tag(purpose, refresh))
     }
 
     /// What is stored of the code that a device holds.

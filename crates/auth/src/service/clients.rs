@@ -22,7 +22,7 @@ use super::policy::{CreateClient, DeleteClient, GetClient, ListClients, RotateCl
 use super::{Api, answer, invalid};
 use crate::app::clients::{ClientChange, Registered};
 use crate::domain::client::{ID_TOKEN_ALGORITHMS, MAX_OVERLAP};
-use crate::domain::{Client, ClientKind, ClientSettings, GrantType, Handle};
+use crate::domain::{Client, ClientKind, ClientOptions, ClientSettings, GrantType, Handle};
 
 /// What is kept for a repeated request: the secret is told once.
 fn encode(registered: &Registered, _: Timestamp) -> Vec<u8> {
@@ -48,10 +48,11 @@ fn client(client: &Client) -> pb::Client {
         grant_types: settings.grant_types.iter().map(|grant| grant.name().to_owned()).collect(),
         redirect_uris: settings.redirect_uris.clone(),
         post_logout_redirect_uris: settings.post_logout_redirect_uris.clone(),
-        backchannel_logout_uri: String::new(),
+        backchannel_logout_uri: settings.options.backchannel_logout_uri.clone().unwrap_or_default(),
+        backchannel_logout_session_required: settings.options.backchannel_logout_session_required,
         scopes: convert::scope_names(&settings.scopes),
         id_token_signing_alg: settings.id_token_algorithm.name().to_owned(),
-        require_dpop: false,
+        require_dpop: settings.options.require_dpop,
         require_par: settings.require_par,
         client_secret: String::new(),
         previous_secret_expire_time: previous.map(|(_, end)| timestamp(end)),
@@ -74,7 +75,6 @@ fn settings(request: &pb::CreateClientRequest) -> Result<(ClientSettings, Reques
     };
     let grant_types = grant_types(&mut invalid, &asked.grant_types);
     let scopes = words(&mut invalid, "client.scopes", &asked.scopes);
-    not_yet(&mut invalid, &asked);
     let id = convert::request_id(&mut invalid, &request.request_id);
     let algorithm = id_token_algorithm(&mut invalid, &asked.id_token_signing_alg);
     let parsed = kind.zip(grant_types).zip(scopes).zip(algorithm);
@@ -87,21 +87,16 @@ fn settings(request: &pb::CreateClientRequest) -> Result<(ClientSettings, Reques
         post_logout_redirect_uris: asked.post_logout_redirect_uris,
         scopes,
         require_par: asked.require_par,
+        options: ClientOptions {
+            backchannel_logout_uri: Some(asked.backchannel_logout_uri).filter(|uri| !uri.is_empty()),
+            backchannel_logout_session_required: asked.backchannel_logout_session_required,
+            require_dpop: asked.require_dpop,
+        },
     });
     if let Some(settings) = &settings {
         settings.check(&mut invalid);
     }
     invalid.finish(settings.zip(id))
-}
-
-/// What would be promised and not kept is refused.
-fn not_yet(invalid: &mut Invalid, asked: &pb::Client) {
-    if !asked.backchannel_logout_uri.is_empty() {
-        invalid.add("client.backchannel_logout_uri", "is not supported yet; leave it empty");
-    }
-    if asked.require_dpop {
-        invalid.add("client.require_dpop", "is not supported yet; leave it false");
-    }
 }
 
 /// ML-DSA-65, unless the client wants one that it knows.

@@ -20,7 +20,7 @@ use crate::app::sign_in::{Challenged, SignIn, SignedIn};
 use crate::app::signing::OpenedKey;
 use crate::domain::{
     Account, Approval, DeviceName, DisplayName, Email, Etag, Handle, Lock, NamedSession, NewPassword,
-    OfferedPassword, Profiled, Proof, Roles, Tombstone,
+    OfferedPassword, Profiled, Proof, ProofKey, Roles, Tombstone,
 };
 
 pub(super) use factors::{
@@ -307,7 +307,10 @@ pub(super) fn revoke_all(request: &pb::RevokeAllSessionsRequest) -> Result<(Acco
 }
 
 /// The audience, and the handle if it can be one at all.
-pub(super) fn exchange(request: &pb::ExchangeTokenRequest) -> Result<(Workload, Option<Handle>), Invalid> {
+/// For whom, what and with which key proven a token is asked for.
+pub(super) fn exchange(
+    request: &pb::ExchangeTokenRequest,
+) -> Result<(Workload, Option<Handle>, Option<ProofKey>), Invalid> {
     let mut invalid = Invalid::new();
     let audience = match request.audience.parse() {
         Ok(audience @ (Workload::Auth | Workload::Consent | Workload::Valuation)) => Some(audience),
@@ -316,7 +319,18 @@ pub(super) fn exchange(request: &pb::ExchangeTokenRequest) -> Result<(Workload, 
             None
         }
     };
-    Ok((invalid.finish(audience)?, Handle::parse(&request.access_token)))
+    let proven = proof_key(&mut invalid, &request.dpop_jkt);
+    let (audience, proven) = invalid.finish(audience.zip(proven))?;
+    Ok((audience, Handle::parse(&request.access_token), proven))
+}
+
+/// A thumbprint, if there is one.
+fn proof_key(invalid: &mut Invalid, text: &str) -> Option<Option<ProofKey>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let key = ProofKey::parse(text).ok_or("must be the thumbprint of a key (RFC 7638)");
+    invalid.check("dpop_jkt", key).map(Some)
 }
 
 pub(super) fn shown(shown: &Shown, now: Timestamp) -> pb::Account {

@@ -22,10 +22,11 @@ use super::policy::{
 use super::{Api, convert, invalid};
 use crate::app::oauth::authorize::{Decided, Decision, Said, Started};
 use crate::app::oauth::device::SaidOfDevice;
+use crate::app::oauth::proof::Proof;
 use crate::app::oauth::token::Introspected;
 use crate::app::oauth::{Credentials, Offered, Parameters, Refusal};
 use crate::domain::grant::Needed;
-use crate::domain::{Handle, UserCode};
+use crate::domain::{Handle, ProofKey, UserCode};
 use crate::error::Error;
 
 /// What stands before the secret of a reference (RFC 9126, section 2.2).
@@ -45,6 +46,14 @@ fn credentials(client: Option<pb::ClientCredentials>) -> Credentials {
 
 fn parameters(given: Vec<pb::Parameter>) -> Option<Parameters> {
     Parameters::read(given.into_iter().map(|parameter| (parameter.name, parameter.value)))
+}
+
+/// What the gateway found proven.
+fn proof(given: Option<pb::DpopProof>) -> Result<Option<Proof>, Invalid> {
+    let Some(pb::DpopProof { jkt, nonce }) = given else { return Ok(None) };
+    let key = ProofKey::parse(&jkt);
+    let key = key.ok_or_else(|| Invalid::field("dpop.jkt", "must be the thumbprint of a key (RFC 7638)"))?;
+    Ok(Some(Proof { key, nonce }))
 }
 
 /// The secret of a reference; without one there is no request.
@@ -99,7 +108,7 @@ fn said_of_device(request: &pb::DecideDeviceAuthorizationRequest) -> Result<Said
 
 fn introspection(found: Introspected) -> pb::GrantIntrospection {
     match found {
-        Introspected::Itself(token) => pb::GrantIntrospection {
+        Introspected::Itself(token, key) => pb::GrantIntrospection {
             active: true,
             scopes: convert::scope_names(&token.scopes),
             client_id: token.client.to_string(),
@@ -107,6 +116,7 @@ fn introspection(found: Introspected) -> pb::GrantIntrospection {
             expire_time: Some(timestamp(token.expires_at)),
             issue_time: Some(timestamp(token.issued_at)),
             refresh: false,
+            dpop_jkt: key.map(ProofKey::to_text).unwrap_or_default(),
         },
         Introspected::Person(found, refresh) => {
             let pair = found.tokens.pair();
@@ -119,6 +129,7 @@ fn introspection(found: Introspected) -> pb::GrantIntrospection {
                 expire_time: Some(timestamp(end)),
                 issue_time: Some(timestamp(pair.issued_at)),
                 refresh,
+                dpop_jkt: found.key.map(ProofKey::to_text).unwrap_or_default(),
             }
         }
     }
@@ -244,10 +255,13 @@ impl OAuthService for Api {
     ) -> Result<Response<pb::GrantTokenResponse>, Status> {
         let permit = Caller::of(&request)?.permit::<GrantToken>()?;
         let request = request.into_inner();
+        let proof = proof(request.dpop).map_err(invalid)?;
+        let nonce = proof.is_some().then(|| self.app.proof_nonce());
         let granted = match parameters(request.parameters) {
             None => Err(TWICE),
             Some(parameters) => {
-                self.app.grant_token(&permit, &credentials(request.client), &parameters).await?
+                let asked = (&parameters, proof.as_ref());
+                self.app.grant_token(&permit, &credentials(request.client), asked).await?
             }
         };
         let result = match granted {
@@ -257,10 +271,14 @@ impl OAuthService for Api {
                 refresh_token: tokens.refresh.map(|refresh| refresh.to_text()).unwrap_or_default(),
                 scopes: convert::scope_names(&tokens.scopes),
                 id_token: tokens.id_token.map(|token| token.expose().clone()).unwrap_or_default(),
+                dpop_jkt: tokens.key.map(ProofKey::to_text).unwrap_or_default(),
             }),
             Err(refusal) => Granted::Error(error(refusal)),
         };
-        Ok(Response::new(pb::GrantTokenResponse { result: Some(result) }))
+        Ok(Response::new(pb::GrantTokenResponse {
+            result: Some(result),
+            dpop_nonce: nonce.unwrap_or_default(),
+        }))
     }
 
     async fn introspect_grant(

@@ -63,6 +63,7 @@ const ACTIONS: &[Mapped] = &[
     mapped("client.delete", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
     mapped("client.deny", (Class::UserAccess, 2), ORDINARY, Severity::Low),
     mapped("client.device", (Class::Authentication, OTHER), ORDINARY, Severity::Low),
+    mapped("client.logout", (Class::Authentication, 2), Severity::Low, Severity::Medium),
     mapped("client.revoke", (Class::Authentication, 2), ORDINARY, Severity::Low),
     mapped("client.rotate_secret", (Class::UserAccess, OTHER), Severity::Medium, Severity::Medium),
     mapped("client.token", (Class::Authentication, 1), ORDINARY, Severity::Low),

@@ -201,6 +201,7 @@ impl From<Error> for Status {
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
             Error::Store(error) => store(error),
+            Error::ProofMissing => reason::DPOP_PROOF_NEEDED.status(),
             Error::TokenInvalid => reason::TOKEN_INVALID.status(),
             Error::TokenNotIssued(IssueError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::TooManyAttempts(wait) => status::retry_after(TOO_MANY_ATTEMPTS, *wait),

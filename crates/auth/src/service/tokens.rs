@@ -19,7 +19,7 @@ use super::{Api, answer, convert, invalid};
 use crate::app::feed::{INTERVAL, Message};
 use crate::app::tokens::{Bearer, TokenKind};
 use crate::domain::signing::MAX_AGE;
-use crate::domain::{Handle, Target};
+use crate::domain::{Handle, ProofKey, Target};
 use crate::error::Error;
 
 #[async_trait]
@@ -51,9 +51,9 @@ impl TokenService for Api {
         request: Request<pb::ExchangeTokenRequest>,
     ) -> Result<Response<pb::ExchangeTokenResponse>, Status> {
         let permit = Caller::of(&request)?.permit::<ExchangeToken>()?;
-        let (audience, handle) = convert::exchange(request.get_ref()).map_err(invalid)?;
+        let (audience, handle, proven) = convert::exchange(request.get_ref()).map_err(invalid)?;
         let handle = handle.ok_or(Error::TokenInvalid)?;
-        let exchanged = self.app.exchange(permit, &handle, audience).await?;
+        let exchanged = self.app.exchange(permit, (&handle, proven), audience).await?;
         let bearer = &exchanged.bearer;
         let (client_id, scopes) = client(bearer);
         let person = |id: String| if bearer.is_person() { id } else { String::new() };
@@ -69,6 +69,7 @@ impl TokenService for Api {
             // A session at one client is one family.
             token_family_id: bearer.session.to_string(),
             access_expire_time: Some(timestamp(bearer.expires_at)),
+            dpop_jkt: bearer.key.map(ProofKey::to_text).unwrap_or_default(),
         }))
     }
 
@@ -166,6 +167,7 @@ fn introspection(kind: TokenKind, bearer: &Bearer) -> pb::IntrospectTokenRespons
         scopes,
         issue_time: Some(timestamp(bearer.issued_at)),
         expire_time: Some(timestamp(bearer.expires_at)),
+        dpop_jkt: bearer.key.map(ProofKey::to_text).unwrap_or_default(),
         ..pb::IntrospectTokenResponse::default()
     };
     if bearer.is_person() {

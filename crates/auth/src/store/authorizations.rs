@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{authorization_code, authorization_request, rows};
 use crate::domain::grant::{CodeChallenge, parse_scopes, scope_text};
-use crate::domain::{AuthorizationCode, AuthorizationRequest, HandleHash, Prompt};
+use crate::domain::{AuthorizationCode, AuthorizationRequest, HandleHash, Prompt, ProofKey};
 
 const ANEW: &str = "login";
 const ASK: &str = "consent";
@@ -34,6 +34,11 @@ struct Terms {
     prompt: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_age_seconds: Option<u64>,
+    /// Of codes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin_session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_jkt: Option<String>,
 }
 
 /// The tables.
@@ -64,6 +69,8 @@ impl Authorizations {
             state: new.state.clone(),
             prompt: words(new.prompt),
             max_age_seconds: new.max_age.map(|age| age.as_secs()),
+            origin_session_id: None,
+            dpop_jkt: new.proof_key.map(ProofKey::to_text),
         };
         let mut model = authorization_request::Model {
             request_hash: hash.as_bytes().to_vec(),
@@ -186,6 +193,7 @@ impl Authorizations {
             state: terms.state,
             nonce: terms.nonce,
             code_challenge: CodeChallenge::parse(&terms.code_challenge).ok_or_else(invalid)?,
+            proof_key: proof_key(terms.dpop_jkt.as_deref()).ok_or_else(invalid)?,
             prompt,
             max_age: terms.max_age_seconds.map(Duration::from_secs),
             started_at: Timestamp::from_micros(model.started_at),
@@ -200,6 +208,7 @@ impl Authorizations {
         let terms: Terms = serde_json::from_str(&model.terms).map_err(|_| invalid("terms"))?;
         let acr = Acr::ALL.into_iter().find(|acr| acr.name() == model.acr);
         let challenge = CodeChallenge::parse(&terms.code_challenge);
+        let origin = terms.origin_session_id.as_deref().map(SessionId::parse).transpose();
         Ok(AuthorizationCode {
             client: ClientId::from_uuid(model.client_id),
             account: AccountId::from_uuid(model.account_id),
@@ -208,10 +217,12 @@ impl Authorizations {
             scopes: parse_scopes(&terms.scopes).ok_or_else(|| invalid("terms"))?,
             nonce: terms.nonce,
             code_challenge: challenge.ok_or_else(|| invalid("terms"))?,
+            proof_key: proof_key(terms.dpop_jkt.as_deref()).ok_or_else(|| invalid("terms"))?,
             acr: acr.ok_or_else(|| invalid("acr"))?,
             authenticated_at: Timestamp::from_micros(model.authenticated_at),
             expires_at: Timestamp::from_micros(model.expires_at),
             used_for: model.session_id.map(SessionId::from_uuid),
+            origin: origin.map_err(|_| invalid("terms"))?,
         })
     }
 
@@ -229,6 +240,8 @@ impl Authorizations {
             state: None,
             prompt: Vec::new(),
             max_age_seconds: None,
+            origin_session_id: code.origin.map(|origin| origin.to_string()),
+            dpop_jkt: code.proof_key.map(ProofKey::to_text),
         };
         let mut model = authorization_code::Model {
             code_hash: hash.as_bytes().to_vec(),
@@ -244,6 +257,11 @@ impl Authorizations {
         self.digests.stamp(&mut model)?;
         Ok(model)
     }
+}
+
+/// The key in the terms; `None` if what stands there is none.
+fn proof_key(text: Option<&str>) -> Option<Option<ProofKey>> {
+    text.map_or(Some(None), |text| ProofKey::parse(text).map(Some))
 }
 
 fn words(prompt: Prompt) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! OAuth clients, and what people approved for them: rows as they are found and written. Earlier versions don't know the
 //! tables: whatever the form of other rows, these have digests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use portal_core::id::{AccountId, ClientId, Id};
 use portal_core::{Scope, Timestamp};
@@ -15,12 +15,15 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 
 use super::client::{self, Column};
-use super::{Listed, client_approval, rows};
+use super::{Listed, client_approval, client_option, rows};
 use crate::domain::client::Secrets;
 use crate::domain::grant::{parse_scopes, scope_text};
-use crate::domain::{Approval, Client, ClientKind, ClientSettings, GrantType, HandleHash};
+use crate::domain::{
+    Approval, Client, ClientKind, ClientOptions, ClientSettings, GrantType, HandleHash,
+};
 
 const TABLE: &str = "client";
+const BESIDE: &str = "client_option";
 const CONFIDENTIAL: &str = "confidential";
 const PUBLIC: &str = "public";
 
@@ -34,6 +37,17 @@ struct Settings {
     scopes: String,
     id_token_signing_alg: String,
     require_par: bool,
+}
+
+/// What is registered beside them, as it is stored.
+#[derive(Deserialize, Serialize)]
+struct Options {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backchannel_logout_uri: Option<String>,
+    #[serde(default)]
+    backchannel_logout_session_required: bool,
+    #[serde(default)]
+    require_dpop: bool,
 }
 
 /// What somebody approved for a client, as it is stored, and checked.
@@ -64,8 +78,11 @@ impl Clients {
 
     /// The client with this id.
     pub async fn find(&self, tx: &ReadTx, id: ClientId) -> Result<Option<Client>, StoreError> {
-        let model = client::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
-        model.map(|model| self.checked(&model)).transpose()
+        let Some(model) = client::Entity::find_by_id(id.uuid()).one(tx.conn()).await? else {
+            return Ok(None);
+        };
+        let beside = client_option::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
+        self.with_options(self.checked(&model)?, beside.as_ref()).map(Some)
     }
 
     /// `size` clients at most, newest first, after `after`.
@@ -79,14 +96,35 @@ impl Clients {
         if let Some(after) = after {
             list = list.filter(Column::Id.lt(after.uuid()));
         }
+        let found = list.all(tx.conn()).await?;
+        let these = client_option::Column::ClientId.is_in(found.iter().map(|model| model.id));
+        let beside = client_option::Entity::find().filter(these).all(tx.conn()).await?;
+        let beside: HashMap<_, _> = beside.into_iter().map(|model| (model.client_id, model)).collect();
         let place = |model: &client::Model| ClientId::from_uuid(model.id);
-        Listed::new(list.all(tx.conn()).await?, size, place, |model| self.checked(&model))
+        Listed::new(found, size, place, |model| {
+            self.with_options(self.checked(&model)?, beside.get(&model.id))
+        })
     }
 
     /// Adds a client.
     pub async fn insert(&self, tx: &Tx, new: &Client) -> Result<(), StoreError> {
         let row = self.stamped(new)?.into_active_model().reset_all();
         client::Entity::insert(row).exec_without_returning(tx.conn()).await?;
+        let beside = &new.settings.options;
+        if *beside == ClientOptions::default() {
+            return Ok(());
+        }
+        let options = Options {
+            backchannel_logout_uri: beside.backchannel_logout_uri.clone(),
+            backchannel_logout_session_required: beside.backchannel_logout_session_required,
+            require_dpop: beside.require_dpop,
+        };
+        let invalid = |_| rows::corrupt(BESIDE, "options", &new.id, Corruption::ValueInvalid);
+        let options = serde_json::to_string(&options).map_err(invalid)?;
+        let mut model = client_option::Model { client_id: new.id.uuid(), options, row_digest: None };
+        self.digests.stamp(&mut model)?;
+        let row = model.into_active_model().reset_all();
+        client_option::Entity::insert(row).exec_without_returning(tx.conn()).await?;
         Ok(())
     }
 
@@ -239,7 +277,30 @@ impl Clients {
         Ok(model)
     }
 
-    /// The client in `model`, if that is what was written.
+    fn with_options(
+        &self,
+        mut client: Client,
+        beside: Option<&client_option::Model>,
+    ) -> Result<Client, StoreError> {
+        if let Some(beside) = beside {
+            client.settings.options = self.options(beside)?;
+        }
+        Ok(client)
+    }
+
+    /// What is registered beside the settings, if that is what was written.
+    pub(crate) fn options(&self, model: &client_option::Model) -> Result<ClientOptions, StoreError> {
+        self.digests.check(model)?;
+        let invalid = |_| rows::corrupt(BESIDE, "options", &model.client_id, Corruption::ValueInvalid);
+        let options: Options = serde_json::from_str(&model.options).map_err(invalid)?;
+        Ok(ClientOptions {
+            backchannel_logout_uri: options.backchannel_logout_uri,
+            backchannel_logout_session_required: options.backchannel_logout_session_required,
+            require_dpop: options.require_dpop,
+        })
+    }
+
+    /// The client in `model`, without its options, if that is what was written.
     pub(crate) fn checked(&self, model: &client::Model) -> Result<Client, StoreError> {
         self.digests.check(model)?;
         let invalid = |column| rows::corrupt(TABLE, column, &model.id, Corruption::ValueInvalid);
@@ -260,6 +321,7 @@ impl Clients {
             scopes: parse_scopes(&settings.scopes).ok_or_else(|| invalid("settings"))?,
             id_token_algorithm: algorithm.ok_or_else(|| invalid("settings"))?,
             require_par: settings.require_par,
+            options: ClientOptions::default(),
         };
         Ok(Client {
             id: ClientId::from_uuid(model.id),

@@ -29,6 +29,12 @@ impl StoredGrantTokens {
     pub const fn pair(&self) -> &StoredPair {
         &self.pair
     }
+
+    /// By what the keys of bound tokens are found.
+    #[must_use]
+    pub fn refresh_hash(&self) -> &[u8] {
+        &self.model.refresh_hash
+    }
 }
 
 /// An access token that a client holds for itself.

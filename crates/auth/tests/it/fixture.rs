@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use portal_auth::{
-    Config, OauthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig,
+    Config, OAuthConfig, OperatorConfig, PasskeyConfig, PasswordConfig, Service, TokenConfig, TotpConfig,
     Upkeep,
 };
 use portal_core::Workload;
@@ -181,8 +181,11 @@ impl Auth {
     }
 
     pub async fn exchange(&self, access: &str, audience: &str) -> Result<pb::ExchangeTokenResponse, Status> {
-        let request =
-            pb::ExchangeTokenRequest { access_token: access.to_owned(), audience: audience.to_owned() };
+        let request = pb::ExchangeTokenRequest {
+            access_token: access.to_owned(),
+            audience: audience.to_owned(),
+            ..Default::default()
+        };
         Ok(self.tokens().exchange_token(request).await?.into_inner())
     }
 
@@ -232,9 +235,14 @@ fn unlimited() -> PasswordConfig {
     }
 }
 
-fn unlimited_applications() -> OauthConfig {
+fn unlimited_applications() -> OAuthConfig {
     let many = NonZeroU32::new(1_000_000).unwrap();
-    OauthConfig { questions_per_minute: many, grants_per_minute: many, user_codes_per_minute: many }
+    OAuthConfig {
+        questions_per_minute: many,
+        grants_per_minute: many,
+        user_codes_per_minute: many,
+        ..OAuthConfig::default()
+    }
 }
 
 pub fn with_token<T>(token: &str, message: T) -> Request<T> {

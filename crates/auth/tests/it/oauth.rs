@@ -30,7 +30,7 @@ mod ending;
 pub const ISSUER: &str = "https://portal.example.org";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const ALL: &[&str] = &["openid", "profile", "email", "offline_access", "consent.read"];
 
@@ -127,8 +127,11 @@ impl Auth {
     }
 
     pub async fn grant(&self, client: &pb::Client, parameters: Parameters<'_>) -> Granted {
-        let request =
-            pb::GrantTokenRequest { client: Some(credentials(client)), parameters: wire(parameters) };
+        let request = pb::GrantTokenRequest {
+            client: Some(credentials(client)),
+            parameters: wire(parameters),
+            dpop: None,
+        };
         self.endpoints().grant_token(request).await.unwrap().into_inner().result.unwrap()
     }
 
@@ -139,6 +142,12 @@ impl Auth {
 
     pub async fn refresh_grant(&self, client: &pb::Client, refresh: &str) -> Granted {
         self.grant(client, &[("grant_type", "refresh_token"), ("refresh_token", refresh)]).await
+    }
+
+    /// Ends what a client has, as it asks for it.
+    pub async fn revoke_grant(&self, client: &pb::Client, token: &str) {
+        let request = pb::RevokeGrantRequest { client: Some(credentials(client)), token: token.to_owned() };
+        assert_eq!(self.endpoints().revoke_grant(request).await.unwrap().into_inner().error, None);
     }
 
     pub async fn tokens_of(&self, session: &pb::Session, client: &pb::Client) -> pb::TokenSet {
@@ -175,7 +184,7 @@ pub fn newsletter() -> pb::Client {
     }
 }
 
-fn machine() -> pb::Client {
+pub fn machine() -> pb::Client {
     pb::Client {
         display_name: "Importer".to_owned(),
         r#type: Type::Confidential.into(),
@@ -264,7 +273,6 @@ each_database! {
             (pb::Client { grant_types: vec!["password".to_owned()], ..newsletter() }, "client.grant_types"),
             (pb::Client { r#type: Type::Public.into(), ..machine() }, "client.grant_types"),
             (pb::Client { id_token_signing_alg: "none".to_owned(), ..newsletter() }, "client.id_token_signing_alg"),
-            (pb::Client { require_dpop: true, ..newsletter() }, "client.require_dpop"),
         ] {
             let status = auth.register(client).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{field}");

@@ -234,6 +234,7 @@ each_database! {
             "m0012_oauth",
             "m0013_signing_keys",
             "m0014_devices",
+            "m0015_clients_told",
             SEAL,
             "d0002_reindex_accounts",
         ];

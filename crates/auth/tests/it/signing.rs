@@ -40,8 +40,11 @@ async fn published(channel: &MeshChannel) -> BTreeMap<String, pb::JsonWebKey> {
 
 /// A token for auth, and the key that signed it.
 async fn signed(channel: &MeshChannel, session: &pb::Session) -> (String, String) {
-    let request =
-        pb::ExchangeTokenRequest { access_token: session.access_token.clone(), audience: "auth".to_owned() };
+    let request = pb::ExchangeTokenRequest {
+        access_token: session.access_token.clone(),
+        audience: "auth".to_owned(),
+        ..Default::default()
+    };
     let mut tokens = TokenServiceClient::new(channel.as_workload());
     let token = tokens.exchange_token(request).await.unwrap().into_inner().token;
     let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
@@ -280,7 +283,7 @@ each_database! {
             auth.advance(1);
             let keys = published(&auth.channel()).await;
             assert!(!keys.contains_key(&key) && keys.len() == 2, "{change}");
-            let request = pb::ExchangeTokenRequest { access_token: session.access_token.clone(), audience: "auth".to_owned() };
+            let request = pb::ExchangeTokenRequest { access_token: session.access_token.clone(), audience: "auth".to_owned(), ..Default::default() };
             assert_eq!(auth.tokens().exchange_token(request).await.unwrap_err().code(), Code::Internal, "{change}");
             let columns = "algorithm, sealed_seed, created_at, not_before, sign_until, verify_until, ended_at, revision, row_digest";
             let back = format!("UPDATE signing_key SET ({columns}) = (SELECT {columns} FROM kept k WHERE k.key_id = signing_key.key_id)");

@@ -62,6 +62,7 @@ each_database! {
         let request = pb::ExchangeTokenRequest {
             access_token: session.access_token.clone(),
             audience: "consent".to_owned(),
+            ..Default::default()
         };
         for workload in [Workload::Consent, Workload::Valuation] {
             let mut tokens = TokenServiceClient::new(auth.channel_from(workload).as_workload());

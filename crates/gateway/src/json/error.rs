@@ -4,13 +4,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use portal_mesh::status::reason;
+use portal_mesh::status::{Reason, reason};
 use portal_proto::google::rpc;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value, json};
 use tonic::body::Body;
 use tonic::{Code, Status};
+
+use crate::proof;
 
 /// The answer. `http` where HTTP has a status of its own for the error.
 pub(crate) fn respond(pool: &DescriptorPool, status: &Status, http: Option<StatusCode>) -> Response<Body> {
@@ -20,7 +22,9 @@ pub(crate) fn respond(pool: &DescriptorPool, status: &Status, http: Option<Statu
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status.code() == Code::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, challenge(&details));
+        for challenge in challenges(&details) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
     }
     headers.extend(retry_after(&details).map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
     response
@@ -59,17 +63,28 @@ fn known(pool: &DescriptorPool, any: &prost_types::Any) -> Option<Map<String, Va
     }
 }
 
-/// What it takes to be let in: a token, or a better one (RFC 9470).
-fn challenge(details: &[prost_types::Any]) -> HeaderValue {
+/// What it takes to be let in: a token of one of two kinds, or a better one. A proof that was refused is told first.
+fn challenges(details: &[prost_types::Any]) -> [HeaderValue; 2] {
     let info = details.iter().find(|any| any.type_url.ends_with("/google.rpc.ErrorInfo"));
-    let info = info.and_then(|any| rpc::ErrorInfo::decode(any.value.as_slice()).ok());
-    let info = info.filter(|info| info.reason == reason::STEP_UP_REQUIRED.name).unwrap_or_default();
-    let better = info.metadata.get("acr_values").zip(info.metadata.get("max_age")).and_then(|(ways, age)| {
-        let error = "insufficient_user_authentication";
-        let better = format!("Bearer error=\"{error}\", acr_values=\"{ways}\", max_age=\"{age}\"");
-        HeaderValue::try_from(better).ok()
-    });
-    better.unwrap_or(HeaderValue::from_static("Bearer"))
+    let info = info.and_then(|any| rpc::ErrorInfo::decode(any.value.as_slice()).ok()).unwrap_or_default();
+    let is = |reason: Reason| info.reason == reason.name;
+    if is(reason::DPOP_PROOF_REJECTED) {
+        return [proof::challenge(Some("invalid_dpop_proof")), HeaderValue::from_static("Bearer")];
+    }
+    if is(reason::DPOP_PROOF_NEEDED) {
+        return [proof::challenge(Some("invalid_token")), HeaderValue::from_static("Bearer")];
+    }
+    let error = is(reason::TOKEN_INVALID).then_some("invalid_token");
+    let better = if is(reason::STEP_UP_REQUIRED) { better(&info) } else { None };
+    [better.unwrap_or(HeaderValue::from_static("Bearer")), proof::challenge(error)]
+}
+
+/// How the person is to prove who they are (RFC 9470).
+fn better(info: &rpc::ErrorInfo) -> Option<HeaderValue> {
+    let (ways, age) = info.metadata.get("acr_values").zip(info.metadata.get("max_age"))?;
+    let error = "insufficient_user_authentication";
+    let better = format!("Bearer error=\"{error}\", acr_values=\"{ways}\", max_age=\"{age}\"");
+    HeaderValue::try_from(better).ok()
 }
 
 fn retry_after(details: &[prost_types::Any]) -> Option<u64> {
@@ -112,6 +127,26 @@ mod tests {
             r#"Bearer error="insufficient_user_authentication", acr_values="passkey mfa", max_age="900""#;
         for (status, expect) in [(step_up, better), (reason::TOKEN_MISSING.status(), "Bearer")] {
             assert_eq!(respond(&pool, &status, None).headers()[header::WWW_AUTHENTICATE], expect);
+        }
+        let algorithms = "algs=\"ML-DSA-65 ES256 EdDSA\"";
+        for (reason, all) in [
+            (reason::TOKEN_MISSING, ["Bearer".to_owned(), format!("DPoP {algorithms}")]),
+            (
+                reason::TOKEN_INVALID,
+                ["Bearer".to_owned(), format!("DPoP error=\"invalid_token\", {algorithms}")],
+            ),
+            (
+                reason::DPOP_PROOF_NEEDED,
+                [format!("DPoP error=\"invalid_token\", {algorithms}"), "Bearer".to_owned()],
+            ),
+            (
+                reason::DPOP_PROOF_REJECTED,
+                [format!("DPoP error=\"invalid_dpop_proof\", {algorithms}"), "Bearer".to_owned()],
+            ),
+        ] {
+            let response = respond(&pool, &reason.status(), None);
+            let told: Vec<_> = response.headers().get_all(header::WWW_AUTHENTICATE).into_iter().collect();
+            assert_eq!(told, all.iter().collect::<Vec<_>>(), "{}", reason.name);
         }
     }
 

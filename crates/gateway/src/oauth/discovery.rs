@@ -3,11 +3,12 @@
 use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 use portal_core::Scope;
+use portal_crypto::jose::Algorithm;
 use serde_json::{Value, json};
 use tonic::body::Body;
 
 use super::PublicUrl;
-use crate::keyset;
+use crate::{keyset, proof};
 
 /// Where the document is: the same for both standards.
 pub(crate) const PATHS: [&str; 2] =
@@ -25,6 +26,7 @@ pub(crate) fn respond(issuer: &PublicUrl) -> Response<Body> {
 fn document(issuer: &str) -> Value {
     let at = |endpoint: &str| format!("{issuer}/oauth2/{endpoint}");
     let scopes: Vec<&str> = Scope::ALL.into_iter().map(Scope::name).collect();
+    let algorithms = proof::ALGORITHMS.map(Algorithm::name);
     let clients = ["client_secret_basic", "client_secret_post", "none"];
     json!({
         "issuer": issuer,
@@ -49,6 +51,7 @@ fn document(issuer: &str) -> Value {
         "introspection_endpoint_auth_methods_supported": clients,
         "revocation_endpoint_auth_methods_supported": clients,
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
         "prompt_values_supported": ["none", "login", "select_account", "consent"],
         "acr_values_supported": ["pwd", "mfa", "passkey"],
@@ -56,6 +59,8 @@ fn document(issuer: &str) -> Value {
             "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "at_hash", "sid", "subject_id", "name",
             "email", "email_verified",
         ],
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "claims_parameter_supported": false,

@@ -2,10 +2,9 @@
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
-use portal_core::Timestamp;
+use portal_core::{Timestamp, Workload};
 use portal_mesh::convert::parse_timestamp;
-use portal_mesh::guard::bearer;
-use portal_mesh::status::reason;
+use portal_mesh::status::{Reason, reason};
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_proto::auth::v1::introspect_grant_response::Result as Told;
@@ -15,8 +14,10 @@ use serde_json::{Map, Value, json};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::{Asked, PublicUrl, form, wire};
+use super::{Asked, PREFIX, PublicUrl, form, wire};
+use crate::proof::{self, Asker, Crowded, Proof, Rejected};
 use crate::route::Gateway;
+use crate::tokens::Credential;
 
 /// How long a pushed request is said to live if its end is not told.
 const REQUEST_LIFE: u64 = 600;
@@ -135,17 +136,51 @@ async fn token(
     client: pb::ClientCredentials,
     parameters: form::Parameters,
 ) -> Result<Response<Body>, Status> {
-    let message = pb::GrantTokenRequest { client: Some(client), parameters: wire(parameters) };
+    let proof = match proven(gateway, "token", headers) {
+        Ok(proof) => proof,
+        Err(rejected) => return Ok(unproven(rejected)),
+    };
+    let dpop = proof.as_ref().map(|it| pb::DpopProof { jkt: it.key.clone(), nonce: it.nonce.clone() });
+    let message = pb::GrantTokenRequest { client: Some(client), parameters: wire(parameters), dpop };
     let call = gateway.call(headers, None, message).await?;
     let reply = gateway.oauth().grant_token(call).await?.into_inner();
-    let tokens = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
-        Granted::Error(refusal) => return Ok(refused(headers, &refusal)),
-        Granted::Tokens(tokens) => tokens,
+    let nonce = HeaderValue::try_from(reply.dpop_nonce).ok().filter(|nonce| !nonce.is_empty());
+    let mut response = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
+        Granted::Error(refusal) => refused(headers, &refusal),
+        Granted::Tokens(tokens) => {
+            match proof.map(|proof| gateway.proofs.accept(&proof, gateway.tokens.now())) {
+                Some(Ok(false)) => unproven(Rejected::Replayed),
+                Some(Err(Crowded)) => return Err(reason::TOKEN_UNVERIFIABLE.status()),
+                Some(Ok(true)) | None => given(tokens),
+            }
+        }
     };
+    response.headers_mut().extend(nonce.map(|nonce| (proof::NONCE, nonce)));
+    Ok(response)
+}
+
+/// The proof of a request to an endpoint, if it has one.
+fn proven(gateway: &Gateway, endpoint: &str, headers: &HeaderMap) -> Result<Option<Proof>, Rejected> {
+    if !headers.contains_key(proof::DPOP) {
+        return Ok(None);
+    }
+    let path = format!("{PREFIX}{endpoint}");
+    let proof = gateway.proof(Asker { method: &Method::POST, path: &path, headers })?;
+    if gateway.proofs.know(&proof) { Err(Rejected::Replayed) } else { Ok(Some(proof)) }
+}
+
+/// RFC 9449, section 5.
+fn unproven(rejected: Rejected) -> Response<Body> {
+    error(StatusCode::BAD_REQUEST, "invalid_dpop_proof", &rejected.to_string())
+}
+
+/// RFC 6749, section 5.1.
+fn given(tokens: pb::TokenSet) -> Response<Body> {
+    let token_type = if tokens.dpop_jkt.is_empty() { "Bearer" } else { "DPoP" };
     let mut document = Map::new();
     let mut tell = |name: &str, value: Value| document.insert(name.to_owned(), value);
     tell("access_token", tokens.access_token.into());
-    tell("token_type", "Bearer".into());
+    tell("token_type", token_type.into());
     tell("expires_in", tokens.expires_in.unwrap_or_default().seconds.into());
     tell("scope", tokens.scopes.join(" ").into());
     for (name, value) in [("refresh_token", tokens.refresh_token), ("id_token", tokens.id_token)] {
@@ -153,7 +188,7 @@ async fn token(
             tell(name, value.into());
         }
     }
-    Ok(respond(StatusCode::OK, &Value::Object(document)))
+    respond(StatusCode::OK, &Value::Object(document))
 }
 
 async fn introspect(
@@ -184,7 +219,11 @@ async fn introspect(
         "iat": seconds(found.issue_time),
     });
     if let (false, Some(members)) = (found.refresh, document.as_object_mut()) {
-        members.insert("token_type".to_owned(), "Bearer".into());
+        let token_type = if found.dpop_jkt.is_empty() { "Bearer" } else { "DPoP" };
+        members.insert("token_type".to_owned(), token_type.into());
+        if !found.dpop_jkt.is_empty() {
+            members.insert("cnf".to_owned(), json!({ "jkt": found.dpop_jkt }));
+        }
     }
     Ok(respond(StatusCode::OK, &document))
 }
@@ -212,6 +251,16 @@ async fn push(
     (client, mut parameters): (pb::ClientCredentials, form::Parameters),
 ) -> Result<Response<Body>, Status> {
     parameters.push(("client_id".to_owned(), client.client_id.clone()));
+    // RFC 9449, section 10.1: a proof says what `dpop_jkt` does, and must not say another thing.
+    match proven(gateway, "par", headers) {
+        Ok(None) => {}
+        Ok(Some(proof)) => match form::value(&parameters, "dpop_jkt") {
+            "" => parameters.push(("dpop_jkt".to_owned(), proof.key)),
+            said if said == proof.key => {}
+            _ => return Ok(unproven(Rejected::OtherKey)),
+        },
+        Err(rejected) => return Ok(unproven(rejected)),
+    }
     let message = pb::StartAuthorizationRequest {
         issuer: issuer.as_str().to_owned(),
         parameters: wire(parameters),
@@ -263,16 +312,15 @@ async fn device(
     Ok(respond(StatusCode::OK, &document))
 }
 
-/// RFC 6750, section 3.
-fn unauthorised(problem: Option<(&str, StatusCode)>) -> Response<Body> {
-    let (header, status) = match problem {
-        None => ("Bearer realm=\"portal\"".to_owned(), StatusCode::UNAUTHORIZED),
-        Some((error, status)) => (format!("Bearer realm=\"portal\", error=\"{error}\""), status),
-    };
+/// RFC 6750, section 3, and RFC 9449, section 7.1.
+fn unauthorised(error: Option<&str>, status: StatusCode) -> Response<Body> {
+    let told = error.map(|error| format!(", error=\"{error}\"")).unwrap_or_default();
+    let bearer = HeaderValue::try_from(format!("Bearer realm=\"portal\"{told}"));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    let header = HeaderValue::try_from(header);
-    response.headers_mut().extend(header.map(|header| (header::WWW_AUTHENTICATE, header)));
+    for challenge in bearer.into_iter().chain([proof::challenge(error)]) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 
@@ -281,23 +329,36 @@ pub(super) async fn user_info(gateway: &Gateway, asked: &Asked) -> Response<Body
     if asked.method != Method::GET && asked.method != Method::POST {
         return error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this endpoint takes GET and POST");
     }
-    let Some(header) = asked.headers.get(header::AUTHORIZATION) else { return unauthorised(None) };
-    let Some(token) = bearer(header.as_bytes()) else {
-        return unauthorised(Some(("invalid_request", StatusCode::BAD_REQUEST)));
+    let path = format!("{PREFIX}{}", asked.endpoint);
+    let asker = Asker { method: &asked.method, path: &path, headers: &asked.headers };
+    let authorization = match gateway.credential(asker, Workload::Auth).await {
+        Ok(Credential::Bearer(authorization)) => authorization,
+        Ok(Credential::None) => return unauthorised(None, StatusCode::UNAUTHORIZED),
+        Ok(Credential::Unusable(why)) => return unusable_token(why),
+        Err(status) => return failed(&status),
     };
     let told = async {
-        let call = gateway.call(&asked.headers, Some(token), pb::GetUserInfoRequest {}).await?;
+        let call = Gateway::call_as(&asked.headers, Some(&authorization), pb::GetUserInfoRequest {})?;
         let mut auth = gateway.oauth_of_users();
         Ok::<_, Status>(auth.get_user_info(call).await?.into_inner())
     };
     match told.await {
         Ok(info) => respond(StatusCode::OK, &claims(info)),
         Err(status) => match status.code() {
-            Code::Unauthenticated => unauthorised(Some(("invalid_token", StatusCode::UNAUTHORIZED))),
-            Code::PermissionDenied => unauthorised(Some(("insufficient_scope", StatusCode::FORBIDDEN))),
+            Code::Unauthenticated => unauthorised(Some("invalid_token"), StatusCode::UNAUTHORIZED),
+            Code::PermissionDenied => unauthorised(Some("insufficient_scope"), StatusCode::FORBIDDEN),
             _ => failed(&status),
         },
     }
+}
+
+fn unusable_token(why: Reason) -> Response<Body> {
+    if why == reason::TOKEN_SCHEME {
+        return unauthorised(Some("invalid_request"), StatusCode::BAD_REQUEST);
+    }
+    let rejected = why == reason::DPOP_PROOF_REJECTED;
+    let error = if rejected { "invalid_dpop_proof" } else { "invalid_token" };
+    unauthorised(Some(error), StatusCode::UNAUTHORIZED)
 }
 
 fn claims(info: pb::UserInfo) -> Value {

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
 use portal_core::Workload;
-use portal_crypto::hash::sha256;
-use portal_mesh::guard::bearer;
 use portal_mesh::status::reason;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::cache::Flight;
-use super::{Exchanged, Key, Refusal, Tokens};
+use super::{Asked, Exchanged, Key, Presented, Refusal, Tokens};
 
 /// How often an open call is looked after: half of the second within which what is revoked is dead.
 const LOOK: Duration = Duration::from_millis(500);
@@ -19,36 +16,34 @@ const LOOK: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Tokens {
-    /// Ends when a call that was let in with these headers may no longer go on, with the status that tells why. `None` for a
-    /// call that carries no token.
+    /// Ends when a call that was let in with this token may no longer go on, with the status that tells why.
     pub(crate) fn end_of_access(
         &self,
-        headers: &HeaderMap,
+        presented: Presented<'_>,
         audience: Workload,
-    ) -> Option<impl Future<Output = Status> + Send + use<>> {
-        let token = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))?.to_owned();
-        let (tokens, key) = (self.clone(), (sha256(token.as_bytes()), audience));
-        Some(async move {
+    ) -> impl Future<Output = Status> + Send + use<> {
+        let (tokens, key, asked) = (self.clone(), presented.key_of(audience), presented.to_asked());
+        async move {
             let mut last_known = Instant::now();
             loop {
                 tokio::time::sleep(LOOK).await;
-                match tokens.still(key, &token).await {
+                match tokens.still(key, &asked).await {
                     Ok(_) => last_known = Instant::now(),
-                    Err(Refusal::Invalid) => return reason::TOKEN_INVALID.status(),
+                    Err(Refusal::Bound | Refusal::Invalid) => return reason::TOKEN_INVALID.status(),
                     Err(Refusal::Unavailable) if last_known.elapsed() < GRACE => {}
                     Err(Refusal::Unavailable) => return reason::TOKEN_UNVERIFIABLE.status(),
                 }
             }
-        })
+        }
     }
 
     /// What the token is exchanged for now, asked of auth only when what is remembered has ended or can't be relied on.
-    async fn still(&self, key: Key, token: &str) -> Exchanged {
+    async fn still(&self, key: Key, asked: &Asked) -> Exchanged {
         let shared = &self.0;
         if !shared.feed.is_live() {
-            return shared.clone().exchange(token.to_owned(), key.1).await;
+            return shared.clone().exchange(asked.clone(), key.1).await;
         }
-        let start = || shared.clone().exchange_and_keep(key, token.to_owned());
+        let start = || shared.clone().exchange_and_keep(key, asked.clone());
         match shared.cache.grant(key, shared.clock.now(), start) {
             Flight::Landed(grant) => Ok(grant),
             Flight::UnderWay(exchange) => exchange.await,

@@ -77,12 +77,19 @@ async fn only_allowed_origins_get_cors_headers() {
     assert_eq!(preflight.header("access-control-allow-origin"), ORIGIN);
     assert_eq!(preflight.header("access-control-max-age"), "7200");
     assert!(preflight.header("access-control-allow-methods").contains("POST"));
-    for name in ["authorization", "content-type", "x-grpc-web", "x-user-agent", "grpc-timeout"] {
+    for name in ["authorization", "content-type", "dpop", "x-grpc-web", "x-user-agent", "grpc-timeout"] {
         assert!(preflight.header("access-control-allow-headers").contains(name), "{name}");
     }
     let answer = from_origin(client, Method::GET, "/v1/purposes", ORIGIN).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ORIGIN));
-    for name in ["grpc-status", "grpc-message", "grpc-status-details-bin", "portal-rows-withheld"] {
+    for name in [
+        "dpop-nonce",
+        "www-authenticate",
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "portal-rows-withheld",
+    ] {
         assert!(answer.header("access-control-expose-headers").contains(name), "{name}");
     }
     for (method, path) in [(Method::OPTIONS, rpc), (Method::GET, "/v1/purposes")] {

@@ -116,6 +116,10 @@ pub struct World {
     pub keys: Mutex<Vec<JsonWebKey>>,
     pub mesh: TestMesh,
     pub users: Mutex<HashMap<String, TestUser>>,
+    /// The keys that access tokens are bound to, by token.
+    pub bound: Mutex<HashMap<String, String>>,
+    /// Whether auth is of a version that knows no bound tokens.
+    pub unaware: Mutex<bool>,
     pub exchanges: AtomicUsize,
     pub exchange_delay: Mutex<Duration>,
     pub feed: broadcast::Sender<Revocation>,
@@ -177,6 +181,8 @@ impl Setup {
             mesh,
             keys: Mutex::new(vec![some_key()]),
             users: Mutex::default(),
+            bound: Mutex::default(),
+            unaware: Mutex::default(),
             exchanges: AtomicUsize::new(0),
             exchange_delay: Mutex::default(),
             feed: broadcast::channel(16).0,
@@ -294,6 +300,13 @@ impl TokenService for Auth {
         let request = request.into_inner();
         let user = self.0.users.lock().unwrap().get(&request.access_token).cloned();
         let user = user.ok_or_else(|| reason::TOKEN_INVALID.status())?;
+        let mut bound = self.0.bound.lock().unwrap().get(&request.access_token).cloned().unwrap_or_default();
+        if *self.0.unaware.lock().unwrap() {
+            bound = String::new();
+        } else if bound != request.dpop_jkt {
+            let missing = request.dpop_jkt.is_empty();
+            return Err(if missing { reason::DPOP_PROOF_NEEDED } else { reason::TOKEN_INVALID }.status());
+        }
         let audience = request.audience.parse().unwrap();
         let life = Duration::from_secs(240);
         Ok(Response::new(ExchangeTokenResponse {
@@ -301,6 +314,7 @@ impl TokenService for Auth {
             expire_time: Some(convert::timestamp(self.0.mesh.clock.now().plus(life))),
             session_id: user.session.to_string(),
             account_id: user.account.to_string(),
+            dpop_jkt: bound,
             ..ExchangeTokenResponse::default()
         }))
     }

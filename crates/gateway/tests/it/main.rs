@@ -16,6 +16,7 @@ mod foreign;
 mod grpc;
 mod json;
 mod oauth;
+mod proof;
 mod tls;
 mod tokens;
 mod web;

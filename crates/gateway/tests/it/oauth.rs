@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use portal_auth::{OauthConfig, OperatorConfig, PasswordConfig};
+use portal_auth::{OAuthConfig, OperatorConfig, PasswordConfig};
 use portal_core::{Clock, Workload};
 use portal_gateway::{EdgeConfig, Service};
 use portal_mesh::Running;
@@ -70,7 +70,7 @@ impl Portal {
                 per_second: Some(many),
                 ..PasswordConfig::default()
             },
-            oauth: OauthConfig {
+            oauth: OAuthConfig {
                 questions_per_minute: many,
                 grants_per_minute: many,
                 user_codes_per_minute: many,

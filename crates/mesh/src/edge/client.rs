@@ -48,6 +48,11 @@ impl EdgeClient {
         if roots.is_empty() {
             return Err(invalid("there is no root certificate"));
         }
+        Self::with_roots(roots, http, clock)
+    }
+
+    /// A client that believes `roots`.
+    pub(crate) fn with_roots(roots: RootCertStore, http: Http, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let mut config = ClientConfig::builder_with_details(provider(GROUPS), Arc::new(MeshTime(clock)))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(io::Error::other)?

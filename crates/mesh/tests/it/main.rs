@@ -15,5 +15,6 @@ mod edge;
 mod fixture;
 mod identity;
 mod keys;
+mod outbound;
 mod refusals;
 mod svid;

@@ -3304,7 +3304,8 @@ pub struct Client {
     pub post_logout_redirect_uris: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
     >,
-    /// URI that is told of logouts (OpenID back-channel logout); empty for none.
+    /// URI that is told of logouts (OpenID back-channel logout); https, or http on loopback; empty for
+    /// none.
     #[prost(string, tag = "7")]
     pub backchannel_logout_uri: ::prost::alloc::string::String,
     /// Scopes it may ask for, such as `openid`, `consent.check`, `consent.record`,
@@ -3335,6 +3336,9 @@ pub struct Client {
     /// When the client last changed. Output only.
     #[prost(message, optional, tag = "16")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether logouts must name the session (`sid`) that ended. They always do.
+    #[prost(bool, tag = "17")]
+    pub backchannel_logout_session_required: bool,
 }
 /// Nested message and enum types in `Client`.
 pub mod client {
@@ -8170,10 +8174,26 @@ pub struct GrantTokenRequest {
     /// Parameters of the request, each given once, without the client's credentials.
     #[prost(message, repeated, tag = "2")]
     pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+    /// Key that the client proved to hold (RFC 9449); unset for none.
+    #[prost(message, optional, tag = "3")]
+    pub dpop: ::core::option::Option<DpopProof>,
+}
+/// A proof of possession (RFC 9449) that the gateway found to be right.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DpopProof {
+    /// Thumbprint of the key (RFC 7638).
+    #[prost(string, tag = "1")]
+    pub jkt: ::prost::alloc::string::String,
+    /// Nonce in the proof; empty for none.
+    #[prost(string, tag = "2")]
+    pub nonce: ::prost::alloc::string::String,
 }
 /// Reply of OAuthService.GrantToken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantTokenResponse {
+    /// Nonce for the next proof; empty if none was given with the request.
+    #[prost(string, tag = "3")]
+    pub dpop_nonce: ::prost::alloc::string::String,
     /// What became of the request.
     #[prost(oneof = "grant_token_response::Result", tags = "1, 2")]
     pub result: ::core::option::Option<grant_token_response::Result>,
@@ -8210,6 +8230,9 @@ pub struct TokenSet {
     /// ID token (OpenID Connect Core, section 2); empty if none was asked for.
     #[prost(string, tag = "5")]
     pub id_token: ::prost::alloc::string::String,
+    /// Thumbprint of the key that the access token is bound to; empty for a bearer token.
+    #[prost(string, tag = "6")]
+    pub dpop_jkt: ::prost::alloc::string::String,
 }
 /// Request of OAuthService.IntrospectGrant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -8266,6 +8289,9 @@ pub struct GrantIntrospection {
     /// Whether it is a refresh token.
     #[prost(bool, tag = "7")]
     pub refresh: bool,
+    /// Thumbprint of the key that it is bound to (RFC 9449); empty for none.
+    #[prost(string, tag = "8")]
+    pub dpop_jkt: ::prost::alloc::string::String,
 }
 /// Request of OAuthService.RevokeGrant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9602,6 +9628,9 @@ pub struct IntrospectTokenResponse {
     /// How they proved it: `pwd`, `mfa` or `passkey`.
     #[prost(string, tag = "13")]
     pub acr: ::prost::alloc::string::String,
+    /// Thumbprint of the key that it is bound to (RFC 9449); empty for none.
+    #[prost(string, tag = "14")]
+    pub dpop_jkt: ::prost::alloc::string::String,
 }
 /// Request of TokenService.RevokeToken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9630,6 +9659,10 @@ pub struct ExchangeTokenRequest {
     /// Workload that will verify the signed token: `consent`, `auth` or `valuation`.
     #[prost(string, tag = "2")]
     pub audience: ::prost::alloc::string::String,
+    /// Thumbprint of the key that whoever presents the access token proved to hold (RFC 9449); empty for
+    /// none. A token that is bound to a key is exchanged with that key only, and another with none.
+    #[prost(string, tag = "3")]
+    pub dpop_jkt: ::prost::alloc::string::String,
 }
 /// Reply of TokenService.ExchangeToken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9665,6 +9698,9 @@ pub struct ExchangeTokenResponse {
     /// When the access token ends; no need to exchange it after that.
     #[prost(message, optional, tag = "10")]
     pub access_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Thumbprint of the key that the access token is bound to; empty for a bearer token.
+    #[prost(string, tag = "11")]
+    pub dpop_jkt: ::prost::alloc::string::String,
 }
 /// Request of TokenService.WatchRevocations.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9918,7 +9954,8 @@ pub mod token_service_client {
         /// For the gateway's own use, inside the mesh: it is never forwarded from outside, so no
         /// client ever sees such a token.
         ///
-        /// Errors: UNAUTHENTICATED when the access token is unknown, expired or revoked.
+        /// Errors: UNAUTHENTICATED when the access token is unknown, expired or revoked, or bound to a key that
+        /// was not proven.
         pub async fn exchange_token(
             &mut self,
             request: impl tonic::IntoRequest<super::ExchangeTokenRequest>,
@@ -10024,7 +10061,8 @@ pub mod token_service_server {
         /// For the gateway's own use, inside the mesh: it is never forwarded from outside, so no
         /// client ever sees such a token.
         ///
-        /// Errors: UNAUTHENTICATED when the access token is unknown, expired or revoked.
+        /// Errors: UNAUTHENTICATED when the access token is unknown, expired or revoked, or bound to a key that
+        /// was not proven.
         async fn exchange_token(
             &self,
             request: tonic::Request<super::ExchangeTokenRequest>,
@@ -10589,6 +10627,7 @@ impl ::core::fmt::Debug for Client {
             .field("etag", &self.etag)
             .field("create_time", &self.create_time)
             .field("update_time", &self.update_time)
+            .field("backchannel_logout_session_required", &self.backchannel_logout_session_required)
             .finish()
     }
 }
@@ -10817,6 +10856,7 @@ impl ::core::fmt::Debug for TokenSet {
             .field("refresh_token", &::core::format_args!("[redacted]"))
             .field("scopes", &self.scopes)
             .field("id_token", &::core::format_args!("[redacted]"))
+            .field("dpop_jkt", &self.dpop_jkt)
             .finish()
     }
 }
@@ -10886,6 +10926,7 @@ impl ::core::fmt::Debug for ExchangeTokenRequest {
         f.debug_struct("ExchangeTokenRequest")
             .field("access_token", &::core::format_args!("[redacted]"))
             .field("audience", &self.audience)
+            .field("dpop_jkt", &self.dpop_jkt)
             .finish()
     }
 }
@@ -10902,6 +10943,7 @@ impl ::core::fmt::Debug for ExchangeTokenResponse {
             .field("client_id", &self.client_id)
             .field("token_family_id", &self.token_family_id)
             .field("access_expire_time", &self.access_expire_time)
+            .field("dpop_jkt", &self.dpop_jkt)
             .finish()
     }
 }

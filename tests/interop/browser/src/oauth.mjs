@@ -1,10 +1,11 @@
 // Signing in at an application, with a real browser and a client that others wrote (openid-client): discovery, the pages,
-// PKCE, ID tokens verified by the published keys, refresh, UserInfo, introspection, revocation, pushed requests, signing out;
-// and a device without a browser, which a person connects in theirs.
+// PKCE, ID tokens verified by the published keys, refresh, UserInfo, introspection, revocation, pushed requests, tokens bound to a key
+// (DPoP), signing out, and that the application is told of it; and a device without a browser, which a person connects in theirs.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
+import { text } from "node:stream/consumers";
 import * as client from "openid-client";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -31,6 +32,7 @@ export async function runOauth(browser, { origin, operatorPassword, screenshots 
             grantTypes: ["authorization_code", "refresh_token"],
             redirectUris: [`${application.origin}/callback`],
             postLogoutRedirectUris: [`${application.origin}/bye`],
+            backchannelLogoutUri: `${application.origin}/logout`,
             scopes: SCOPE.split(" "),
             idTokenSigningAlg: algorithm,
           },
@@ -86,8 +88,10 @@ async function story(browser, { origin, email, application, registered, algorith
     assert.deepEqual([info.name, info.email], ["Anna", email]);
 
     await again(page, config, application);
+    const bound = await withKey(page, config, application, algorithm);
     await useTokens(config, tokens);
     await signOut(page, config, application, tokens);
+    await signedOut(application, tokens.claims(), bound.claims());
     assert.deepEqual(await context.cookies(origin), [], "nothing is left in the browser");
   } finally {
     await context.close();
@@ -131,6 +135,54 @@ async function again(page, config, application) {
   const anew = await question(config, application, { prompt: "login" });
   await page.goto(anew.url.href);
   await page.getByRole("button", { name: "Sign in" }).waitFor();
+}
+
+/** Tokens that are bound to a key of the application: of use with it, and with no other. */
+async function withKey(page, config, application, algorithm) {
+  const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair(algorithm === "EdDSA" ? "Ed25519" : algorithm), {
+    [client.modifyAssertion]: (header) => {
+      // Ed25519 under the name that Portal tells.
+      if (header.alg === "Ed25519") header.alg = "EdDSA";
+    },
+  });
+  const asked = await question(config, application, { prompt: "none" });
+  const url = await client.buildAuthorizationUrlWithPAR(config, asked.parameters, { DPoP });
+  await page.goto(url.href);
+  await page.waitForURL(`${application.origin}/callback?**`);
+  const checks = { pkceCodeVerifier: asked.verifier, expectedState: asked.state, expectedNonce: asked.nonce, idTokenExpected: true };
+  const answer = new URL(page.url());
+  await assert.rejects(client.authorizationCodeGrant(config, answer, checks), { error: "invalid_grant" });
+  const tokens = await client.authorizationCodeGrant(config, answer, checks, undefined, { DPoP });
+  assert.equal(tokens.token_type, "dpop");
+  await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub, { DPoP });
+  const told = await client.tokenIntrospection(config, tokens.access_token);
+  assert.deepEqual([told.active, told.token_type, told.cnf.jkt], [true, "DPoP", await DPoP.calculateThumbprint()]);
+  const { subject_id: subject } = tokens.claims();
+  const consents = new URL(`/v1/subjects/${subject}/consents`, config.serverMetadata().issuer);
+  const reached = await client.fetchProtectedResource(config, tokens.access_token, consents, "GET", undefined, undefined, { DPoP });
+  assert.equal(reached.status, 200);
+  const stolen = await fetch(consents, { headers: { authorization: `Bearer ${tokens.access_token}` } });
+  assert.equal(stolen.status, 401);
+  const thief = client.getDPoPHandle(config, await client.randomDPoPKeyPair("ES256"));
+  await assert.rejects(client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub, { DPoP: thief }));
+  await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token), { error: "invalid_grant" });
+  const next = await client.refreshTokenGrant(config, tokens.refresh_token, undefined, { DPoP });
+  assert.equal(next.token_type, "dpop");
+  return tokens;
+}
+
+/** The application is told of each session that it had. */
+async function signedOut(application, ...signIns) {
+  const wanted = signIns.map(({ sid }) => sid);
+  const until = Date.now() + 10_000;
+  const told = () => application.told.map((token) => JSON.parse(Buffer.from(token.split(".")[1], "base64url")));
+  while (!wanted.every((sid) => told().some((said) => said.sid === sid)) && Date.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (const { sid, sub, aud } of signIns) {
+    const [said, ...more] = told().filter((said) => said.sid === sid);
+    assert.deepEqual([said?.sub, said?.aud, more.length], [sub, aud, 0], "told once");
+  }
 }
 
 async function useTokens(config, tokens) {
@@ -261,9 +313,15 @@ async function check(page) {
 
 /** The application that people sign in at: it shows a page wherever they are sent. */
 async function startApplication() {
-  const server = createServer((_, reply) => reply.setHeader("content-type", "text/plain").end("hello"));
+  const told = [];
+  const server = createServer(async (request, reply) => {
+    if (request.method === "POST" && request.url === "/logout") {
+      told.push(new URLSearchParams(await text(request)).get("logout_token"));
+    }
+    reply.setHeader("content-type", "text/plain").end("hello");
+  });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return { origin: `http://127.0.0.1:${server.address().port}`, told, close: () => server.close() };
 }
 
 function caller(origin) {

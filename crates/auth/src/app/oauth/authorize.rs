@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use super::{Answer, Credentials, Parameters, Refusal};
 use crate::app::{App, check_reach};
 use crate::domain::grant::{CodeChallenge, Needed, parse_scopes, scope_text};
-use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt};
+use crate::domain::{AuthorizationRequest, Client, GrantType, Handle, HandleHash, Prompt, ProofKey};
 use crate::error::Error;
 use crate::service::policy::{DecideAuthorization, GetAuthorization, StartAuthorization};
 use crate::store::contexts::StoredContext;
@@ -72,6 +72,7 @@ pub enum Decided {
 /// Who decides, and how they signed in.
 pub(super) struct Person {
     pub(super) account: AccountId,
+    pub(super) session: SessionId,
     pub(super) authentication: (Acr, Timestamp),
 }
 
@@ -190,7 +191,7 @@ impl App {
         let contexts = self.contexts.find_all(tx, [session].into_iter()).await?;
         let authentication = contexts.get(&session).map(StoredContext::authentication);
         let authentication = authentication.unwrap_or((Acr::Password, live.session().created_at));
-        Ok(Some(Person { account: user.account, authentication }))
+        Ok(Some(Person { account: user.account, session, authentication }))
     }
 
     async fn without_anybody(
@@ -244,7 +245,7 @@ impl App {
             (Needed::Approval | Needed::Nothing, _) => {}
         }
         self.authorizations.delete(tx, hash).await?;
-        let granted = request.code(person.account, person.authentication, now);
+        let granted = request.code((person.account, person.session), person.authentication, now);
         self.authorizations.insert_code(tx, &self.handles.authorization_code_hash(code), &granted).await?;
         if needed == Needed::Approval {
             let union: BTreeSet<Scope> = approved.union(&request.scopes).copied().collect();
@@ -298,6 +299,9 @@ fn read(
     if state.is_some_and(|state| state.len() > MAX_STATE) || nonce.is_some_and(|it| it.len() > MAX_NONCE) {
         return invalid("state may have 2,000 bytes, and nonce 500");
     }
+    let Ok(proof_key) = parameters.get("dpop_jkt").map(|it| ProofKey::parse(it).ok_or(())).transpose() else {
+        return invalid("dpop_jkt must be the thumbprint of a key (RFC 7638)");
+    };
     let max_age = parameters.get("max_age").map(str::parse).transpose();
     let Ok(max_age) = max_age else { return invalid("max_age must be a number of seconds") };
     Ok(AuthorizationRequest {
@@ -308,6 +312,7 @@ fn read(
         state: state.map(str::to_owned),
         nonce: nonce.map(str::to_owned),
         code_challenge,
+        proof_key,
         prompt: prompt(parameters.get("prompt"))?,
         max_age: max_age.map(Duration::from_secs),
         started_at: now,

@@ -201,6 +201,7 @@ impl App {
         &self,
         client: &Client,
         parameters: &Parameters,
+        key: Option<ProofKey>,
     ) -> Result<Answer<TokenSet>, Error> {
         let Some(text) = parameters.get("device_code") else {
             return Ok(Err(Refusal::InvalidRequest("device_code is missing")));
@@ -209,7 +210,7 @@ impl App {
         let (hash, now) = (&self.handles.device_code_hash(&handle), self.now());
         let find = |tx| async move { self.device_of(&tx, client.id, hash).await };
         let Some(found) = self.database.read("find_device", find).await? else { return Ok(Err(DEVICE_BAD)) };
-        let beginning = &self.beginning_of(client, found.request(), now).await?;
+        let beginning = &self.beginning_of(client, (found.request(), key), now).await?;
         let poll = |tx| async move { self.device_polled(&tx, (client, hash), beginning.as_ref(), now).await };
         let refusal = match self.database.run_tx("redeem_device", poll).await? {
             Polled::Approved(_) => {
@@ -239,7 +240,7 @@ impl App {
     async fn beginning_of(
         &self,
         client: &Client,
-        request: &DeviceRequest,
+        (request, proof): (&DeviceRequest, Option<ProofKey>),
         now: Timestamp,
     ) -> Result<Option<(Given, Arc<SubjectKey>)>, Error> {
         let DeviceState::Approved(Approver { account, authentication }) = request.state else {
@@ -252,8 +253,10 @@ impl App {
             Err(Error::Keys(KeysError::Erased(_))) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let approved = Approved { issuer: &request.issuer, scopes: &request.scopes, authentication };
-        Ok(Some((self.grant_of(client, &approved, stored.account(), now), key)))
+        // No browser goes on to the application, so signing out of one is nothing to it.
+        let approved =
+            Approved { issuer: &request.issuer, scopes: &request.scopes, authentication, origin: None };
+        Ok(Some((self.grant_of(client, &approved, (stored.account(), proof), now), key)))
     }
 
     /// What the device is told, written down; with the grant that begins if it gets its tokens.

@@ -7,28 +7,30 @@ use portal_core::id::ClientId;
 use portal_core::{Scope, Sensitive, Timestamp};
 use portal_keys::KeysError;
 use portal_mesh::Permit;
-use portal_store::ReadTx;
+use portal_store::{Inserts, ReadTx};
 use portal_upkeep::audit::Happened;
 
 use super::claims::{SignInTold, about};
 use super::grant::{Given, LiveGrant, Refreshed};
+use super::proof::{Held, Proof};
 use super::{Answer, Credentials, Parameters, Refusal};
 use crate::app::App;
 use crate::domain::grant::{CLIENT_ACCESS_LIFE, parse_scopes, scope_text};
 use crate::domain::session::RefreshUse;
-use crate::domain::{AuthorizationCode, Client, GrantType, Handle, HandleHash};
+use crate::domain::{AuthorizationCode, Client, GrantType, Handle, HandleHash, ProofKey};
 use crate::error::Error;
 use crate::service::policy::{GrantToken, IntrospectGrant, RevokeGrant};
 use crate::store::accounts::StoredAccount;
 use crate::store::grants::ClientToken;
-use crate::store::live::Token;
 
 /// What a person's data is told by; nothing a client has of its own.
 const OF_PEOPLE: [Scope; 4] = [Scope::Email, Scope::OfflineAccess, Scope::OpenId, Scope::Profile];
-const CODE_BAD: Refusal =
-    Refusal::InvalidGrant("the code is unknown, used or over, another client's, or its verifier is wrong");
-const REFRESH_BAD: Refusal =
-    Refusal::InvalidGrant("the refresh token is unknown, used, expired or revoked, or another client's");
+const CODE_BAD: Refusal = Refusal::InvalidGrant(
+    "the code is unknown, used or over, another client's, or its verifier or key is wrong",
+);
+const REFRESH_BAD: Refusal = Refusal::InvalidGrant(
+    "the refresh token is unknown, used, expired or revoked, another client's, or its key is not proven",
+);
 
 /// What a client gets (RFC 6749, section 5.1).
 #[derive(Debug)]
@@ -43,12 +45,14 @@ pub struct TokenSet {
     pub scopes: BTreeSet<Scope>,
     /// Signed.
     pub id_token: Option<Sensitive<String>>,
+    /// The key that the access token is bound to, if it is.
+    pub key: Option<ProofKey>,
 }
 
 /// What one of a client's tokens stands for.
 pub enum Introspected {
-    /// The client itself.
-    Itself(ClientToken),
+    /// The client itself; by a token that is bound to this key, if it is.
+    Itself(ClientToken, Option<ProofKey>),
     /// A person; by an access token, or by a refresh token.
     Person(Box<LiveGrant>, bool),
 }
@@ -56,7 +60,7 @@ pub enum Introspected {
 /// What a token is of, live or not.
 enum Belongs {
     Grant(Box<LiveGrant>),
-    Itself,
+    Itself(bool),
 }
 
 impl App {
@@ -65,7 +69,7 @@ impl App {
         &self,
         _: &Permit<GrantToken>,
         credentials: &Credentials,
-        parameters: &Parameters,
+        (parameters, proof): (&Parameters, Option<&Proof>),
     ) -> Result<Answer<TokenSet>, Error> {
         let client = match self.client_of(credentials).await? {
             Ok(client) => client,
@@ -78,11 +82,15 @@ impl App {
         if !client.may(grant) {
             return Ok(Err(Refusal::UnauthorizedClient));
         }
+        let key = match self.proven_key(&client, proof, self.now()) {
+            Ok(key) => key,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         match grant {
-            GrantType::AuthorizationCode => self.redeem(&client, parameters).await,
-            GrantType::ClientCredentials => self.grant_itself(&client, parameters.get("scope")).await,
-            GrantType::DeviceCode => self.redeem_device(&client, parameters).await,
-            GrantType::RefreshToken => self.refresh_grant(&client, parameters).await,
+            GrantType::AuthorizationCode => self.redeem(&client, parameters, key).await,
+            GrantType::ClientCredentials => self.grant_itself(&client, parameters.get("scope"), key).await,
+            GrantType::DeviceCode => self.redeem_device(&client, parameters, key).await,
+            GrantType::RefreshToken => self.refresh_grant(&client, parameters, key).await,
         }
     }
 
@@ -92,7 +100,12 @@ impl App {
         self.database.read("find_client", find).await
     }
 
-    async fn redeem(&self, client: &Client, parameters: &Parameters) -> Result<Answer<TokenSet>, Error> {
+    async fn redeem(
+        &self,
+        client: &Client,
+        parameters: &Parameters,
+        key: Option<ProofKey>,
+    ) -> Result<Answer<TokenSet>, Error> {
         let Some(text) = parameters.get("code") else {
             return Ok(Err(Refusal::InvalidRequest("code is missing")));
         };
@@ -105,19 +118,20 @@ impl App {
         let good = code.client == client.id
             && now < code.expires_at
             && parameters.get("redirect_uri").is_none_or(|uri| uri == code.redirect_uri)
-            && parameters.get("code_verifier").is_some_and(|it| code.code_challenge.is_met_by(it));
+            && parameters.get("code_verifier").is_some_and(|it| code.code_challenge.is_met_by(it))
+            && code.proof_key.is_none_or(|wanted| key == Some(wanted));
         // Whoever has a used code has a copy, whether they know its verifier or not: told from one that is merely wrong only
         // by its own client.
         if !good && (code.client != client.id || code.used_for.is_none()) {
             return Ok(Err(CODE_BAD));
         }
-        let key = match self.key_of(&account).await {
+        let persons = match self.key_of(&account).await {
             Ok(key) => key,
             Err(Error::Keys(KeysError::Erased(_))) => return Ok(Err(CODE_BAD)),
             Err(error) => return Err(error),
         };
-        let given = self.beginning_grant((client, &code), account.account(), now);
-        let (given, key) = (&given, &*key);
+        let given = self.beginning_grant((client, &code), (account.account(), key), now);
+        let (given, key) = (&given, &*persons);
         let began = self
             .database
             .run_tx("redeem_code", |tx| async move {
@@ -125,6 +139,7 @@ impl App {
                 if let Some(session) = code.used_for {
                     if let Some(session) = self.sessions.find(&tx, session).await? {
                         self.end_grant(&tx, session.session(), now).await?;
+                        self.sign_out_of_clients(&tx, &[session.session().id], now).await?;
                         let happened = Happened::new("client.code_replay", format!("client/{}", client.id));
                         let happened = happened.on(code.account).to(session.session().id);
                         self.note(&tx, happened, now).await?;
@@ -159,6 +174,7 @@ impl App {
         &self,
         client: &Client,
         parameters: &Parameters,
+        key: Option<ProofKey>,
     ) -> Result<Answer<TokenSet>, Error> {
         let Some(text) = parameters.get("refresh_token") else {
             return Ok(Err(Refusal::InvalidRequest("refresh_token is missing")));
@@ -166,10 +182,10 @@ impl App {
         let Some(refresh) = &Handle::parse(text) else { return Ok(Err(REFRESH_BAD)) };
         let now = self.now();
         let asked = parameters.get("scope").map(parse_scopes);
-        let rotate = |tx| async move { self.rotate_grant(&tx, (client, refresh), now).await };
+        let rotate = |tx| async move { self.rotate_grant(&tx, (client, refresh, key), now).await };
         if let Some(asked) = asked {
-            let (hash, same) = (&self.handles.grant_refresh_hash(refresh), asked.as_ref());
-            let find = |tx| async move { self.live_grant(&tx, Token::Refresh(hash), now).await };
+            let same = asked.as_ref();
+            let find = |tx| async move { self.live_grant(&tx, Held::Refresh(refresh), now).await };
             let found = self.database.read("find_grant", find).await?;
             if found.is_some_and(|found| Some(&found.grant.scopes) != same) {
                 return Ok(Err(Refusal::InvalidScope("leave scope out: a refresh keeps what was granted")));
@@ -186,7 +202,12 @@ impl App {
         }
     }
 
-    async fn grant_itself(&self, client: &Client, asked: Option<&str>) -> Result<Answer<TokenSet>, Error> {
+    async fn grant_itself(
+        &self,
+        client: &Client,
+        asked: Option<&str>,
+        key: Option<ProofKey>,
+    ) -> Result<Answer<TokenSet>, Error> {
         let mut own = client.settings.scopes.clone();
         own.retain(|scope| !OF_PEOPLE.contains(scope));
         let scopes = match asked {
@@ -201,22 +222,24 @@ impl App {
         }
         self.attempts.admit_grant(client.id)?;
         let (now, access) = (self.now(), Handle::generate(self.entropy.as_ref()));
-        let token = &ClientToken {
-            client: client.id,
-            scopes: scopes.clone(),
-            issued_at: now,
-            expires_at: now.plus(CLIENT_ACCESS_LIFE),
-        };
-        let hash = &self.handles.client_access_hash(&access);
+        let expires_at = now.plus(CLIENT_ACCESS_LIFE);
+        let token = &ClientToken { client: client.id, scopes: scopes.clone(), issued_at: now, expires_at };
+        let hash = &self.handles.client_access_hash(&access, key.is_some());
         let happened = Happened::new("client.token", format!("client/{}", client.id)).to(client.id);
         let happened = &happened.with("scopes", scope_text(&scopes));
         self.database
             .run_tx("grant_client_token", |tx| async move {
                 self.grants.insert_client_token(&tx, hash, token).await?;
-                self.note(&tx, happened.clone(), now).await
+                let mut inserts = Inserts::of(&tx);
+                if let Some(key) = key {
+                    self.bindings.add(&mut inserts, (hash, key), expires_at)?;
+                }
+                self.note_with(&mut inserts, happened.clone(), now)?;
+                Ok::<_, Error>(inserts.run(&tx).await?)
             })
             .await?;
-        Ok(Ok(TokenSet { access, expires_in: CLIENT_ACCESS_LIFE, refresh: None, scopes, id_token: None }))
+        let expires_in = CLIENT_ACCESS_LIFE;
+        Ok(Ok(TokenSet { access, expires_in, refresh: None, scopes, id_token: None, key }))
     }
 
     pub(super) async fn token_set(
@@ -225,7 +248,7 @@ impl App {
         given: &Given,
         (nonce, now): (Option<&str>, Timestamp),
     ) -> Result<TokenSet, Error> {
-        let Given { grant, account, authentication, session, tokens } = given;
+        let Given { grant, account, authentication, session, tokens, .. } = given;
         let told = SignInTold { grant, account, authentication: *authentication, nonce };
         let id_token = if grant.scopes.contains(&Scope::OpenId) {
             let algorithm = client.settings.id_token_algorithm;
@@ -239,6 +262,7 @@ impl App {
             refresh: grant.is_offline().then(|| tokens.refresh().clone()),
             scopes: grant.scopes.clone(),
             id_token,
+            key: given.key,
         })
     }
 
@@ -270,19 +294,23 @@ impl App {
         token: &Handle,
         now: Timestamp,
     ) -> Result<Option<Introspected>, Error> {
-        let access = self.handles.grant_access_hash(token);
-        if let Some(found) = self.live_grant(tx, Token::Access(&access), now).await? {
+        if let Some(found) = self.live_grant(tx, Held::Access(token), now).await? {
             let live = now < found.tokens.pair().access_expires_at;
             return Ok(live.then(|| Introspected::Person(Box::new(found), false)));
         }
-        let refresh = self.handles.grant_refresh_hash(token);
-        if let Some(found) = self.live_grant(tx, Token::Refresh(&refresh), now).await? {
+        if let Some(found) = self.live_grant(tx, Held::Refresh(token), now).await? {
             let unspent = found.tokens.pair().refresh_use(now) == RefreshUse::First;
             let live = unspent && found.grant.is_offline();
             return Ok(live.then(|| Introspected::Person(Box::new(found), true)));
         }
-        let own = self.handles.client_access_hash(token);
-        Ok(self.grants.client_token(tx, &own, now).await?.map(Introspected::Itself))
+        let own = self.handles.client_access_hash(token, false);
+        if let Some(found) = self.grants.client_token(tx, &own, now).await? {
+            return Ok(Some(Introspected::Itself(found, None)));
+        }
+        let own = self.handles.client_access_hash(token, true);
+        let Some(found) = self.grants.client_token(tx, &own, now).await? else { return Ok(None) };
+        let key = self.bindings.find(tx, own.as_bytes()).await?;
+        Ok(Some(Introspected::Itself(found, Some(key))))
     }
 
     /// Ends one of the client's own tokens, and what it belongs to: a spent or expired one too, whose copy may be what worries
@@ -311,8 +339,8 @@ impl App {
                         let account = found.account.account();
                         self.note(&tx, about("session.revoke", &actor, &found.grant, account), now).await?;
                     }
-                    Some(Belongs::Itself) => {
-                        let hash = self.handles.client_access_hash(token);
+                    Some(Belongs::Itself(bound)) => {
+                        let hash = self.handles.client_access_hash(token, bound);
                         self.grants.delete_client_token(&tx, &hash).await?;
                         let own = portal_core::id::Id::from_uuid(portal_core::id::Id::uuid(client));
                         self.revocations.append(&tx, &[crate::domain::Target::Session(own)], now).await?;
@@ -334,16 +362,19 @@ impl App {
         (client, token): (ClientId, &Handle),
         now: Timestamp,
     ) -> Result<Option<Belongs>, Error> {
-        let (access, refresh) =
-            (self.handles.grant_access_hash(token), self.handles.grant_refresh_hash(token));
-        for token in [Token::Access(&access), Token::Refresh(&refresh)] {
-            if let Some(found) = self.any_grant(tx, token).await? {
+        for held in [Held::Access(token), Held::Refresh(token)] {
+            if let Some(found) = self.any_grant(tx, held).await? {
                 let own = found.grant.client == client;
                 return Ok(own.then(|| Belongs::Grant(Box::new(found))));
             }
         }
-        let own = self.grants.client_token(tx, &self.handles.client_access_hash(token), now).await?;
-        Ok(own.filter(|own| own.client == client).map(|_| Belongs::Itself))
+        for bound in [false, true] {
+            let hash = self.handles.client_access_hash(token, bound);
+            if let Some(own) = self.grants.client_token(tx, &hash, now).await? {
+                return Ok((own.client == client).then_some(Belongs::Itself(bound)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -352,7 +383,7 @@ impl Introspected {
     #[must_use]
     pub fn client(&self) -> ClientId {
         match self {
-            Self::Itself(token) => token.client,
+            Self::Itself(token, _) => token.client,
             Self::Person(found, _) => found.grant.client,
         }
     }
@@ -374,6 +405,7 @@ mod tests {
             refresh: Some(access),
             scopes: BTreeSet::new(),
             id_token: Some(Sensitive::new("eyJ0eXAi.eyJzdWIi.c2ln".to_owned())),
+            key: None,
         };
         let shown = format!("{tokens:?}");
         assert!(!shown.contains(&text) && !shown.contains("eyJ"), "{shown}");

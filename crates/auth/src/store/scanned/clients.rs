@@ -11,12 +11,15 @@ use sea_orm::{EntityTrait, ModelTrait};
 
 use super::count;
 use crate::store::authorizations::Authorizations;
+use crate::store::client_sign_ins::ClientSignIns;
 use crate::store::clients::Clients;
 use crate::store::devices::Devices;
 use crate::store::grants::Grants;
+use crate::store::logout_notices::LogoutNotices;
+use crate::store::token_bindings::TokenBindings;
 use crate::store::{
-    authorization_code, authorization_request, client, client_approval, client_token, device_authorization,
-    grant_token, session_grant,
+    authorization_code, authorization_request, client, client_approval, client_option, client_sign_in,
+    client_token, device_authorization, grant_token, logout_notice, session_grant, token_binding,
 };
 
 /// A table whose rows have nothing sealed in them.
@@ -67,7 +70,9 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
     let clients = || Clients::new(digests.clone());
     let authorizations = || Authorizations::new(digests.clone());
     let grants = || Grants::new(digests.clone());
-    let (of_clients, approvals) = (clients(), clients());
+    let (of_clients, options, approvals) = (clients(), clients(), clients());
+    let bindings = TokenBindings::new(digests.clone());
+    let (sign_ins, notices) = (ClientSignIns::new(digests.clone()), LogoutNotices::new(digests.clone()));
     let (requests, codes) = (authorizations(), authorizations());
     let (of_grants, tokens, own) = (grants(), grants(), grants());
     let devices = Devices::new(digests.clone());
@@ -80,6 +85,24 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
         scan::<client::Entity, _>("client", vec![client::Column::Id], move |row| {
             of_clients.checked(&row).map(drop)
         }),
+        scan::<client_option::Entity, _>(
+            "client_option",
+            vec![client_option::Column::ClientId],
+            move |row| options.options(&row).map(drop),
+        ),
+        scan::<client_sign_in::Entity, _>(
+            "client_sign_in",
+            vec![client_sign_in::Column::SessionId],
+            move |row| sign_ins.checked(&row).map(drop),
+        ),
+        scan::<logout_notice::Entity, _>("logout_notice", vec![logout_notice::Column::Id], move |row| {
+            notices.checked(&row).map(drop)
+        }),
+        scan::<token_binding::Entity, _>(
+            "token_binding",
+            vec![token_binding::Column::TokenHash],
+            move |row| bindings.checked(&row).map(drop),
+        ),
         scan::<client_approval::Entity, _>(
             "client_approval",
             vec![Approval::AccountId, Approval::ClientId],

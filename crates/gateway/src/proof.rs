@@ -1,0 +1,278 @@
+//! Proofs of possession (RFC 9449): that whoever presents a token holds the key that it is bound to.
+//!
+//! A proof is a token that its client signs anew for each request, with the key in its header: by it a copy of the access token
+//! alone is of no use. What is checked here is section 4.3, but for the nonce, which auth knows and wants at the token endpoint.
+//! To which key a token is bound auth knows, too: an exchange says which key was proven, and gets nothing by another one.
+//!
+//! Invariants: a proof that was accepted is not accepted again by this process while it could be (others do not hear of it:
+//! whoever has stolen token and proof may use the proof once more at each other gateway, for a minute); how many are
+//! remembered is bounded, and when there are as many, proofs are refused, not taken unseen; only a proof that came with a good
+//! token is remembered, so strangers can't fill that memory. Proofs go no further than here.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use portal_core::{Timestamp, Workload};
+use portal_crypto::hash::{Sha256, sha256};
+use portal_crypto::jose::{Algorithm, Claims, Expect, verify_with_own_key};
+use portal_crypto::suite::Suites;
+use portal_mesh::guard::bearer;
+use portal_mesh::status::reason;
+use serde_json::Value;
+use tonic::Status;
+use url::Url;
+
+use crate::body::EndOfAccess;
+use crate::route::Gateway;
+use crate::tokens::{Credential, Presented};
+
+/// The header that has the proof.
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// The header that tells the nonce for the next one.
+pub(crate) const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// How a proof may be signed.
+pub(crate) const ALGORITHMS: [Algorithm; 3] = [Algorithm::MlDsa65, Algorithm::Es256, Algorithm::EdDsa];
+/// The same, as challenges name them.
+pub(crate) const ALGORITHM_NAMES: &str = "ML-DSA-65 ES256 EdDSA";
+
+const TYPE: &str = "dpop+jwt";
+/// How far the time in a proof may be from that here.
+const LEEWAY: Duration = Duration::from_secs(60);
+/// For how long a proof could be accepted.
+const LIFE: Duration = Duration::from_secs(120);
+/// Longest id and nonce of a proof.
+const MAX_TEXT: usize = 256;
+/// Most proofs that are remembered in one span of [`LIFE`]; 32 bytes each.
+const MAX_SEEN: usize = 100_000;
+
+/// Who asks for what: a request as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// The request has no proof that can be taken. Holds nothing of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Rejected {
+    #[error("there must be one DPoP proof")]
+    NotOne,
+    #[error(
+        "the proof is no token of the type dpop+jwt, signed by the key in its header with ML-DSA-65, ES256 or EdDSA"
+    )]
+    NotSigned,
+    #[error("the proof must have jti, htm, htu and iat")]
+    Malformed,
+    #[error("the proof is for another method or URL")]
+    Elsewhere,
+    #[error("the proof is not of now")]
+    Untimely,
+    #[error("the proof is for another access token")]
+    OtherToken,
+    #[error("the proof is by another key than dpop_jkt names")]
+    OtherKey,
+    #[error("the proof was used before")]
+    Replayed,
+}
+
+/// A proof that was found to be right for its request.
+pub(crate) struct Proof {
+    /// The thumbprint of its key (RFC 7638).
+    pub(crate) key: String,
+    /// The nonce in it; empty for none.
+    pub(crate) nonce: String,
+    /// The hash of the access token that it is for.
+    token_hash: Option<String>,
+    /// By what it is known again.
+    id: Sha256,
+}
+
+impl Proof {
+    /// The proof of a request to the gateway at `public_url`, if it is one of that request, made about `now`.
+    pub(crate) fn read(asker: Asker<'_>, public_url: &str, now: Timestamp) -> Result<Self, Rejected> {
+        let mut values = asker.headers.get_all(DPOP).into_iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return Err(Rejected::NotOne) };
+        let token = value.to_str().map_err(|_| Rejected::NotOne)?;
+        let expect = Expect { typ: Some(TYPE), algorithms: &ALGORITHMS, suites: Suites::ALL };
+        let (key, claims) = verify_with_own_key(token, &expect).map_err(|_| Rejected::NotSigned)?;
+        let (id, method, url) = (text(&claims, "jti")?, text(&claims, "htm")?, text(&claims, "htu")?);
+        let (id, method, url) = id
+            .zip(method)
+            .zip(url)
+            .map(|((id, method), url)| (id, method, url))
+            .ok_or(Rejected::Malformed)?;
+        let nonce = text(&claims, "nonce")?.unwrap_or_default().to_owned();
+        if id.is_empty() || id.len() > MAX_TEXT || nonce.len() > MAX_TEXT {
+            return Err(Rejected::Malformed);
+        }
+        if method != asker.method.as_str() || !is_same(url, public_url, asker.path) {
+            return Err(Rejected::Elsewhere);
+        }
+        let made = claims.get("iat").and_then(Value::as_i64).ok_or(Rejected::Malformed)?;
+        if made.abs_diff(now.as_seconds()) > LEEWAY.as_secs() {
+            return Err(Rejected::Untimely);
+        }
+        let token_hash = text(&claims, "ath")?.map(str::to_owned);
+        let key = key.id().as_str().to_owned();
+        let id = sha256(&[key.as_bytes(), b"\0", id.as_bytes()].concat());
+        Ok(Self { key, nonce, token_hash, id })
+    }
+
+    /// Refuses if it is not for `token`.
+    fn check_token(&self, token: &str) -> Result<(), Rejected> {
+        let hash = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()));
+        if self.token_hash.as_deref() == Some(hash.as_str()) { Ok(()) } else { Err(Rejected::OtherToken) }
+    }
+}
+
+/// A text among the claims, if it is there.
+fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, Rejected> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Rejected::Malformed),
+    }
+}
+
+/// Whether `url` is `path` here, without its query and fragment, written in whatever way (RFC 3986, section 6.2).
+fn is_same(url: &str, public_url: &str, path: &str) -> bool {
+    let (Ok(said), Ok(mut here)) = (Url::parse(url), Url::parse(public_url)) else { return false };
+    here.set_path(path);
+    let same_place = said.scheme() == here.scheme()
+        && said.host() == here.host()
+        && said.port_or_known_default() == here.port_or_known_default();
+    same_place && said.username().is_empty() && said.password().is_none() && said.path() == here.path()
+}
+
+/// The proofs that were accepted, as long as they could be again.
+#[derive(Default)]
+pub(crate) struct Proofs(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    since: Timestamp,
+    now: HashSet<Sha256>,
+    before: HashSet<Sha256>,
+}
+
+/// As many proofs are remembered as can be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Crowded;
+
+impl Proofs {
+    /// Whether `proof` was accepted before.
+    pub(crate) fn know(&self, proof: &Proof) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.now.contains(&proof.id) || seen.before.contains(&proof.id)
+    }
+
+    /// Accepts `proof`, and says whether that is the first time.
+    pub(crate) fn accept(&self, proof: &Proof, now: Timestamp) -> Result<bool, Crowded> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two spans: what was accepted in the one before the last can't be again.
+        if now.since(seen.since) >= LIFE {
+            let last = std::mem::take(&mut seen.now);
+            let old = now.since(seen.since) >= 2 * LIFE;
+            seen.before = if old { HashSet::new() } else { last };
+            seen.since = now;
+        }
+        if seen.now.contains(&proof.id) || seen.before.contains(&proof.id) {
+            return Ok(false);
+        }
+        if seen.now.len() >= MAX_SEEN {
+            return Err(Crowded);
+        }
+        Ok(seen.now.insert(proof.id))
+    }
+}
+
+/// A token as a request presents it.
+enum Shown<'a> {
+    Bearer(&'a str),
+    Bound(&'a str),
+}
+
+/// The one token of a request; an error if it has something else.
+fn shown(headers: &HeaderMap) -> Option<Result<Shown<'_>, ()>> {
+    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+    let (first, more) = (values.next()?, values.next());
+    let value = first.as_bytes();
+    let shown = bearer(value).map(Shown::Bearer).or_else(|| bound(value).map(Shown::Bound));
+    Some(shown.filter(|_| more.is_none()).ok_or(()))
+}
+
+/// The token of a `DPoP` header (section 7.1), as [`bearer`] reads that of the other scheme.
+fn bound(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = value.split_at_checked(5)?;
+    let good =
+        scheme.eq_ignore_ascii_case(b"dpop ") && !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(token).ok().filter(|_| good)
+}
+
+impl Gateway {
+    /// The proof of a request.
+    pub(crate) fn proof(&self, asker: Asker<'_>) -> Result<Proof, Rejected> {
+        let public_url = self.public_url.as_ref().ok_or(Rejected::Elsewhere)?;
+        Proof::read(asker, public_url.as_str(), self.tokens.now())
+    }
+
+    /// Ends when a call that was let in as it came may no longer go on; `None` for one that carries no token.
+    pub(crate) fn end_of_access(&self, asker: Asker<'_>, audience: Workload) -> Option<EndOfAccess> {
+        let (token, key) = match shown(asker.headers)? {
+            Ok(Shown::Bearer(token)) => (token, None),
+            Ok(Shown::Bound(token)) => (token, Some(self.proof(asker).ok()?.key)),
+            Err(()) => return None,
+        };
+        let presented = Presented { token, key: key.as_deref() };
+        Some(Box::pin(self.tokens.end_of_access(presented, audience)))
+    }
+
+    /// What a call carries to `audience`.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if there is a token that can't be checked now.
+    pub(crate) async fn credential(
+        &self,
+        asker: Asker<'_>,
+        audience: Workload,
+    ) -> Result<Credential, Status> {
+        let token = match shown(asker.headers) {
+            None => return Ok(Credential::None),
+            Some(Err(())) => return Ok(Credential::Unusable(reason::TOKEN_SCHEME)),
+            Some(Ok(Shown::Bearer(token))) => {
+                return self.tokens.credential(Presented { token, key: None }, audience).await;
+            }
+            Some(Ok(Shown::Bound(token))) => token,
+        };
+        let proof = self.proof(asker).and_then(|proof| proof.check_token(token).map(|()| proof));
+        let proof = match proof {
+            Ok(proof) if !self.proofs.know(&proof) => proof,
+            Ok(_) | Err(_) => return Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
+        };
+        let presented = Presented { token, key: Some(&proof.key) };
+        let credential = self.tokens.credential(presented, audience).await?;
+        if !matches!(credential, Credential::Bearer(_)) {
+            return Ok(credential);
+        }
+        match self.proofs.accept(&proof, self.tokens.now()) {
+            Ok(true) => Ok(credential),
+            Ok(false) => Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
+            Err(Crowded) => Err(reason::TOKEN_UNVERIFIABLE.status()),
+        }
+    }
+}
+
+/// What a client is told that was refused for want of a proof or of a better one (section 7.1).
+pub(crate) fn challenge(error: Option<&str>) -> HeaderValue {
+    let error = error.map(|error| format!("error=\"{error}\", ")).unwrap_or_default();
+    let challenge = HeaderValue::try_from(format!("DPoP {error}algs=\"{ALGORITHM_NAMES}\""));
+    challenge.unwrap_or(HeaderValue::from_static("DPoP"))
+}
+
+#[cfg(test)]
+mod tests;

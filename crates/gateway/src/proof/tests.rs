@@ -1,0 +1,215 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use portal_crypto::jose::{SigningKey, sign, sign_with_own_key};
+use serde_json::json;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_562_262_616);
+const PUBLIC: &str = "https://server.example.com";
+/// RFC 9449, figure 2.
+const EXAMPLE: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg";
+/// Section 7.1, figure 12, with the token of figure 13.
+const AT_RESOURCE: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
+const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
+
+fn key(algorithm: Algorithm, seed: u8) -> SigningKey {
+    SigningKey::from_seed(algorithm, &[seed; 32]).unwrap()
+}
+
+fn claims() -> Claims {
+    let claims = json!({
+        "jti": "-BwC3ESc6acc2lTc", "htm": "POST", "htu": "https://server.example.com/token", "iat": 1_562_262_616,
+    });
+    claims.as_object().unwrap().clone()
+}
+
+fn with(name: &str, value: Value) -> Claims {
+    let mut claims = claims();
+    claims.insert(name.to_owned(), value);
+    claims
+}
+
+fn proof(claims: &Claims) -> String {
+    sign_with_own_key(claims, TYPE, &key(Algorithm::Es256, 1), Suites::ALL).unwrap()
+}
+
+fn read_from(headers: &HeaderMap) -> Result<Proof, Rejected> {
+    Proof::read(Asker { method: &Method::POST, path: "/token", headers }, PUBLIC, NOW)
+}
+
+fn read(proof: &str) -> Result<Proof, Rejected> {
+    read_from(&HeaderMap::from_iter([(DPOP, HeaderValue::from_str(proof).unwrap())]))
+}
+
+#[test]
+fn the_proofs_of_the_standard() {
+    let found = read(EXAMPLE).unwrap();
+    assert_eq!(
+        (found.key.as_str(), found.nonce.as_str()),
+        ("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", "")
+    );
+    assert_eq!(found.check_token(TOKEN), Err(Rejected::OtherToken), "it is for none");
+    let headers = HeaderMap::from_iter([(DPOP, HeaderValue::from_static(AT_RESOURCE))]);
+    let asker = Asker { method: &Method::GET, path: "/protectedresource", headers: &headers };
+    let found = Proof::read(asker, "https://resource.example.org", NOW).unwrap();
+    assert_eq!(found.check_token(TOKEN), Ok(()));
+    assert_eq!(found.check_token(&TOKEN[1..]), Err(Rejected::OtherToken));
+}
+
+#[test]
+fn each_algorithm_that_is_told_is_taken() {
+    let mut keys = HashSet::new();
+    for algorithm in ALGORITHMS {
+        let signed = sign_with_own_key(&claims(), TYPE, &key(algorithm, 1), Suites::ALL).unwrap();
+        assert!(keys.insert(read(&signed).unwrap().key), "{algorithm}");
+    }
+    assert_eq!(ALGORITHMS.map(Algorithm::name).join(" "), ALGORITHM_NAMES);
+    let untold = sign_with_own_key(&claims(), TYPE, &key(Algorithm::Ed25519, 1), Suites::ALL).unwrap();
+    assert_eq!(read(&untold).err(), Some(Rejected::NotSigned));
+}
+
+#[test]
+fn a_proof_says_what_it_must() {
+    for (name, value, expected) in [
+        ("jti", json!(null), Rejected::Malformed),
+        ("jti", json!(7), Rejected::Malformed),
+        ("jti", json!(""), Rejected::Malformed),
+        ("jti", json!("x".repeat(257)), Rejected::Malformed),
+        ("htm", json!("GET"), Rejected::Elsewhere),
+        ("htm", json!("post"), Rejected::Elsewhere),
+        ("htm", json!(["POST"]), Rejected::Malformed),
+        ("htu", json!("https://server.example.com/token/"), Rejected::Elsewhere),
+        ("htu", json!("https://server.example.com/other"), Rejected::Elsewhere),
+        ("htu", json!("http://server.example.com/token"), Rejected::Elsewhere),
+        ("htu", json!("https://server.example.com:8443/token"), Rejected::Elsewhere),
+        ("htu", json!("https://server.example.com.evil.example/token"), Rejected::Elsewhere),
+        ("htu", json!("https://server.example.com@evil.example/token"), Rejected::Elsewhere),
+        ("htu", json!("https://anna@server.example.com/token"), Rejected::Elsewhere),
+        ("htu", json!("/token"), Rejected::Elsewhere),
+        ("htu", json!(1), Rejected::Malformed),
+        ("iat", json!(1_562_262_616 - 61), Rejected::Untimely),
+        ("iat", json!(1_562_262_616 + 61), Rejected::Untimely),
+        ("iat", json!(i64::MIN), Rejected::Untimely),
+        ("iat", json!("1562262616"), Rejected::Malformed),
+        ("iat", json!(1_562_262_616.5), Rejected::Malformed),
+        ("nonce", json!(1), Rejected::Malformed),
+        ("nonce", json!("x".repeat(257)), Rejected::Malformed),
+        ("ath", json!(true), Rejected::Malformed),
+    ] {
+        assert_eq!(read(&proof(&with(name, value.clone()))).err(), Some(expected), "{name}: {value}");
+    }
+    for name in ["jti", "htm", "htu", "iat"] {
+        let mut without = claims();
+        without.remove(name);
+        assert_eq!(read(&proof(&without)).err(), Some(Rejected::Malformed), "{name}");
+    }
+    for (name, value) in [
+        ("htu", json!("https://SERVER.example.com:443/./token?a=b#c")),
+        ("iat", json!(1_562_262_616 - 60)),
+        ("iat", json!(1_562_262_616 + 60)),
+        ("more", json!({"a": 1})),
+    ] {
+        assert!(read(&proof(&with(name, value.clone()))).is_ok(), "{name}: {value}");
+    }
+    assert_eq!(read(&proof(&with("nonce", json!("abc")))).unwrap().nonce, "abc");
+}
+
+#[test]
+fn a_proof_is_one_token_of_its_type_signed_by_the_key_in_it() {
+    let (good, signer) = (proof(&claims()), key(Algorithm::Es256, 1));
+    let other_type = sign_with_own_key(&claims(), "JWT", &signer, Suites::ALL).unwrap();
+    let without_key = sign(&claims(), TYPE, &signer, Suites::ALL).unwrap();
+    let another = sign_with_own_key(&claims(), TYPE, &key(Algorithm::Es256, 2), Suites::ALL).unwrap();
+    let parts = |token: &str| token.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let swapped = format!("{}.{}.{}", parts(&good)[0], parts(&good)[1], parts(&another)[2]);
+    let header = |header: Value| {
+        format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), parts(&good)[1], parts(&good)[2])
+    };
+    let jwk: Value = serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(&parts(&good)[0]).unwrap())
+        .unwrap()["jwk"]
+        .clone();
+    let mut private = jwk.clone();
+    private["d"] = json!("AQ");
+    for bad in [
+        &good[1..],
+        &other_type,
+        &without_key,
+        &swapped,
+        &header(json!({ "alg": "none", "typ": TYPE, "jwk": jwk })),
+        &header(json!({ "alg": "HS256", "typ": TYPE, "jwk": { "kty": "oct", "k": "AQ" } })),
+        &header(json!({ "alg": "ES256", "typ": TYPE, "jwk": private })),
+        &header(json!({ "alg": "ES256", "typ": TYPE, "jwk": jwk, "kid": "x" })),
+        &format!("{good}.x"),
+    ] {
+        assert_eq!(read(bad).err(), Some(Rejected::NotSigned), "{bad}");
+    }
+    assert_eq!(read_from(&HeaderMap::new()).err(), Some(Rejected::NotOne));
+    let mut twice = HeaderMap::new();
+    twice.append(DPOP, HeaderValue::from_str(&good).unwrap());
+    twice.append(DPOP, HeaderValue::from_str(&proof(&with("jti", json!("other")))).unwrap());
+    assert_eq!(read_from(&twice).err(), Some(Rejected::NotOne));
+}
+
+#[test]
+fn a_proof_is_accepted_once_while_it_could_be_again() {
+    let proofs = Proofs::default();
+    let found = read(EXAMPLE).unwrap();
+    assert!(!proofs.know(&found));
+    assert_eq!(proofs.accept(&found, NOW), Ok(true));
+    for seconds in [0, 60, 119, 120, 200] {
+        assert!(proofs.know(&found));
+        assert_eq!(proofs.accept(&found, NOW.plus(Duration::from_secs(seconds))), Ok(false), "{seconds}");
+    }
+    // The same id by another key is another proof.
+    let signed = sign_with_own_key(&claims(), TYPE, &key(Algorithm::Es256, 2), Suites::ALL).unwrap();
+    assert_eq!(proofs.accept(&read(&signed).unwrap(), NOW), Ok(true));
+    assert_eq!(proofs.accept(&found, NOW.plus(3 * LIFE)), Ok(true), "it is refused by its time then");
+}
+
+#[test]
+fn how_many_are_remembered_is_bounded() {
+    let proofs = Proofs::default();
+    let one = |id: usize| Proof {
+        key: String::new(),
+        nonce: String::new(),
+        token_hash: None,
+        id: sha256(&id.to_be_bytes()),
+    };
+    for id in 0..MAX_SEEN {
+        assert_eq!(proofs.accept(&one(id), NOW), Ok(true));
+    }
+    assert_eq!(proofs.accept(&one(MAX_SEEN), NOW), Err(Crowded), "refused, not taken unseen");
+    assert_eq!(proofs.accept(&one(7), NOW), Ok(false));
+    let later = NOW.plus(LIFE);
+    assert_eq!(proofs.accept(&one(MAX_SEEN), later), Ok(true));
+    assert_eq!(proofs.accept(&one(7), later), Ok(false));
+}
+
+#[test]
+fn a_token_is_shown_in_one_of_two_ways() {
+    let told = |values: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        match shown(&headers) {
+            None => "none".to_owned(),
+            Some(Err(())) => "wrong".to_owned(),
+            Some(Ok(Shown::Bearer(token))) => format!("bearer {token}"),
+            Some(Ok(Shown::Bound(token))) => format!("bound {token}"),
+        }
+    };
+    for (values, expected) in [
+        (&[][..], "none"),
+        (&["Bearer abc"], "bearer abc"),
+        (&["dpop abc"], "bound abc"),
+        (&["DPoP abc"], "bound abc"),
+        (&["DPoP "], "wrong"),
+        (&["DPoP"], "wrong"),
+        (&["DPoP a b"], "wrong"),
+        (&["DPoP abc", "Bearer abc"], "wrong"),
+        (&["Basic abc"], "wrong"),
+    ] {
+        assert_eq!(told(values), expected, "{values:?}");
+    }
+}
