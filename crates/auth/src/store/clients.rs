@@ -18,9 +18,7 @@ use super::client::{self, Column};
 use super::{Listed, client_approval, client_option, rows};
 use crate::domain::client::Secrets;
 use crate::domain::grant::{parse_scopes, scope_text};
-use crate::domain::{
-    Approval, Client, ClientKind, ClientOptions, ClientSettings, GrantType, HandleHash,
-};
+use crate::domain::{Approval, Client, ClientKind, ClientOptions, ClientSettings, GrantType, HandleHash};
 
 const TABLE: &str = "client";
 const BESIDE: &str = "client_option";

@@ -38,14 +38,14 @@ fn error(status: StatusCode, code: &str, description: &str) -> Response<Body> {
 /// (RFC 6749, section 5.2).
 fn refused(headers: &HeaderMap, refusal: &pb::OAuthError) -> Response<Body> {
     if refusal.error == "invalid_client" && headers.contains_key(header::AUTHORIZATION) {
-        return unproven(refusal);
+        return not_authenticated(refusal);
     }
     error(StatusCode::BAD_REQUEST, &refusal.error, &refusal.error_description)
 }
 
 /// Whoever asks has not proven who they are. At introspection that is said in this way however they tried (RFC 7662, section
 /// 2.3).
-fn unproven(refusal: &pb::OAuthError) -> Response<Body> {
+fn not_authenticated(refusal: &pb::OAuthError) -> Response<Body> {
     let mut response = error(StatusCode::UNAUTHORIZED, &refusal.error, &refusal.error_description);
     let basic = HeaderValue::from_static("Basic realm=\"portal\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
@@ -118,7 +118,11 @@ pub(super) async fn serve(gateway: &Gateway, issuer: &PublicUrl, asked: Asked) -
         let description = "a client says who it is once: by HTTP Basic, or by parameters";
         let (error, error_description) = ("invalid_client".to_owned(), description.to_owned());
         let refusal = pb::OAuthError { error, error_description };
-        return if endpoint == "introspect" { unproven(&refusal) } else { refused(&headers, &refusal) };
+        return if endpoint == "introspect" {
+            not_authenticated(&refusal)
+        } else {
+            refused(&headers, &refusal)
+        };
     };
     let answered = match endpoint.as_str() {
         "token" => token(gateway, &headers, client, parameters).await,
@@ -202,7 +206,7 @@ async fn introspect(
     let call = gateway.call(headers, None, message).await?;
     let reply = gateway.oauth().introspect_grant(call).await?.into_inner();
     let found = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
-        Told::Error(refusal) if refusal.error == "invalid_client" => return Ok(unproven(&refusal)),
+        Told::Error(refusal) if refusal.error == "invalid_client" => return Ok(not_authenticated(&refusal)),
         Told::Error(refusal) => return Ok(refused(headers, &refusal)),
         Told::Introspection(found) => found,
     };

@@ -25,7 +25,7 @@ use crate::app::{App, check_reach};
 use crate::domain::device::{Approver, DeviceState, INTERVAL, LIFE, Polled};
 use crate::domain::failures::Failures;
 use crate::domain::grant::scope_text;
-use crate::domain::{Client, DeviceRequest, GrantType, Handle, HandleHash, UserCode};
+use crate::domain::{Client, DeviceRequest, GrantType, Handle, HandleHash, ProofKey, UserCode};
 use crate::error::Error;
 use crate::service::policy::{DecideDeviceAuthorization, FindDeviceAuthorization, StartDeviceAuthorization};
 use crate::store::devices::{Code, StoredDevice};

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file portal/auth/v1/oauth_service.proto.
  */
 export const file_portal_auth_v1_oauth_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJwb3J0YWwvYXV0aC92MS9vYXV0aF9zZXJ2aWNlLnByb3RvEg5wb3J0YWwuYXV0aC52MSI2CgpPQXV0aEVycm9yEg0KBWVycm9yGAEgASgJEhkKEWVycm9yX2Rlc2NyaXB0aW9uGAIgASgJIi0KCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJQgOAAQEiQgoRQ2xpZW50Q3JlZGVudGlhbHMSEQoJY2xpZW50X2lkGAEgASgJEhoKDWNsaWVudF9zZWNyZXQYAiABKAlCA4ABASKNAQoZU3RhcnRBdXRob3JpemF0aW9uUmVxdWVzdBIOCgZpc3N1ZXIYASABKAkSLQoKcGFyYW1ldGVycxgCIAMoCzIZLnBvcnRhbC5hdXRoLnYxLlBhcmFtZXRlchIxCgZjbGllbnQYAyABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscyKpAQoaU3RhcnRBdXRob3JpemF0aW9uUmVzcG9uc2USNwoHcGVuZGluZxgBIAEoCzIkLnBvcnRhbC5hdXRoLnYxLlBlbmRpbmdBdXRob3JpemF0aW9uSAASGwoMcmVkaXJlY3RfdXJpGAIgASgJQgOAAQFIABIrCgVlcnJvchgDIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3JIAEIICgZyZXN1bHQiYQoUUGVuZGluZ0F1dGhvcml6YXRpb24SGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiRgoXR2V0QXV0aG9yaXphdGlvblJlcXVlc3QSGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkiiwEKDUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhQKDHJlZGlyZWN0X3VyaRgEIAEoCRIUCgxzaWduX2luX2FuZXcYBSABKAgSDgoGc2lsZW50GAYgASgIIo4CChpEZWNpZGVBdXRob3JpemF0aW9uUmVxdWVzdBIYCgtyZXF1ZXN0X3VyaRgBIAEoCUIDgAEBEkUKCGRlY2lzaW9uGAIgASgOMjMucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlcXVlc3QuRGVjaXNpb24SEgoKYWNjb3VudF9pZBgDIAEoCSJ7CghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhcKE0RFQ0lTSU9OX1JFTUVNQkVSRUQQARIUChBERUNJU0lPTl9BUFBST1ZFEAISEQoNREVDSVNJT05fREVOWRADEhMKD0RFQ0lTSU9OX05PQk9EWRAEItsBChtEZWNpZGVBdXRob3JpemF0aW9uUmVzcG9uc2USGQoMcmVkaXJlY3RfdXJpGAEgASgJQgOAAQESQgoGbmVlZGVkGAIgASgOMjIucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlLk5lZWRlZCJdCgZOZWVkZWQSFgoSTkVFREVEX1VOU1BFQ0lGSUVEEAASEgoOTkVFREVEX05PVEhJTkcQARITCg9ORUVERURfQVBQUk9WQUwQAhISCg5ORUVERURfU0lHTl9JThADIpMBCh9TdGFydERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0Eg4KBmlzc3VlchgBIAEoCRIxCgZjbGllbnQYAiABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAMgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIosBCiBTdGFydERldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRIwCgdwZW5kaW5nGAEgASgLMh0ucG9ydGFsLmF1dGgudjEuUGVuZGluZ0RldmljZUgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKdAQoNUGVuZGluZ0RldmljZRIYCgtkZXZpY2VfY29kZRgBIAEoCUIDgAEBEhYKCXVzZXJfY29kZRgCIAEoCUIDgAEBEi0KCmV4cGlyZXNfaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaW50ZXJ2YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOAoeRmluZERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0EhYKCXVzZXJfY29kZRgBIAEoCUIDgAEBIm0KE0RldmljZUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhYKCXVzZXJfY29kZRgEIAEoCUIDgAEBIuoBCiBEZWNpZGVEZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBIWCgl1c2VyX2NvZGUYASABKAlCA4ABARJLCghkZWNpc2lvbhgCIAEoDjI5LnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0LkRlY2lzaW9uEhIKCmFjY291bnRfaWQYAyABKAkiTQoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIUChBERUNJU0lPTl9BUFBST1ZFEAESEQoNREVDSVNJT05fREVOWRACIiMKIURlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXNwb25zZSJ1ChFHcmFudFRva2VuUmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAIgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIncKEkdyYW50VG9rZW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGC5wb3J0YWwuYXV0aC52MS5Ub2tlblNldEgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKXAQoIVG9rZW5TZXQSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESLQoKZXhwaXJlc19pbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESDgoGc2NvcGVzGAQgAygJEhUKCGlkX3Rva2VuGAUgASgJQgOAAQEiXwoWSW50cm9zcGVjdEdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIo0BChdJbnRyb3NwZWN0R3JhbnRSZXNwb25zZRI7Cg1pbnRyb3NwZWN0aW9uGAEgASgLMiIucG9ydGFsLmF1dGgudjEuR3JhbnRJbnRyb3NwZWN0aW9uSAASKwoFZXJyb3IYAiABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9ySABCCAoGcmVzdWx0IsYBChJHcmFudEludHJvc3BlY3Rpb24SDgoGYWN0aXZlGAEgASgIEg4KBnNjb3BlcxgCIAMoCRIRCgljbGllbnRfaWQYAyABKAkSCwoDc3ViGAQgASgJEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgppc3N1ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWZyZXNoGAcgASgIIlsKElJldm9rZUdyYW50UmVxdWVzdBIxCgZjbGllbnQYASABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxISCgV0b2tlbhgCIAEoCUIDgAEBIkAKE1Jldm9rZUdyYW50UmVzcG9uc2USKQoFZXJyb3IYASABKAsyGi5wb3J0YWwuYXV0aC52MS5PQXV0aEVycm9yInsKFFJlc29sdmVMb2dvdXRSZXF1ZXN0EhoKDWlkX3Rva2VuX2hpbnQYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkSIAoYcG9zdF9sb2dvdXRfcmVkaXJlY3RfdXJpGAMgASgJEhIKBXN0YXRlGAQgASgJQgOAAQEiMgoVUmVzb2x2ZUxvZ291dFJlc3BvbnNlEhkKDHJlZGlyZWN0X3VyaRgBIAEoCUIDgAEBIhQKEkdldFVzZXJJbmZvUmVxdWVzdCJqCghVc2VySW5mbxILCgNzdWIYASABKAkSEgoKc3ViamVjdF9pZBgCIAEoCRIRCgRuYW1lGAMgASgJQgOAAQESEgoFZW1haWwYBCABKAlCA4ABARIWCg5lbWFpbF92ZXJpZmllZBgFIAEoCDKJCQoMT0F1dGhTZXJ2aWNlEmsKElN0YXJ0QXV0aG9yaXphdGlvbhIpLnBvcnRhbC5hdXRoLnYxLlN0YXJ0QXV0aG9yaXphdGlvblJlcXVlc3QaKi5wb3J0YWwuYXV0aC52MS5TdGFydEF1dGhvcml6YXRpb25SZXNwb25zZRJfChBHZXRBdXRob3JpemF0aW9uEicucG9ydGFsLmF1dGgudjEuR2V0QXV0aG9yaXphdGlvblJlcXVlc3QaHS5wb3J0YWwuYXV0aC52MS5BdXRob3JpemF0aW9uIgOQAgESbgoTRGVjaWRlQXV0aG9yaXphdGlvbhIqLnBvcnRhbC5hdXRoLnYxLkRlY2lkZUF1dGhvcml6YXRpb25SZXF1ZXN0GisucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlEn0KGFN0YXJ0RGV2aWNlQXV0aG9yaXphdGlvbhIvLnBvcnRhbC5hdXRoLnYxLlN0YXJ0RGV2aWNlQXV0aG9yaXphdGlvblJlcXVlc3QaMC5wb3J0YWwuYXV0aC52MS5TdGFydERldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRJuChdGaW5kRGV2aWNlQXV0aG9yaXphdGlvbhIuLnBvcnRhbC5hdXRoLnYxLkZpbmREZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBojLnBvcnRhbC5hdXRoLnYxLkRldmljZUF1dGhvcml6YXRpb24SgAEKGURlY2lkZURldmljZUF1dGhvcml6YXRpb24SMC5wb3J0YWwuYXV0aC52MS5EZWNpZGVEZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBoxLnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRJTCgpHcmFudFRva2VuEiEucG9ydGFsLmF1dGgudjEuR3JhbnRUb2tlblJlcXVlc3QaIi5wb3J0YWwuYXV0aC52MS5HcmFudFRva2VuUmVzcG9uc2USZwoPSW50cm9zcGVjdEdyYW50EiYucG9ydGFsLmF1dGgudjEuSW50cm9zcGVjdEdyYW50UmVxdWVzdBonLnBvcnRhbC5hdXRoLnYxLkludHJvc3BlY3RHcmFudFJlc3BvbnNlIgOQAgESVgoLUmV2b2tlR3JhbnQSIi5wb3J0YWwuYXV0aC52MS5SZXZva2VHcmFudFJlcXVlc3QaIy5wb3J0YWwuYXV0aC52MS5SZXZva2VHcmFudFJlc3BvbnNlEmEKDVJlc29sdmVMb2dvdXQSJC5wb3J0YWwuYXV0aC52MS5SZXNvbHZlTG9nb3V0UmVxdWVzdBolLnBvcnRhbC5hdXRoLnYxLlJlc29sdmVMb2dvdXRSZXNwb25zZSIDkAIBElAKC0dldFVzZXJJbmZvEiIucG9ydGFsLmF1dGgudjEuR2V0VXNlckluZm9SZXF1ZXN0GhgucG9ydGFsLmF1dGgudjEuVXNlckluZm8iA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJwb3J0YWwvYXV0aC92MS9vYXV0aF9zZXJ2aWNlLnByb3RvEg5wb3J0YWwuYXV0aC52MSI2CgpPQXV0aEVycm9yEg0KBWVycm9yGAEgASgJEhkKEWVycm9yX2Rlc2NyaXB0aW9uGAIgASgJIi0KCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJQgOAAQEiQgoRQ2xpZW50Q3JlZGVudGlhbHMSEQoJY2xpZW50X2lkGAEgASgJEhoKDWNsaWVudF9zZWNyZXQYAiABKAlCA4ABASKNAQoZU3RhcnRBdXRob3JpemF0aW9uUmVxdWVzdBIOCgZpc3N1ZXIYASABKAkSLQoKcGFyYW1ldGVycxgCIAMoCzIZLnBvcnRhbC5hdXRoLnYxLlBhcmFtZXRlchIxCgZjbGllbnQYAyABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscyKpAQoaU3RhcnRBdXRob3JpemF0aW9uUmVzcG9uc2USNwoHcGVuZGluZxgBIAEoCzIkLnBvcnRhbC5hdXRoLnYxLlBlbmRpbmdBdXRob3JpemF0aW9uSAASGwoMcmVkaXJlY3RfdXJpGAIgASgJQgOAAQFIABIrCgVlcnJvchgDIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3JIAEIICgZyZXN1bHQiYQoUUGVuZGluZ0F1dGhvcml6YXRpb24SGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiRgoXR2V0QXV0aG9yaXphdGlvblJlcXVlc3QSGAoLcmVxdWVzdF91cmkYASABKAlCA4ABARIRCgljbGllbnRfaWQYAiABKAkiiwEKDUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhQKDHJlZGlyZWN0X3VyaRgEIAEoCRIUCgxzaWduX2luX2FuZXcYBSABKAgSDgoGc2lsZW50GAYgASgIIo4CChpEZWNpZGVBdXRob3JpemF0aW9uUmVxdWVzdBIYCgtyZXF1ZXN0X3VyaRgBIAEoCUIDgAEBEkUKCGRlY2lzaW9uGAIgASgOMjMucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlcXVlc3QuRGVjaXNpb24SEgoKYWNjb3VudF9pZBgDIAEoCSJ7CghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhcKE0RFQ0lTSU9OX1JFTUVNQkVSRUQQARIUChBERUNJU0lPTl9BUFBST1ZFEAISEQoNREVDSVNJT05fREVOWRADEhMKD0RFQ0lTSU9OX05PQk9EWRAEItsBChtEZWNpZGVBdXRob3JpemF0aW9uUmVzcG9uc2USGQoMcmVkaXJlY3RfdXJpGAEgASgJQgOAAQESQgoGbmVlZGVkGAIgASgOMjIucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlc3BvbnNlLk5lZWRlZCJdCgZOZWVkZWQSFgoSTkVFREVEX1VOU1BFQ0lGSUVEEAASEgoOTkVFREVEX05PVEhJTkcQARITCg9ORUVERURfQVBQUk9WQUwQAhISCg5ORUVERURfU0lHTl9JThADIpMBCh9TdGFydERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0Eg4KBmlzc3VlchgBIAEoCRIxCgZjbGllbnQYAiABKAsyIS5wb3J0YWwuYXV0aC52MS5DbGllbnRDcmVkZW50aWFscxItCgpwYXJhbWV0ZXJzGAMgAygLMhkucG9ydGFsLmF1dGgudjEuUGFyYW1ldGVyIosBCiBTdGFydERldmljZUF1dGhvcml6YXRpb25SZXNwb25zZRIwCgdwZW5kaW5nGAEgASgLMh0ucG9ydGFsLmF1dGgudjEuUGVuZGluZ0RldmljZUgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAQggKBnJlc3VsdCKdAQoNUGVuZGluZ0RldmljZRIYCgtkZXZpY2VfY29kZRgBIAEoCUIDgAEBEhYKCXVzZXJfY29kZRgCIAEoCUIDgAEBEi0KCmV4cGlyZXNfaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaW50ZXJ2YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOAoeRmluZERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0EhYKCXVzZXJfY29kZRgBIAEoCUIDgAEBIm0KE0RldmljZUF1dGhvcml6YXRpb24SEQoJY2xpZW50X2lkGAEgASgJEhsKE2NsaWVudF9kaXNwbGF5X25hbWUYAiABKAkSDgoGc2NvcGVzGAMgAygJEhYKCXVzZXJfY29kZRgEIAEoCUIDgAEBIuoBCiBEZWNpZGVEZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBIWCgl1c2VyX2NvZGUYASABKAlCA4ABARJLCghkZWNpc2lvbhgCIAEoDjI5LnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0LkRlY2lzaW9uEhIKCmFjY291bnRfaWQYAyABKAkiTQoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIUChBERUNJU0lPTl9BUFBST1ZFEAESEQoNREVDSVNJT05fREVOWRACIiMKIURlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXNwb25zZSKeAQoRR3JhbnRUb2tlblJlcXVlc3QSMQoGY2xpZW50GAEgASgLMiEucG9ydGFsLmF1dGgudjEuQ2xpZW50Q3JlZGVudGlhbHMSLQoKcGFyYW1ldGVycxgCIAMoCzIZLnBvcnRhbC5hdXRoLnYxLlBhcmFtZXRlchInCgRkcG9wGAMgASgLMhkucG9ydGFsLmF1dGgudjEuRHBvcFByb29mIicKCURwb3BQcm9vZhILCgNqa3QYASABKAkSDQoFbm9uY2UYAiABKAkiiwEKEkdyYW50VG9rZW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGC5wb3J0YWwuYXV0aC52MS5Ub2tlblNldEgAEisKBWVycm9yGAIgASgLMhoucG9ydGFsLmF1dGgudjEuT0F1dGhFcnJvckgAEhIKCmRwb3Bfbm9uY2UYAyABKAlCCAoGcmVzdWx0IqkBCghUb2tlblNldBIZCgxhY2Nlc3NfdG9rZW4YASABKAlCA4ABARItCgpleHBpcmVzX2luGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARIOCgZzY29wZXMYBCADKAkSFQoIaWRfdG9rZW4YBSABKAlCA4ABARIQCghkcG9wX2prdBgGIAEoCSJfChZJbnRyb3NwZWN0R3JhbnRSZXF1ZXN0EjEKBmNsaWVudBgBIAEoCzIhLnBvcnRhbC5hdXRoLnYxLkNsaWVudENyZWRlbnRpYWxzEhIKBXRva2VuGAIgASgJQgOAAQEijQEKF0ludHJvc3BlY3RHcmFudFJlc3BvbnNlEjsKDWludHJvc3BlY3Rpb24YASABKAsyIi5wb3J0YWwuYXV0aC52MS5HcmFudEludHJvc3BlY3Rpb25IABIrCgVlcnJvchgCIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3JIAEIICgZyZXN1bHQi2AEKEkdyYW50SW50cm9zcGVjdGlvbhIOCgZhY3RpdmUYASABKAgSDgoGc2NvcGVzGAIgAygJEhEKCWNsaWVudF9pZBgDIAEoCRILCgNzdWIYBCABKAkSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmlzc3VlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3JlZnJlc2gYByABKAgSEAoIZHBvcF9qa3QYCCABKAkiWwoSUmV2b2tlR3JhbnRSZXF1ZXN0EjEKBmNsaWVudBgBIAEoCzIhLnBvcnRhbC5hdXRoLnYxLkNsaWVudENyZWRlbnRpYWxzEhIKBXRva2VuGAIgASgJQgOAAQEiQAoTUmV2b2tlR3JhbnRSZXNwb25zZRIpCgVlcnJvchgBIAEoCzIaLnBvcnRhbC5hdXRoLnYxLk9BdXRoRXJyb3IiewoUUmVzb2x2ZUxvZ291dFJlcXVlc3QSGgoNaWRfdG9rZW5faGludBgBIAEoCUIDgAEBEhEKCWNsaWVudF9pZBgCIAEoCRIgChhwb3N0X2xvZ291dF9yZWRpcmVjdF91cmkYAyABKAkSEgoFc3RhdGUYBCABKAlCA4ABASIyChVSZXNvbHZlTG9nb3V0UmVzcG9uc2USGQoMcmVkaXJlY3RfdXJpGAEgASgJQgOAAQEiFAoSR2V0VXNlckluZm9SZXF1ZXN0ImoKCFVzZXJJbmZvEgsKA3N1YhgBIAEoCRISCgpzdWJqZWN0X2lkGAIgASgJEhEKBG5hbWUYAyABKAlCA4ABARISCgVlbWFpbBgEIAEoCUIDgAEBEhYKDmVtYWlsX3ZlcmlmaWVkGAUgASgIMokJCgxPQXV0aFNlcnZpY2USawoSU3RhcnRBdXRob3JpemF0aW9uEikucG9ydGFsLmF1dGgudjEuU3RhcnRBdXRob3JpemF0aW9uUmVxdWVzdBoqLnBvcnRhbC5hdXRoLnYxLlN0YXJ0QXV0aG9yaXphdGlvblJlc3BvbnNlEl8KEEdldEF1dGhvcml6YXRpb24SJy5wb3J0YWwuYXV0aC52MS5HZXRBdXRob3JpemF0aW9uUmVxdWVzdBodLnBvcnRhbC5hdXRoLnYxLkF1dGhvcml6YXRpb24iA5ACARJuChNEZWNpZGVBdXRob3JpemF0aW9uEioucG9ydGFsLmF1dGgudjEuRGVjaWRlQXV0aG9yaXphdGlvblJlcXVlc3QaKy5wb3J0YWwuYXV0aC52MS5EZWNpZGVBdXRob3JpemF0aW9uUmVzcG9uc2USfQoYU3RhcnREZXZpY2VBdXRob3JpemF0aW9uEi8ucG9ydGFsLmF1dGgudjEuU3RhcnREZXZpY2VBdXRob3JpemF0aW9uUmVxdWVzdBowLnBvcnRhbC5hdXRoLnYxLlN0YXJ0RGV2aWNlQXV0aG9yaXphdGlvblJlc3BvbnNlEm4KF0ZpbmREZXZpY2VBdXRob3JpemF0aW9uEi4ucG9ydGFsLmF1dGgudjEuRmluZERldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0GiMucG9ydGFsLmF1dGgudjEuRGV2aWNlQXV0aG9yaXphdGlvbhKAAQoZRGVjaWRlRGV2aWNlQXV0aG9yaXphdGlvbhIwLnBvcnRhbC5hdXRoLnYxLkRlY2lkZURldmljZUF1dGhvcml6YXRpb25SZXF1ZXN0GjEucG9ydGFsLmF1dGgudjEuRGVjaWRlRGV2aWNlQXV0aG9yaXphdGlvblJlc3BvbnNlElMKCkdyYW50VG9rZW4SIS5wb3J0YWwuYXV0aC52MS5HcmFudFRva2VuUmVxdWVzdBoiLnBvcnRhbC5hdXRoLnYxLkdyYW50VG9rZW5SZXNwb25zZRJnCg9JbnRyb3NwZWN0R3JhbnQSJi5wb3J0YWwuYXV0aC52MS5JbnRyb3NwZWN0R3JhbnRSZXF1ZXN0GicucG9ydGFsLmF1dGgudjEuSW50cm9zcGVjdEdyYW50UmVzcG9uc2UiA5ACARJWCgtSZXZva2VHcmFudBIiLnBvcnRhbC5hdXRoLnYxLlJldm9rZUdyYW50UmVxdWVzdBojLnBvcnRhbC5hdXRoLnYxLlJldm9rZUdyYW50UmVzcG9uc2USYQoNUmVzb2x2ZUxvZ291dBIkLnBvcnRhbC5hdXRoLnYxLlJlc29sdmVMb2dvdXRSZXF1ZXN0GiUucG9ydGFsLmF1dGgudjEuUmVzb2x2ZUxvZ291dFJlc3BvbnNlIgOQAgESUAoLR2V0VXNlckluZm8SIi5wb3J0YWwuYXV0aC52MS5HZXRVc2VySW5mb1JlcXVlc3QaGC5wb3J0YWwuYXV0aC52MS5Vc2VySW5mbyIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An error of the protocol, as RFC 6749, sections 4.1.2.1 and 5.2, name them.
@@ -722,6 +722,13 @@ export type GrantTokenRequest = Message<"portal.auth.v1.GrantTokenRequest"> & {
    * @generated from field: repeated portal.auth.v1.Parameter parameters = 2;
    */
   parameters: Parameter[];
+
+  /**
+   * Key that the client proved to hold (RFC 9449); unset for none.
+   *
+   * @generated from field: portal.auth.v1.DpopProof dpop = 3;
+   */
+  dpop?: DpopProof | undefined;
 };
 
 /**
@@ -730,6 +737,34 @@ export type GrantTokenRequest = Message<"portal.auth.v1.GrantTokenRequest"> & {
  */
 export const GrantTokenRequestSchema: GenMessage<GrantTokenRequest> = /*@__PURE__*/
   messageDesc(file_portal_auth_v1_oauth_service, 17);
+
+/**
+ * A proof of possession (RFC 9449) that the gateway found to be right.
+ *
+ * @generated from message portal.auth.v1.DpopProof
+ */
+export type DpopProof = Message<"portal.auth.v1.DpopProof"> & {
+  /**
+   * Thumbprint of the key (RFC 7638).
+   *
+   * @generated from field: string jkt = 1;
+   */
+  jkt: string;
+
+  /**
+   * Nonce in the proof; empty for none.
+   *
+   * @generated from field: string nonce = 2;
+   */
+  nonce: string;
+};
+
+/**
+ * Describes the message portal.auth.v1.DpopProof.
+ * Use `create(DpopProofSchema)` to create a new message.
+ */
+export const DpopProofSchema: GenMessage<DpopProof> = /*@__PURE__*/
+  messageDesc(file_portal_auth_v1_oauth_service, 18);
 
 /**
  * Reply of OAuthService.GrantToken.
@@ -759,6 +794,13 @@ export type GrantTokenResponse = Message<"portal.auth.v1.GrantTokenResponse"> & 
     value: OAuthError;
     case: "error";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Nonce for the next proof; empty if none was given with the request.
+   *
+   * @generated from field: string dpop_nonce = 3;
+   */
+  dpopNonce: string;
 };
 
 /**
@@ -766,7 +808,7 @@ export type GrantTokenResponse = Message<"portal.auth.v1.GrantTokenResponse"> & 
  * Use `create(GrantTokenResponseSchema)` to create a new message.
  */
 export const GrantTokenResponseSchema: GenMessage<GrantTokenResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 18);
+  messageDesc(file_portal_auth_v1_oauth_service, 19);
 
 /**
  * Tokens of a client (RFC 6749, section 5.1).
@@ -808,6 +850,13 @@ export type TokenSet = Message<"portal.auth.v1.TokenSet"> & {
    * @generated from field: string id_token = 5;
    */
   idToken: string;
+
+  /**
+   * Thumbprint of the key that the access token is bound to; empty for a bearer token.
+   *
+   * @generated from field: string dpop_jkt = 6;
+   */
+  dpopJkt: string;
 };
 
 /**
@@ -815,7 +864,7 @@ export type TokenSet = Message<"portal.auth.v1.TokenSet"> & {
  * Use `create(TokenSetSchema)` to create a new message.
  */
 export const TokenSetSchema: GenMessage<TokenSet> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 19);
+  messageDesc(file_portal_auth_v1_oauth_service, 20);
 
 /**
  * Request of OAuthService.IntrospectGrant.
@@ -843,7 +892,7 @@ export type IntrospectGrantRequest = Message<"portal.auth.v1.IntrospectGrantRequ
  * Use `create(IntrospectGrantRequestSchema)` to create a new message.
  */
 export const IntrospectGrantRequestSchema: GenMessage<IntrospectGrantRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 20);
+  messageDesc(file_portal_auth_v1_oauth_service, 21);
 
 /**
  * Reply of OAuthService.IntrospectGrant.
@@ -880,7 +929,7 @@ export type IntrospectGrantResponse = Message<"portal.auth.v1.IntrospectGrantRes
  * Use `create(IntrospectGrantResponseSchema)` to create a new message.
  */
 export const IntrospectGrantResponseSchema: GenMessage<IntrospectGrantResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 21);
+  messageDesc(file_portal_auth_v1_oauth_service, 22);
 
 /**
  * What a client's token stands for (RFC 7662, section 2.2).
@@ -936,6 +985,13 @@ export type GrantIntrospection = Message<"portal.auth.v1.GrantIntrospection"> & 
    * @generated from field: bool refresh = 7;
    */
   refresh: boolean;
+
+  /**
+   * Thumbprint of the key that it is bound to (RFC 9449); empty for none.
+   *
+   * @generated from field: string dpop_jkt = 8;
+   */
+  dpopJkt: string;
 };
 
 /**
@@ -943,7 +999,7 @@ export type GrantIntrospection = Message<"portal.auth.v1.GrantIntrospection"> & 
  * Use `create(GrantIntrospectionSchema)` to create a new message.
  */
 export const GrantIntrospectionSchema: GenMessage<GrantIntrospection> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 22);
+  messageDesc(file_portal_auth_v1_oauth_service, 23);
 
 /**
  * Request of OAuthService.RevokeGrant.
@@ -971,7 +1027,7 @@ export type RevokeGrantRequest = Message<"portal.auth.v1.RevokeGrantRequest"> & 
  * Use `create(RevokeGrantRequestSchema)` to create a new message.
  */
 export const RevokeGrantRequestSchema: GenMessage<RevokeGrantRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 23);
+  messageDesc(file_portal_auth_v1_oauth_service, 24);
 
 /**
  * Reply of OAuthService.RevokeGrant; the same whether or not the token was live.
@@ -992,7 +1048,7 @@ export type RevokeGrantResponse = Message<"portal.auth.v1.RevokeGrantResponse"> 
  * Use `create(RevokeGrantResponseSchema)` to create a new message.
  */
 export const RevokeGrantResponseSchema: GenMessage<RevokeGrantResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 24);
+  messageDesc(file_portal_auth_v1_oauth_service, 25);
 
 /**
  * Request of OAuthService.ResolveLogout.
@@ -1034,7 +1090,7 @@ export type ResolveLogoutRequest = Message<"portal.auth.v1.ResolveLogoutRequest"
  * Use `create(ResolveLogoutRequestSchema)` to create a new message.
  */
 export const ResolveLogoutRequestSchema: GenMessage<ResolveLogoutRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 25);
+  messageDesc(file_portal_auth_v1_oauth_service, 26);
 
 /**
  * Reply of OAuthService.ResolveLogout.
@@ -1055,7 +1111,7 @@ export type ResolveLogoutResponse = Message<"portal.auth.v1.ResolveLogoutRespons
  * Use `create(ResolveLogoutResponseSchema)` to create a new message.
  */
 export const ResolveLogoutResponseSchema: GenMessage<ResolveLogoutResponse> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 26);
+  messageDesc(file_portal_auth_v1_oauth_service, 27);
 
 /**
  * Request of OAuthService.GetUserInfo.
@@ -1070,7 +1126,7 @@ export type GetUserInfoRequest = Message<"portal.auth.v1.GetUserInfoRequest"> & 
  * Use `create(GetUserInfoRequestSchema)` to create a new message.
  */
 export const GetUserInfoRequestSchema: GenMessage<GetUserInfoRequest> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 27);
+  messageDesc(file_portal_auth_v1_oauth_service, 28);
 
 /**
  * Claims about a person (OpenID Connect Core, section 5.1).
@@ -1119,7 +1175,7 @@ export type UserInfo = Message<"portal.auth.v1.UserInfo"> & {
  * Use `create(UserInfoSchema)` to create a new message.
  */
 export const UserInfoSchema: GenMessage<UserInfo> = /*@__PURE__*/
-  messageDesc(file_portal_auth_v1_oauth_service, 28);
+  messageDesc(file_portal_auth_v1_oauth_service, 29);
 
 /**
  * What the gateway's OAuth 2.1 and OpenID Connect endpoints ask of auth. Without HTTP paths: the
