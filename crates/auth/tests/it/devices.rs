@@ -384,6 +384,7 @@ each_database! {
         );
         assert_eq!(sql::run(&store, &approve, []).await, 1);
         let request = pb::GrantTokenRequest {
+            dpop: None,
             client: Some(credentials(&client)),
             parameters: wire(&[("grant_type", GRANT), ("device_code", &device.device_code)]),
         };

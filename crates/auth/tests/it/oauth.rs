@@ -503,7 +503,7 @@ each_database! {
         let auth = auth.restart_with(|config| config.oauth.grants_per_minute = NonZeroU32::new(2).unwrap()).await;
         let ask = async |client: &pb::Client| {
             let parameters = wire(&[("grant_type", "client_credentials")]);
-            auth.endpoints().grant_token(pb::GrantTokenRequest { client: Some(credentials(client)), parameters }).await
+            auth.endpoints().grant_token(pb::GrantTokenRequest { client: Some(credentials(client)), parameters, dpop: None }).await
         };
         for _ in 0..2 {
             ask(&one).await.unwrap();

@@ -58,6 +58,7 @@ impl Portal {
         std::fs::write(&password_file, PASSWORD).unwrap();
         let many = NonZeroU32::new(1_000_000).unwrap();
         let config = portal_auth::Config {
+            authorization: Default::default(),
             server: mesh.server(),
             identity: mesh.identity(Workload::Auth),
             database: database.config(),
@@ -74,6 +75,7 @@ impl Portal {
                 questions_per_minute: many,
                 grants_per_minute: many,
                 user_codes_per_minute: many,
+                ..OAuthConfig::default()
             },
             mail: None,
             tokens: Default::default(),

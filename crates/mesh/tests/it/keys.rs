@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use portal_core::Workload;
 use portal_crypto::suite::Suites;
 use portal_crypto::token::{KeySet as VerifyingKeys, TokenError as Refused, TokenKey};
+use portal_mesh::config::AuthorizationConfig;
 use portal_mesh::token::{TokenError, Verified};
-use portal_mesh::{Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
+use portal_mesh::{Authorization, Identity, MeshChannel, MeshServer, Row, Running, TokenVerifier};
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::token_service_server::{TokenService, TokenServiceServer};
 use portal_testkit::{TestMesh, TestUser};
@@ -19,7 +20,7 @@ use crate::fixture::SECOND;
 
 portal_mesh::actions! { "portal.auth.v1.TokenService" => GetKeySet }
 
-static POLICY: [Row; 1] = [Row::of::<GetKeySet>().workloads(&[Workload::Consent]).read()];
+static POLICY: [Row; 1] = [Row::of::<GetKeySet>().read()];
 
 /// What auth does when it is asked.
 #[derive(Clone)]
@@ -63,7 +64,9 @@ impl House {
             KeysOf { mood: Arc::new(Mutex::new(Mood::Tells(vec![published()]))), asked: Arc::default() };
         let identity = Identity::load(&mesh.identity(Workload::Auth), Workload::Auth, &host).unwrap();
         let tokens = TokenVerifier::local(&identity, VerifyingKeys::new(), Suites::ALL, &host);
-        let server = MeshServer { identity, policy: &POLICY, tokens, host: mesh.host() };
+        // Portal's own: what a key set is for is said there.
+        let authorization = Authorization::load(&AuthorizationConfig::default(), &host.metrics).unwrap();
+        let server = MeshServer { identity, policy: &POLICY, authorization, tokens, host: mesh.host() };
         let routes = Routes::new(TokenServiceServer::new(auth.clone()));
         let running = server.start(&mesh.server(), routes).await.unwrap();
         let identity = Identity::load(&mesh.identity(Workload::Consent), Workload::Consent, &host).unwrap();
