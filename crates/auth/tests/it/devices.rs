@@ -350,7 +350,7 @@ each_database! {
         let operator = auth.operator().await;
         let lock = pb::LockAccountRequest { account_id: account.account_id.clone(), ..Default::default() };
         auth.accounts().lock_account(auth.by(&operator, lock).await).await.unwrap();
-        assert_eq!(error(auth.poll(&client, &device.device_code).await), "access_denied");
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant", "taken back with the lock");
         let (account, bert) = auth.person("bert@example.org").await;
         let device = auth.device(&client).await;
         auth.say(&bert, &device.user_code, Decision::Approve).await.unwrap();

@@ -300,7 +300,7 @@ each_database! {
             for (table, new) in NEW {
                 assert_eq!(count(&store, &format!("{table} WHERE {} IS NOT NULL", new[0])).await, 0);
             }
-            migrate::down::<Migrations>(&store, 13).await.unwrap();
+            migrate::down::<Migrations>(&store, 14).await.unwrap();
             // A connection of before may still know the columns of before.
             let row = &sql::query(&database.connect().await, "SELECT * FROM account").await[0];
             assert_eq!(row.column_names().len(), OLD[0].1.len());
