@@ -160,6 +160,8 @@ pub(crate) struct Answer {
     /// The status was in the headers: no trailers follow.
     complete: bool,
     deadline: Option<Instant>,
+    /// Whether access is looked after, however much there is to read.
+    watched: bool,
     end: EndOfAccess,
 }
 
@@ -183,13 +185,20 @@ impl Answer {
                 reason::UPSTREAM_UNAVAILABLE.status()
             }),
         };
+        let watched = access.is_some();
         let end: EndOfAccess = match access {
             None => time,
             Some(access) => Box::pin(async move {
                 tokio::select! { status = time => status, status = access => status }
             }),
         };
-        Self { inner: Some(inner), complete: headers.contains_key(Status::GRPC_STATUS), deadline, end }
+        Self {
+            inner: Some(inner),
+            complete: headers.contains_key(Status::GRPC_STATUS),
+            deadline,
+            watched,
+            end,
+        }
     }
 
     /// The status of an answer that broke off.
@@ -221,6 +230,15 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.inner.is_none() {
+            return Poll::Ready(None);
+        }
+        // A stream that always has something would else never be asked whether it may go on.
+        if self.watched
+            && let Poll::Ready(status) = self.end.as_mut().poll(cx)
+        {
+            return self.end_with(&status);
+        }
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
         match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

@@ -35,10 +35,10 @@ pub struct EdgeConfig {
     /// Origins (`https://app.example.org`) whose pages may call the gateway from a browser. Default: none but its own.
     #[serde(default)]
     pub cors_origins: Vec<String>,
-    /// The folder where auth writes mails instead of sending them, shown at `/mailbox`: for a portal on one machine, whose gateway
-    /// listens on loopback. Default: none.
+    /// The mails that auth writes as files, as a page: for a portal on one machine, whose gateway listens on loopback. Default:
+    /// none.
     #[serde(default)]
-    pub mailbox: Option<PathBuf>,
+    pub mailbox: Option<MailboxConfig>,
     /// Connections open at a time; more are not accepted until one closes. Default 4096.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
@@ -50,6 +50,16 @@ pub struct EdgeConfig {
     /// them everybody behind a proxy is one client, and shares its limits. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[edge.mailbox]`: mails as a page.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailboxConfig {
+    /// The folder where auth writes them instead of sending them.
+    pub directory: PathBuf,
+    /// File with the key, of 32 characters or more: the page is at `/mailbox/<key>`, and whoever reads it can sign in as anybody.
+    pub key_file: PathBuf,
 }
 
 impl Default for EdgeConfig {

@@ -43,6 +43,7 @@ mod service;
 mod tokens;
 mod web;
 
-pub use config::{Config, EdgeConfig};
+pub use config::{Config, EdgeConfig, MailboxConfig};
+pub use mailbox::UnusableKey;
 pub use oauth::{InvalidPublicUrl, PublicUrl};
 pub use service::{Service, StartError};

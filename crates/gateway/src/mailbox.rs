@@ -1,7 +1,8 @@
 //! The mailbox of a portal on one machine: what auth wrote as files instead of sending it, as a page.
 //!
-//! Whoever reads it can sign in as anybody, so it is for the machine itself: the gateway starts with one only on loopback, answers
-//! only connections from there, and only under its own name, so that no page from elsewhere gets at it by a name that leads here.
+//! Whoever reads it can sign in as anybody, so it is for whoever started the portal: its path ends in a key that stands in a file
+//! of theirs. The gateway starts with one only on loopback, answers only connections from there, and only under its own name, so
+//! that no page from elsewhere gets at it by a name that leads here.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -9,18 +10,59 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use portal_crypto::hash::{Sha256, sha256};
 use tonic::body::Body;
 
+use crate::config::MailboxConfig;
 use crate::oauth::PublicUrl;
 use crate::oauth::page::{escaped, message, page};
 use crate::route::Gateway;
 
-/// Where it is.
-pub(crate) const PATH: &str = "/mailbox";
+/// What stands before the key in its path.
+pub(crate) const PATH: &str = "/mailbox/";
+/// Fewest characters of a key.
+const SHORTEST_KEY: usize = 32;
 /// Mails on the page; the newest.
 const MOST: usize = 50;
 /// Bytes read of each.
 const LARGEST: u64 = 64 * 1_024;
+
+/// Where mails are, and who may read them.
+pub(crate) struct Mailbox {
+    directory: PathBuf,
+    key: Sha256,
+}
+
+/// The file has no key that could keep anybody out.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableKey {
+    /// It can't be read.
+    #[error("it can't be read")]
+    Unreadable(#[source] std::io::Error),
+    /// It is too short.
+    #[error("it must have at least 32 characters")]
+    Short,
+}
+
+impl Mailbox {
+    /// The mailbox that is configured.
+    ///
+    /// # Errors
+    /// [`UnusableKey`].
+    pub(crate) fn open(config: MailboxConfig) -> Result<Self, UnusableKey> {
+        let key = std::fs::read_to_string(&config.key_file).map_err(UnusableKey::Unreadable)?;
+        let key = key.trim();
+        if key.len() < SHORTEST_KEY {
+            return Err(UnusableKey::Short);
+        }
+        Ok(Self { directory: config.directory, key: sha256(key.as_bytes()) })
+    }
+
+    /// Whether a path ends in the key. Hashes are compared, so the time says nothing of it.
+    fn is_opened_by(&self, path: &str) -> bool {
+        path.strip_prefix(PATH).is_some_and(|key| sha256(key.as_bytes()) == self.key)
+    }
+}
 
 struct Mail {
     subject: String,
@@ -36,11 +78,13 @@ impl Gateway {
         peer: IpAddr,
         request: &Request<B>,
     ) -> Option<Response<Body>> {
-        let (directory, own) = (self.mailbox.clone()?, self.public_url.as_ref()?);
-        if !(peer.to_canonical().is_loopback() && is_own(request, own)) {
-            let text = "The mailbox is for a browser on the machine itself.";
+        let (mailbox, own) = (self.mailbox.as_ref()?, self.public_url.as_ref()?);
+        let here = peer.to_canonical().is_loopback() && is_own(request, own);
+        if !(here && mailbox.is_opened_by(request.uri().path())) {
+            let text = "The mailbox is for a browser on the machine itself, at the address that the portal told when it started.";
             return Some(message(StatusCode::FORBIDDEN, "Not from here", text));
         }
+        let directory = mailbox.directory.clone();
         let read = tokio::task::spawn_blocking(move || newest(&directory)).await;
         let mut response = match read {
             Ok(Ok(mails)) => page(StatusCode::OK, "Mailbox", &listed(&mails, own), None),
@@ -49,7 +93,9 @@ impl Gateway {
                 message(StatusCode::INTERNAL_SERVER_ERROR, "Not possible", text)
             }
         };
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         Some(response)
     }
 }
@@ -152,6 +198,27 @@ mod tests {
         assert!(page.contains("<a href=\"http://127.0.0.1:8080/#recover=A&quot;B\">"));
         assert!(!page.contains("<a href=\"http://evil"));
         assert!(page.contains("anna@example.org"));
+    }
+
+    #[test]
+    fn only_with_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let key_file = directory.path().join("key");
+        let open = || Mailbox::open(MailboxConfig { directory: PathBuf::new(), key_file: key_file.clone() });
+        assert!(matches!(open(), Err(UnusableKey::Unreadable(_))));
+        for short in ["", "\n", &"a".repeat(31)] {
+            std::fs::write(&key_file, short).unwrap();
+            assert!(matches!(open(), Err(UnusableKey::Short)));
+        }
+        let key = "a".repeat(32);
+        std::fs::write(&key_file, format!("{key}\n")).unwrap();
+        let mailbox = open().unwrap();
+        assert!(mailbox.is_opened_by(&format!("/mailbox/{key}")));
+        for other in
+            ["/mailbox/".to_owned(), format!("/mailbox/{key}b"), "/mailbox".to_owned(), format!("/{key}")]
+        {
+            assert!(!mailbox.is_opened_by(&other), "{other}");
+        }
     }
 
     #[test]

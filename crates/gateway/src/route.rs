@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -15,6 +14,7 @@ use crate::body::RequestBody;
 use crate::client::TrustedProxies;
 use crate::forward::{Target, Upstreams};
 use crate::json::Transcoder;
+use crate::mailbox::Mailbox;
 use crate::metrics::{GatewayMetrics, Protocol};
 use crate::oauth::PublicUrl;
 use crate::proof::{Asker, Proofs};
@@ -35,8 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) metrics: GatewayMetrics,
     pub(crate) proofs: Proofs,
     pub(crate) public_url: Option<PublicUrl>,
-    /// Where mails are written that this portal does not send.
-    pub(crate) mailbox: Option<PathBuf>,
+    /// The mails that this portal does not send.
+    pub(crate) mailbox: Option<Mailbox>,
     /// The methods whose calls may last.
     pub(crate) streams: HashSet<String>,
     /// Whether clients come over TLS.
@@ -86,7 +86,7 @@ impl Route {
         }
         match *method {
             Method::GET if path == keyset::PATH => Self::KeySet,
-            Method::GET if path == mailbox::PATH => Self::Mailbox,
+            Method::GET if path.starts_with(mailbox::PATH) => Self::Mailbox,
             Method::GET if oauth::DISCOVERY_PATHS.contains(&path) => Self::Discovery,
             Method::GET | Method::HEAD => Self::Asset,
             // A path that looks like a method's, of a service that is not here.

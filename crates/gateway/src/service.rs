@@ -16,6 +16,7 @@ use crate::forward::Upstreams;
 use crate::json::Transcoder;
 use crate::json::template::InvalidTemplate;
 use crate::local::{self, LocalError};
+use crate::mailbox::{Mailbox, UnusableKey};
 use crate::metrics::GatewayMetrics;
 use crate::oauth::{InvalidPublicUrl, PublicUrl};
 use crate::proof::Proofs;
@@ -55,6 +56,9 @@ pub enum StartError {
         "edge.mailbox: only for a gateway that listens on loopback; leave it out, or listen on 127.0.0.1"
     )]
     Mailbox,
+    /// The key of the mailbox can't be used.
+    #[error("edge.mailbox.key_file")]
+    MailboxKey(#[from] UnusableKey),
     /// An origin of `edge.cors_origins` is not one.
     #[error("edge.cors_origins")]
     Origin(#[from] InvalidOrigin),
@@ -104,6 +108,7 @@ impl Service {
         if config.edge.mailbox.is_some() && !local_addr.ip().is_loopback() {
             return Err(StartError::Mailbox);
         }
+        let mailbox = config.edge.mailbox.map(Mailbox::open).transpose()?;
         let (start_drain, drain) = Drain::new();
         let public_url = PublicUrl::of(config.edge.public_url.as_deref(), local_addr, tls.is_some())?;
         let upstreams = Upstreams { auth, consent, valuation, local: routes };
@@ -118,7 +123,7 @@ impl Service {
             metrics,
             proofs: Proofs::default(),
             public_url,
-            mailbox: config.edge.mailbox,
+            mailbox,
             streams: forward::streams(&pool),
             secure: tls.is_some(),
             drain: drain.clone(),

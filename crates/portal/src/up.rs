@@ -97,6 +97,7 @@ async fn up(options: &UpOptions, data: DataDirectory) -> anyhow::Result<()> {
             config.push_str(&data.mail(edge));
         }
         if workload == Workload::Gateway && options.listen.ip().is_loopback() {
+            data.mailbox_key()?;
             config.push_str(&data.mailbox());
         }
         let config = Config::parse(workload, &config)?;
@@ -156,7 +157,7 @@ fn welcome(
     output::line(&format!("  console   {url}/"));
     output::line(&format!("  metrics   http://{admin}/metrics"));
     output::line(&match gateway.ip().is_loopback() {
-        true => format!("  mail      {url}/mailbox"),
+        true => format!("  mail      {url}/mailbox/{}", data.mailbox_key()?.trim()),
         false => format!("  mail      {}", data.mail_directory().display()),
     });
     output::line(&format!("  sign in   operator@portal.local, {}", data.operator_password_hint()?));

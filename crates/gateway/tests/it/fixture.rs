@@ -414,7 +414,7 @@ impl PurposeService for Consent {
 
 #[async_trait]
 impl ConsentChangeService for Consent {
-    /// Two changes, then what the resume token says: an end, an error, or silence.
+    /// Two changes, then what the resume token says: an end, an error, silence, or more and more.
     async fn watch_consent_changes(
         &self,
         request: Request<WatchConsentChangesRequest>,
@@ -427,6 +427,9 @@ impl ConsentChangeService for Consent {
         Ok(Response::new(match then.as_str() {
             "error" => Box::pin(changes.chain(tokio_stream::iter([Err(lost())]))),
             "silence" => Box::pin(changes.chain(tokio_stream::pending())),
+            "flood" => {
+                Box::pin(changes.chain(tokio_stream::iter(std::iter::repeat_with(move || change("3")))))
+            }
             "refuse" => return Err(lost()),
             _ => Box::pin(changes),
         }))

@@ -235,3 +235,32 @@ async fn an_open_stream_ends_when_nobody_can_say_whether_it_may_go_on() {
     );
     setup.stop().await;
 }
+
+/// However much there is to tell.
+#[tokio::test]
+async fn a_stream_that_never_pauses_ends_too() {
+    let setup = Setup::start().await;
+    let client = Client::one(setup.address);
+    let alice = setup.world.user("alice", &[]);
+    setup.wait_for_cache(&client, "alice").await;
+    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
+    let watch = WatchConsentChangesRequest { resume_token: "flood".to_owned(), ..Default::default() };
+    let mut open = changes.watch_consent_changes(with_token(watch, "alice")).await.unwrap().into_inner();
+    open.message().await.unwrap().unwrap();
+    setup.world.users.lock().unwrap().remove("alice");
+    setup.world.revoke(Target::SessionId(alice.session.to_string()));
+    let ended = async {
+        loop {
+            if let Err(status) = open.message().await {
+                return status;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    let status = ended.expect("the stream outlived its access");
+    assert_eq!(
+        (status.code(), reason_of(&status).as_deref()),
+        (Code::Unauthenticated, Some("TOKEN_INVALID"))
+    );
+    setup.stop().await;
+}

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use portal_core::Workload;
 use portal_crypto::suite::Suites;
 use portal_crypto::token::{KeySet as VerifyingKeys, TokenError as Refused, TokenKey};
@@ -198,9 +199,9 @@ async fn a_silent_auth_holds_up_few() {
     house.verify().await.unwrap();
     house.mood(Mood::Silent);
     house.advance(30);
-    let start = Instant::now();
+    house.verify().await.unwrap();
     for _ in 0..20 {
-        house.verify().await.unwrap();
+        let at_once = house.verify().now_or_never();
+        at_once.expect("held up as well").unwrap();
     }
-    assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
 }

@@ -125,7 +125,20 @@ impl DataDirectory {
 
     /// The part of the gateway's configuration by which it shows that mail.
     pub fn mailbox(&self) -> String {
-        format!("[edge]\nmailbox = {}\n", layout::quoted(&self.layout.mail()))
+        let (directory, key) =
+            (layout::quoted(&self.layout.mail()), layout::quoted(&self.layout.mailbox_key_file()));
+        format!("[edge.mailbox]\ndirectory = {directory}\nkey_file = {key}\n")
+    }
+
+    /// What the path of the page ends in that shows it. Whoever has it reads how to sign in as anybody.
+    pub fn mailbox_key(&self) -> anyhow::Result<Zeroizing<String>> {
+        let file = self.layout.mailbox_key_file();
+        if let Some(key) = files::read(&file)? {
+            return Ok(Zeroizing::new(key));
+        }
+        let key = random_hex();
+        files::write(&file, &key, Readers::Owner)?;
+        Ok(key)
     }
 
     /// Deletes the plain service secret of an earlier version. To be called when the service has started with

@@ -9,6 +9,7 @@
 //! root-keys/<service>.json  the keyring with the root keys: without it nothing sealed opens
 //! operator-password       of the first operator
 //! mail/                   each mail as a file: nothing leaves the machine
+//! mailbox-key             what the path of the page with those mails ends in
 //! <service>.db            the service's database
 //! <service>.keys.db       its keys, sealed under the root key
 //! secrets/<service>       of earlier versions: the plain service secret, until it is sealed among the keys
@@ -98,6 +99,10 @@ impl Layout {
     /// Where mail is written.
     pub fn mail(&self) -> PathBuf {
         self.0.join("mail")
+    }
+
+    pub fn mailbox_key_file(&self) -> PathBuf {
+        self.0.join("mailbox-key")
     }
 
     pub fn operator_password_file(&self) -> PathBuf {

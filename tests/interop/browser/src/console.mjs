@@ -192,16 +192,20 @@ async function recover(journey) {
 
 /** Mail that a portal on one machine does not send is at /mailbox, for a browser on that machine. */
 async function fromMailbox({ page, origin, person, screenshots }, subject) {
+  const key = readFileSync(join(process.env.PORTAL_DATA_DIR, "mailbox-key"), "utf8").trim();
   const mailbox = await page.context().newPage();
   try {
     const mail = mailbox.locator("article").filter({ hasText: subject }).filter({ hasText: person.email });
     for (let tries = 0; tries < 60 && (await mail.count()) === 0; tries++) {
       if (tries > 0) await mailbox.waitForTimeout(250);
-      await mailbox.goto(`${origin}/mailbox`);
+      await mailbox.goto(`${origin}/mailbox/${key}`);
     }
     await axe(mailbox);
     await picture(mailbox, screenshots, "mailbox");
-    return await mail.first().locator("pre").innerText();
+    const text = await mail.first().locator("pre").innerText();
+    const other = await mailbox.request.get(`${origin}/mailbox/${key.slice(1)}`);
+    assert.equal(other.status(), 403, "nobody reads it without the key");
+    return text;
   } finally {
     await mailbox.close();
   }
