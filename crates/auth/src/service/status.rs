@@ -1,6 +1,7 @@
 //! Errors on the wire: the one place that decides what a caller is told.
 
 use std::error::Error as _;
+use std::fmt::Display;
 use std::time::Duration;
 
 use portal_core::Invalid;
@@ -160,6 +161,11 @@ pub const REASONS: &[Reason] = &[
 /// When to come back while the service is busy.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// A field of the request that does not do, and why.
+fn bad(field: &str, why: impl Display) -> Status {
+    status::invalid(&Invalid::field(field, why))
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
@@ -168,13 +174,10 @@ impl From<Error> for Status {
             Error::ClientNotFound => CLIENT_NOT_FOUND.status(),
             Error::NoSecret(_) => CLIENT_PUBLIC.status(),
             Error::ChallengeRejected => CHALLENGE_REJECTED.status(),
-            Error::CodeWrong => {
-                status::invalid(&Invalid::field("code", "is not the code of this authenticator now"))
+            Error::CodeWrong => bad("code", "is not the code of this authenticator now"),
+            Error::CredentialWrong => {
+                bad("credential_json", "does not answer this registration, or is registered")
             }
-            Error::CredentialWrong => status::invalid(&Invalid::field(
-                "credential_json",
-                "does not answer this registration, or is registered",
-            )),
             Error::CredentialsRejected => CREDENTIALS_REJECTED.status(),
             Error::EmailTaken => EMAIL_TAKEN.status(),
             Error::EtagMismatch(_) => ETAG_MISMATCH.status(),
@@ -185,18 +188,14 @@ impl From<Error> for Status {
             Error::LastOperator => LAST_OPERATOR.status(),
             Error::LockedOut(left) => status::retry_after(LOCKED_OUT, *left),
             Error::MailOff => MAIL_OFF.status(),
-            Error::MailTokenRejected(field) => {
-                status::invalid(&Invalid::field(field, "is no token from a mail, or was used, or is over"))
-            }
+            Error::MailTokenRejected(field) => bad(field, "is no token from a mail, or was used, or is over"),
             Error::NotSealed(_) => NOT_SEALED.status(),
             Error::NothingToConfirm => NOTHING_TO_CONFIRM.status(),
             Error::NotYourData => reason::NOT_YOUR_DATA.status(),
             Error::PasskeyLimit => PASSKEY_LIMIT.status(),
             Error::PasskeysOff => PASSKEYS_OFF.status(),
             Error::PasswordWrong => PASSWORD_WRONG.status(),
-            Error::RegistrationUnknown => {
-                status::invalid(&Invalid::field("registration_id", "is unknown, used or over"))
-            }
+            Error::RegistrationUnknown => bad("registration_id", "is unknown, used or over"),
             Error::RequestIdReused => REQUEST_ID_REUSED.status(),
             Error::ResumeUnknown => RESUME_UNKNOWN.status(),
             Error::SessionNotFound => SESSION_NOT_FOUND.status(),
@@ -209,7 +208,7 @@ impl From<Error> for Status {
             Error::TooManyPasswords => status::retry_after(reason::OVERLOADED, RETRY_AFTER),
             Error::UserCodeUnknown => USER_CODE_UNKNOWN.status(),
             Error::UserCodesLocked(left) => status::retry_after(USER_CODES_LOCKED, *left),
-            Error::WeakPassword { field, weak } => status::invalid(&Invalid::field(field, weak)),
+            Error::WeakPassword { field, weak } => bad(field, weak),
             Error::TokenNotSigned(SignError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
             Error::Ceremony(_)
             | Error::HashingStopped(_)

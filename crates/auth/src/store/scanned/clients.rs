@@ -63,25 +63,16 @@ where
 
 /// The tables, with rows that are checked with `digests`.
 pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
-    use authorization_code::Column as Code;
-    use authorization_request::Column as Request;
+    [registered(digests), asked(digests), granted(digests), told(digests)].into_iter().flatten().collect()
+}
+
+/// Who may ask: clients, and what people approved of them.
+fn registered(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
     use client_approval::Column as Approval;
 
     let clients = || Clients::new(digests.clone());
-    let authorizations = || Authorizations::new(digests.clone());
-    let grants = || Grants::new(digests.clone());
     let (of_clients, options, approvals) = (clients(), clients(), clients());
-    let bindings = TokenBindings::new(digests.clone());
-    let (sign_ins, notices) = (ClientSignIns::new(digests.clone()), LogoutNotices::new(digests.clone()));
-    let (requests, codes) = (authorizations(), authorizations());
-    let (of_grants, tokens, own) = (grants(), grants(), grants());
-    let devices = Devices::new(digests.clone());
     vec![
-        scan::<device_authorization::Entity, _>(
-            "device_authorization",
-            vec![device_authorization::Column::DeviceHash],
-            move |row| devices.checked(row).map(drop),
-        ),
         scan::<client::Entity, _>("client", vec![client::Column::Id], move |row| {
             of_clients.checked(&row).map(drop)
         }),
@@ -90,24 +81,23 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
             vec![client_option::Column::ClientId],
             move |row| options.options(&row).map(drop),
         ),
-        scan::<client_sign_in::Entity, _>(
-            "client_sign_in",
-            vec![client_sign_in::Column::SessionId],
-            move |row| sign_ins.checked(&row).map(drop),
-        ),
-        scan::<logout_notice::Entity, _>("logout_notice", vec![logout_notice::Column::Id], move |row| {
-            notices.checked(&row).map(drop)
-        }),
-        scan::<token_binding::Entity, _>(
-            "token_binding",
-            vec![token_binding::Column::TokenHash],
-            move |row| bindings.checked(&row).map(drop),
-        ),
         scan::<client_approval::Entity, _>(
             "client_approval",
             vec![Approval::AccountId, Approval::ClientId],
             move |row| approvals.approved(&row).map(drop),
         ),
+    ]
+}
+
+/// What they ask for: pushed requests, codes and devices.
+fn asked(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
+    use authorization_code::Column as Code;
+    use authorization_request::Column as Request;
+
+    let authorizations = || Authorizations::new(digests.clone());
+    let (requests, codes) = (authorizations(), authorizations());
+    let devices = Devices::new(digests.clone());
+    vec![
         scan::<authorization_request::Entity, _>(
             "authorization_request",
             vec![Request::RequestHash],
@@ -116,6 +106,20 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
         scan::<authorization_code::Entity, _>("authorization_code", vec![Code::CodeHash], move |row| {
             codes.code(&row).map(drop)
         }),
+        scan::<device_authorization::Entity, _>(
+            "device_authorization",
+            vec![device_authorization::Column::DeviceHash],
+            move |row| devices.checked(row).map(drop),
+        ),
+    ]
+}
+
+/// What they got: grants and tokens, and the keys these are bound to.
+fn granted(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
+    let grants = || Grants::new(digests.clone());
+    let (of_grants, tokens, own) = (grants(), grants(), grants());
+    let bindings = TokenBindings::new(digests.clone());
+    vec![
         scan::<session_grant::Entity, _>(
             "session_grant",
             vec![session_grant::Column::SessionId],
@@ -126,6 +130,26 @@ pub(super) fn tables(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
         }),
         scan::<client_token::Entity, _>("client_token", vec![client_token::Column::AccessHash], move |row| {
             own.checked_client_token(&row).map(drop)
+        }),
+        scan::<token_binding::Entity, _>(
+            "token_binding",
+            vec![token_binding::Column::TokenHash],
+            move |row| bindings.checked(&row).map(drop),
+        ),
+    ]
+}
+
+/// Whom to tell that people signed out.
+fn told(digests: &RowDigests) -> Vec<Arc<dyn ScannedTable>> {
+    let (sign_ins, notices) = (ClientSignIns::new(digests.clone()), LogoutNotices::new(digests.clone()));
+    vec![
+        scan::<client_sign_in::Entity, _>(
+            "client_sign_in",
+            vec![client_sign_in::Column::SessionId],
+            move |row| sign_ins.checked(&row).map(drop),
+        ),
+        scan::<logout_notice::Entity, _>("logout_notice", vec![logout_notice::Column::Id], move |row| {
+            notices.checked(&row).map(drop)
         }),
     ]
 }
