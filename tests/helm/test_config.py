@@ -59,7 +59,7 @@ def expected_keys(service: str, values: dict[str, Any]) -> dict[str, set[str]]:
         sections["oauth"] = {"grants_per_minute", "questions_per_minute", "user_codes_per_minute"}
         sections["tokens"] = {"rotation_days"}
         if values["oauth"]["clientCaSecret"]:
-            sections["oauth"] = {"client_ca_file"}
+            sections["oauth"] |= {"client_ca_file"}
         sections["totp"] = {"issuer"}
         if values["passkeys"]["rpId"]:
             sections["passkeys"] = {"rp_id", "rp_name", "origins"}
