@@ -52,7 +52,7 @@ struct Method {
 
 /// What the policies say of one question.
 enum Settled {
-    Permitted(Answer, Vec<PolicyName>),
+    Permitted(Decision),
     Refused { forbids: Vec<PolicyName>, failed: Vec<PolicyName> },
 }
 
@@ -137,9 +137,7 @@ impl Authority {
 
     fn evaluate(&self, method: &Method, question: &Question<'_>) -> Decision {
         let (forbids, failed) = match self.settle(method, &method.all, question) {
-            Settled::Permitted(answer, policies) => {
-                return Decision { answer, policies, failed: Vec::new() };
-            }
+            Settled::Permitted(decision) => return decision,
             Settled::Refused { forbids, failed } => (forbids, failed),
         };
         // Who would be refused without them learns nothing of the operators' policies.
@@ -179,7 +177,13 @@ impl Authority {
             let by = diagnostics.reason().filter_map(name);
             match response.decision() {
                 Says::Allow if diagnostics.errors().next().is_none() => {
-                    return Settled::Permitted(answer, by.collect::<BTreeSet<_>>().into_iter().collect());
+                    forbids.retain(|name: &PolicyName| !name.is_ours());
+                    return Settled::Permitted(Decision {
+                        answer,
+                        policies: by.collect::<BTreeSet<_>>().into_iter().collect(),
+                        narrowed_by: forbids.into_iter().collect(),
+                        failed: failed.into_iter().collect(),
+                    });
                 }
                 Says::Allow => {}
                 Says::Deny => forbids.extend(by),
@@ -223,7 +227,7 @@ impl Method {
 }
 
 fn refused(refusal: Refusal, policies: Vec<PolicyName>, failed: Vec<PolicyName>) -> Decision {
-    Decision { answer: Answer::Refused(refusal), policies, failed }
+    Decision { answer: Answer::Refused(refusal), policies, narrowed_by: Vec::new(), failed }
 }
 
 fn name(id: &PolicyId) -> Option<PolicyName> {

@@ -106,15 +106,19 @@ pub struct Decision {
     pub answer: Answer,
     /// The permits that let the caller in, or the forbids that kept it out; none if nothing permitted it. Sorted.
     pub policies: Vec<PolicyName>,
+    /// The operator's forbids that kept a caller who is let in from everybody's records. Sorted.
+    pub narrowed_by: Vec<PolicyName>,
     /// Policies that could not be evaluated. None of them permits, each of them refuses. Sorted.
     pub failed: Vec<PolicyName>,
 }
 
 impl Decision {
-    /// The names of the policies, with a space between them.
+    /// The names of the policies that made it, with a space between them.
     #[must_use]
     pub fn names(&self) -> String {
-        let names: Vec<_> = self.policies.iter().chain(&self.failed).map(PolicyName::as_str).collect();
+        let refused = matches!(self.answer, Answer::Refused(_));
+        let failed = self.failed.iter().filter(|_| refused);
+        let names: Vec<_> = self.policies.iter().chain(failed).map(PolicyName::as_str).collect();
         names.join(" ")
     }
 }

@@ -195,6 +195,13 @@ fn tell(question: &Question<'_>, decision: &Decision) {
         Answer::Everybodys | Answer::Own => {
             let reach = decision.answer.name();
             tracing::debug!(method, caller = caller(who), reach, policies = decision.names(), "permitted");
+            for policy in &decision.narrowed_by {
+                tracing::debug!(method, caller = caller(who), %policy, "kept from everybody's records");
+            }
+        }
+        // Anybody can send these, as often as they like.
+        Answer::Refused(refusal) if matches!(who, Principal::Anonymous) => {
+            tracing::debug!(method, reason = refusal.reason(), policies = decision.names(), "refused");
         }
         Answer::Refused(refusal) => {
             let reason = refusal.reason();
@@ -248,6 +255,7 @@ impl Counted {
             count(decision.answer.name(), None);
         }
         decision.policies.iter().for_each(|policy| count(decision.answer.name(), Some(policy)));
+        decision.narrowed_by.iter().for_each(|policy| count("narrowed", Some(policy)));
         decision.failed.iter().for_each(|policy| count("failed", Some(policy)));
     }
 }

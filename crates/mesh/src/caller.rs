@@ -8,7 +8,7 @@ use portal_core::id::{AccountId, ClientId, SessionId, SubjectId};
 use portal_core::{Assurance, Role, Scope, Workload};
 use tonic::{Request, Status};
 
-use crate::policy::{Action, Admission, Permit, Row};
+use crate::policy::{Action, Permit, Reach, Row};
 use crate::status::{Reason, reason};
 
 /// What stands between an account and the client that acts for it, in [`Caller::key`].
@@ -72,7 +72,7 @@ pub struct Caller {
     client: Option<IpAddr>,
     behalf: Behalf,
     row: &'static Row,
-    admission: Admission,
+    reach: Reach,
 }
 
 impl fmt::Debug for Caller {
@@ -88,9 +88,9 @@ impl Caller {
         (workload, client): (Workload, Option<IpAddr>),
         behalf: Behalf,
         row: &'static Row,
-        admission: Admission,
+        reach: Reach,
     ) -> Self {
-        Self { workload, client, behalf, row, admission }
+        Self { workload, client, behalf, row, reach }
     }
 
     /// The caller of `request`.
@@ -131,8 +131,8 @@ impl Caller {
         self.user().ok_or_else(|| self.missing_token())
     }
 
-    pub(crate) const fn admission(&self) -> &Admission {
-        &self.admission
+    pub(crate) const fn reach(&self) -> Reach {
+        self.reach
     }
 
     pub(crate) fn missing_token(&self) -> Status {

@@ -24,7 +24,7 @@ use crate::body::{BoundedRequest, CallGuard, End, GuardedResponse};
 use crate::caller::{Behalf, Caller};
 use crate::context::{Context, Trace, parse_timeout};
 use crate::metrics::MeshMetrics;
-use crate::policy::{self, Admission, Row};
+use crate::policy::{self, Row};
 use crate::status::{Reason, reason};
 use crate::token::{TokenError, TokenVerifier, Verified};
 use crate::{Drain, status};
@@ -117,8 +117,7 @@ where
         let workload = connection.peer.workload;
         let asked = Asked { method: row.method(), workload, behalf: &behalf, address: client, now };
         let (reach, decision) = state.authorization.decide(&asked)?;
-        let admission = Admission { reach, decision: Arc::clone(&decision) };
-        let caller = Caller::new((workload, client), behalf, row, admission);
+        let caller = Caller::new((workload, client), behalf, row, reach);
         row.assured(&caller, now)?;
         // 6. Deadline: the sooner of what the caller waits and what the row allows.
         let context = state.context(request.headers(), (row, decision), call.started)?;

@@ -5,10 +5,8 @@
 //! this crate, so a use case that asks for one can't be reached without the policies having said yes.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
-use portal_authz::{Decision, PolicyName};
 use portal_core::id::SubjectId;
 use portal_core::{Assurance, Timestamp};
 use tonic::Status;
@@ -252,13 +250,6 @@ pub(crate) enum Reach {
     Own(SubjectId),
 }
 
-/// That a caller was let in: how far, and by what.
-#[derive(Clone, Debug)]
-pub(crate) struct Admission {
-    pub(crate) reach: Reach,
-    pub(crate) decision: Arc<Decision>,
-}
-
 /// The policies' yes to one call of `A`: the only key to the use case.
 pub struct Permit<A: Action> {
     caller: Caller,
@@ -276,16 +267,10 @@ impl<A: Action> Permit<A> {
         &self.caller
     }
 
-    /// The policies that let the caller in.
-    #[must_use]
-    pub fn policies(&self) -> &[PolicyName] {
-        &self.caller.admission().decision.policies
-    }
-
     /// The one subject whose data may be touched, or `None` if anybody's may.
     #[must_use]
     pub fn only(&self) -> Option<SubjectId> {
-        match self.caller.admission().reach {
+        match self.caller.reach() {
             Reach::Any => None,
             Reach::Own(subject) => Some(subject),
         }
@@ -296,7 +281,7 @@ impl<A: Action> Permit<A> {
     /// # Errors
     /// PERMISSION_DENIED, reason `NOT_YOUR_DATA`, if the permit does not reach `subject`'s data.
     pub fn covers(&self, subject: SubjectId) -> Result<(), Status> {
-        match self.caller.admission().reach {
+        match self.caller.reach() {
             Reach::Own(own) if own != subject => Err(reason::NOT_YOUR_DATA.status()),
             Reach::Any | Reach::Own(_) => Ok(()),
         }

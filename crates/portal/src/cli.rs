@@ -164,8 +164,8 @@ pub struct ExplainOptions {
     /// What is called, such as portal.consent.v1.ConsentService/GiveConsent
     #[arg(long, value_name = "METHOD")]
     pub method: String,
-    /// A role of the account; more than one may be given
-    #[arg(long, value_name = "ROLE")]
+    /// A role of the account; more than one may be given. An OAuth client has none of its person's but subject
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["client", "scope"])]
     pub role: Vec<Role>,
     /// The account
     #[arg(long, value_name = "ID", value_parser = AccountId::parse)]
@@ -185,14 +185,14 @@ pub struct ExplainOptions {
     /// From where the call comes
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
-    /// How the person proved who they are: mfa, passkey or pwd
-    #[arg(long, value_name = "ACR")]
+    /// How the person proved who they are: mfa, passkey or, if nothing is said, pwd
+    #[arg(long, value_name = "ACR", conflicts_with_all = ["itself", "workload"])]
     pub acr: Option<Acr>,
     /// How many seconds ago that was
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "acr")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub age: u64,
     /// The person has a second factor
-    #[arg(long, requires = "acr")]
+    #[arg(long)]
     pub second_factor: bool,
     #[command(flatten)]
     pub in_force: InForce,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portal_authz::policies::SCHEMA;
 use portal_authz::{Answer, Authority, Decision, PolicyName, Principal, Proof, Question};
 use portal_core::id::{AccountId, ClientId, Id};
-use portal_core::{Role, Scope, Workload};
+use portal_core::{Acr, Role, Scope, Workload};
 use portal_mesh::authorization;
 use portal_mesh::config::AuthorizationConfig;
 use portal_mesh::policy::row;
@@ -90,6 +90,11 @@ fn tell(authority: &Authority, decision: &Decision) {
                 "\n{name} ({}) can't be evaluated, and refuses:\n{text}",
                 whose(name, file)
             ));
+        } else if decision.narrowed_by.contains(name) {
+            output::line(&format!(
+                "\n{name} ({}) keeps everybody's records closed:\n{text}",
+                whose(name, file)
+            ));
         } else if decision.policies.contains(name) {
             output::line(&format!("\n{name} ({}):\n{text}", whose(name, file)));
         }
@@ -125,8 +130,19 @@ fn of_folder(policies: Option<PathBuf>) -> anyhow::Result<Authority> {
 }
 
 impl ExplainOptions {
+    fn through_client(&self) -> bool {
+        self.itself || self.client.is_some() || !self.scope.is_empty()
+    }
+
     fn roles(&self) -> BTreeSet<Role> {
-        if self.itself { [Role::Service].into() } else { self.role.iter().copied().collect() }
+        if self.itself {
+            return [Role::Service].into();
+        }
+        // Whatever office its person has: a client acts for the person alone.
+        if self.through_client() {
+            return [Role::Subject].into();
+        }
+        self.role.iter().copied().collect()
     }
 
     fn question<'a>(
@@ -138,7 +154,7 @@ impl ExplainOptions {
         let nil = [0; 16];
         let account = self.account.unwrap_or_else(|| AccountId::from_bytes(nil));
         let client = self.client.unwrap_or_else(|| ClientId::from_bytes(nil));
-        let through_client = self.itself || self.client.is_some() || !self.scope.is_empty();
+        let through_client = self.through_client();
         let principal = match self.workload {
             Some(workload) => Principal::Workload(workload),
             None if self.itself => Principal::Client(client, roles),
@@ -148,12 +164,16 @@ impl ExplainOptions {
             None => Principal::Anonymous,
         };
         let age = Duration::from_secs(self.age);
+        // Who signed in has proven who they are, by a password at least.
+        let is_person = matches!(principal, Principal::Account(..));
+        let acr = self.acr.unwrap_or(Acr::Password);
+        let proof = is_person.then_some(Proof { acr, second_factor: self.second_factor, age });
         Question {
             method,
             principal,
             workload: self.workload.unwrap_or(Workload::Gateway),
             client: through_client.then_some((client, scopes)),
-            proof: self.acr.map(|acr| Proof { acr, second_factor: self.second_factor, age }),
+            proof,
             address: self.address,
         }
     }

@@ -158,7 +158,7 @@ pub(super) fn object(recorded: &Recorded) -> Value {
         tell("privileges", roles.split(',').collect());
     }
     let rest = recorded.details.lines().filter_map(|line| line.split_once('='));
-    let rest = rest.filter(|(name, _)| ![REASON, TRACE].contains(name));
+    let rest = rest.filter(|(name, _)| ![POLICY, REASON, TRACE].contains(name));
     let rest: Map<_, _> = rest.map(|(name, value)| (name.to_owned(), json!(value))).collect();
     if !rest.is_empty() {
         tell("unmapped", Value::Object(rest));

@@ -154,7 +154,7 @@ each_database! {
             assert_eq!(object["user"]["uid"], anna.account_id.as_str());
         }
         let told = |object: &Value| ["class_uid", "activity_id", "status_id", "severity_id"].map(|name| object[name].as_u64().unwrap());
-        assert_eq!((told(created), &created["unmapped"]["policy"]), ([3001, 1, 1, 1], &Value::from("portal.public")));
+        assert_eq!((told(created), &created["actor"]["authorizations"][0]["policy"]["uid"]), ([3001, 1, 1, 1], &Value::from("portal.public")));
         let seconds = |object: &Value| object["time"].as_i64().unwrap() / 1_000;
         assert_eq!((seconds(locks), seconds(created)), (auth.mesh.clock.now().as_seconds(), seconds(locks) - 6));
         assert_eq!(told(signed_in), [3002, 1, 1, 1]);

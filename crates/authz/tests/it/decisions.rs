@@ -133,6 +133,27 @@ fn no_permit_goes_past_the_guards() {
     };
     check(nobody(GIVE), Refusal::TokenMissing, "portal.guard.anonymous");
     check(process(Workload::Valuation, GIVE), Refusal::WorkloadNotAllowed, "portal.guard.workloads");
+    // Of the mesh's own questions each process asks those that it needs.
+    let exchange = "/portal.auth.v1.TokenService/ExchangeToken";
+    check(process(Workload::Valuation, exchange), Refusal::WorkloadNotAllowed, "portal.guard.workloads");
+    let follow = "/portal.consent.v1.ConsentChangeService/WatchConsentChanges";
+    check(process(Workload::Gateway, follow), Refusal::WorkloadNotAllowed, "portal.guard.workloads");
+    // Other people's accounts: only the caller's own is left.
+    for method in [
+        "AccountService/GetAccount",
+        "AccountService/UpdateAccount",
+        "AccountService/DeleteAccount",
+        "SessionService/ListSessions",
+        "SessionService/RevokeSession",
+        "SessionService/RevokeAllSessions",
+    ] {
+        let method = format!("/portal.auth.v1.{method}");
+        assert_eq!(who(&[Officer, Subject]).told(&authority, &method).answer, Answer::Own, "{method}");
+        assert_eq!(who(&[Operator]).told(&authority, &method).answer, Answer::Everybodys, "{method}");
+    }
+    let audit = "/portal.auth.v1.AuditService/ListAuditEvents";
+    let controller = who(&[Controller, Subject]);
+    check(controller.asks(audit), Refusal::RoleNotAllowed, "portal.guard.audit portal.guard.own");
     let officer = who(&[Officer, Subject]);
     let operators = "portal.guard.operation portal.guard.own";
     check(officer.asks(ROTATE_KEYS), Refusal::RoleNotAllowed, operators);
@@ -171,6 +192,30 @@ fn a_policy_that_cant_be_evaluated_refuses() {
         decision.answer,
         refused(Refusal::PolicyDenied),
         "nor does a permit that fails let anybody in"
+    );
+}
+
+/// Who is let in to their own is not kept from everybody's in silence.
+#[test]
+fn what_narrows_is_named() {
+    let narrows = r#"@id("house.own-only") forbid (principal in Portal::Role::"controller",
+        action in Portal::Action::"consent.decide", resource == Portal::Records::"everybody");"#;
+    let both = || who(&[Controller, Subject]);
+    let names =
+        |policies: &[portal_authz::PolicyName]| policies.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let decision = both().told(&with(narrows), GIVE);
+    assert_eq!((decision.answer, decision.names().as_str()), (Answer::Own, "portal.consent.own"));
+    assert_eq!(
+        (names(&decision.narrowed_by), names(&decision.failed)),
+        (vec!["house.own-only".to_owned()], vec![])
+    );
+    let fails =
+        narrows.replace(");", ") when { context has proof && context.proof.age * 9223372036854775807 > 0 };");
+    let decision = both().proven(Acr::Mfa, 2).told(&with(&fails), GIVE);
+    assert_eq!((decision.answer, decision.names().as_str()), (Answer::Own, "portal.consent.own"));
+    assert_eq!(
+        (names(&decision.narrowed_by), names(&decision.failed)),
+        (vec![], vec!["house.own-only".to_owned()])
     );
 }
 

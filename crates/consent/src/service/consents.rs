@@ -34,6 +34,7 @@ impl ConsentService for Edge {
         request: Request<pb::GiveConsentRequest>,
     ) -> Result<Response<pb::ConsentReply>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<GiveConsent>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<GiveConsent, _>(&caller, &request.request_id, content, convert::encode);
@@ -46,10 +47,10 @@ impl ConsentService for Edge {
             evidence: request.evidence,
             valid_for: request.valid_for,
             delegation: request.delegation,
-            stated_by: stated_by(&caller),
+            stated_by: stated_by(&permit),
         };
         let (command, once) = both(decision.parse(), once).map_err(refused)?;
-        let permit = caller.permit_for::<GiveConsent>(command.subject)?;
+        permit.covers(command.subject)?;
         respond(self.app.give(&permit, command, once).await?, convert::reply)
     }
 
@@ -58,6 +59,7 @@ impl ConsentService for Edge {
         request: Request<pb::RenewConsentRequest>,
     ) -> Result<Response<pb::ConsentReply>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<RenewConsent>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<RenewConsent, _>(&caller, &request.request_id, content, convert::encode);
@@ -70,10 +72,10 @@ impl ConsentService for Edge {
             evidence: request.evidence,
             valid_for: request.valid_for,
             delegation: request.delegation,
-            stated_by: stated_by(&caller),
+            stated_by: stated_by(&permit),
         };
         let (command, once) = both(decision.parse(), once).map_err(refused)?;
-        let permit = caller.permit_for::<RenewConsent>(command.subject)?;
+        permit.covers(command.subject)?;
         respond(self.app.renew(&permit, command, once).await?, convert::reply)
     }
 
@@ -82,6 +84,7 @@ impl ConsentService for Edge {
         request: Request<pb::RefuseConsentRequest>,
     ) -> Result<Response<pb::ConsentReply>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<RefuseConsent>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<RefuseConsent, _>(&caller, &request.request_id, content, convert::encode);
@@ -94,10 +97,10 @@ impl ConsentService for Edge {
             evidence: request.evidence,
             valid_for: None,
             delegation: request.delegation,
-            stated_by: stated_by(&caller),
+            stated_by: stated_by(&permit),
         };
         let (command, once) = both(decision.parse(), once).map_err(refused)?;
-        let permit = caller.permit_for::<RefuseConsent>(command.subject)?;
+        permit.covers(command.subject)?;
         respond(self.app.refuse(&permit, command, once).await?, convert::reply)
     }
 
@@ -106,11 +109,12 @@ impl ConsentService for Edge {
         request: Request<pb::WithdrawConsentRequest>,
     ) -> Result<Response<pb::ConsentReply>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<WithdrawConsent>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<WithdrawConsent, _>(&caller, &request.request_id, content, convert::encode);
-        let (command, once) = both(convert::withdraw(request, stated_by(&caller)), once).map_err(refused)?;
-        let permit = caller.permit_for::<WithdrawConsent>(command.subject)?;
+        let (command, once) = both(convert::withdraw(request, stated_by(&permit)), once).map_err(refused)?;
+        permit.covers(command.subject)?;
         respond(self.app.withdraw(&permit, command, once).await?, convert::reply)
     }
 
@@ -119,13 +123,14 @@ impl ConsentService for Edge {
         request: Request<pb::WithdrawAllConsentsRequest>,
     ) -> Result<Response<pb::WithdrawAllConsentsResponse>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<WithdrawAllConsents>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once =
             once::<WithdrawAllConsents, _>(&caller, &request.request_id, content, convert::kept_replies);
         let ((subject, words), once) =
-            both(convert::withdraw_all(request, stated_by(&caller)), once).map_err(refused)?;
-        let permit = caller.permit_for::<WithdrawAllConsents>(subject)?;
+            both(convert::withdraw_all(request, stated_by(&permit)), once).map_err(refused)?;
+        permit.covers(subject)?;
         let answer = self.app.withdraw_all(&permit, subject, words, once).await?;
         let rows = match &answer {
             Answer::Fresh(withdrawn) => withdrawn.withheld,
@@ -152,11 +157,12 @@ impl ConsentService for Edge {
         request: Request<pb::DeferConsentRequest>,
     ) -> Result<Response<pb::ConsentReply>, Status> {
         let caller = Caller::of(&request)?;
+        let permit = caller.permit::<DeferConsent>()?;
         let request = request.into_inner();
         let content = || request.encode_to_vec();
         let once = once::<DeferConsent, _>(&caller, &request.request_id, content, convert::encode);
-        let (command, once) = both(acts::defer(request, stated_by(&caller)), once).map_err(refused)?;
-        let permit = caller.permit_for::<DeferConsent>(command.subject)?;
+        let (command, once) = both(acts::defer(request, stated_by(&permit)), once).map_err(refused)?;
+        permit.covers(command.subject)?;
         respond(self.app.defer(&permit, command, once).await?, convert::reply)
     }
 

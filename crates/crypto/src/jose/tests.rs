@@ -83,7 +83,7 @@ fn headers_have_what_they_may_and_nothing_else() {
     };
     let with = |member: &str| format!(r#"{{"alg":"ES256","typ":"JWT",{member}}}"#);
     check(&with(r#""crit":["exp"]"#), JoseError::CriticalExtension);
-    check(&with(r#""crit":[],"b64":false"#), JoseError::UnexpectedHeader);
+    check(&with(r#""b64":false,"crit":[]"#), JoseError::UnexpectedHeader);
     for name in ["jku", "x5c", "x5t", "x5t#S256", "x5u"] {
         check(&with(&format!(r#""{name}":"https://evil.example/keys""#)), JoseError::KeyInHeader);
     }

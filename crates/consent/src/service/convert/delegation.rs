@@ -1,20 +1,20 @@
 //! Who decides for a subject, on the wire.
 
 use portal_core::id::PurposeId;
-use portal_core::{Invalid, Role, Sensitive};
-use portal_mesh::Caller;
+use portal_core::{Invalid, Sensitive};
+use portal_mesh::Permit;
 use portal_mesh::convert::{parse_timestamp, timestamp};
+use portal_mesh::policy::Action;
 use portal_proto::consent::v1 as pb;
 
 use super::id;
 use crate::domain::delegation::{Delegation, Kind, StatedBy, Verification};
-use crate::service::has_role;
 
 const MAX_PURPOSES: usize = 100;
 
-/// Who says in a call of `caller` who decides.
-pub(in crate::service) fn stated_by(caller: &Caller) -> StatedBy {
-    if has_role(caller, Role::Controller) { StatedBy::Controller } else { StatedBy::Subject }
+/// Who says who decides: whoever records for everybody does it for the controller, others for themselves.
+pub(in crate::service) fn stated_by<A: Action>(permit: &Permit<A>) -> StatedBy {
+    if permit.only().is_none() { StatedBy::Controller } else { StatedBy::Subject }
 }
 
 /// The delegation in the field `delegation`, if there is one.
