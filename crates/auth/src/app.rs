@@ -20,6 +20,7 @@ pub mod passkeys;
 pub mod passwords;
 pub mod post;
 pub mod recovery;
+pub mod refreshing;
 pub mod sessions;
 pub mod sign_in;
 pub mod signing;
@@ -41,6 +42,7 @@ use portal_mesh::{Host, Permit};
 use portal_store::{Database, Inserts, Tx};
 use portal_upkeep::audit::{Audit, Happened};
 use portal_upkeep::erasure::Erasures;
+use portal_upkeep::together::Together;
 use tokio::sync::Notify;
 
 use crate::config::Rules;
@@ -78,6 +80,7 @@ use ceremonies::RelyingParty;
 use feed::Feed;
 use hashing::PasswordPool;
 use mailer::Mailer;
+use refreshing::Refreshing;
 use signing::Signing;
 
 pub use change::{Change, Reply};
@@ -98,6 +101,7 @@ pub struct App {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) pairs: TokenPairs,
+    refreshes: Together<Refreshing>,
     pub(crate) lives: Lives,
     pub(crate) revocations: Revocations,
     pub(crate) emails: EmailIndexer,
@@ -158,6 +162,7 @@ impl App {
             accounts: Accounts::new(seals.clone()),
             sessions: Sessions::new(seals.clone()),
             pairs: TokenPairs::new(seals.clone()),
+            refreshes: Together::default(),
             lives: Lives::new(seals),
             revocations: Revocations::new(seals.clone()),
             emails: upkeep.emails.clone(),

@@ -1,5 +1,7 @@
 //! Why a use case did not do what it was asked to. `service/status.rs` says it to the caller.
 
+use std::sync::Arc;
+
 use portal_crypto::jose::SignError;
 use portal_crypto::password::PasswordError;
 use portal_crypto::sign::BackendFailure;
@@ -16,6 +18,9 @@ use crate::domain::client::NoSecret;
 /// One variant per cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The task that was to write it ended early.
+    #[error("the task that was to write it ended")]
+    Abandoned,
     /// There is no such account.
     #[error("there is no such account")]
     AccountNotFound,
@@ -106,6 +111,9 @@ pub enum Error {
     /// No registration of a passkey waits under this id.
     #[error("no registration waits")]
     RegistrationUnknown,
+    /// Calls that were to be committed together were not.
+    #[error(transparent)]
+    Together(Arc<Error>),
     /// The token is bound to a key, and none was proven.
     #[error("the token is bound to a key that was not proven")]
     ProofMissing,

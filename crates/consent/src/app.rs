@@ -13,9 +13,9 @@ use portal_keys::{Keys, Replies, RequestHash, RequestHashes};
 use portal_ledger::Log;
 use portal_store::idempotency::{self, KeptReply, Key};
 use portal_store::{Database, StoreError};
+use portal_upkeep::together::Together;
 
 use crate::app::following::Live;
-use crate::app::together::Together;
 use crate::domain::record::Organisation;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ pub(crate) struct App {
     pub(crate) organisation: Organisation,
     /// How long those whose consents have ended are asked again; they are not without.
     pub(crate) renewal: Option<Duration>,
-    pub(crate) together: Together,
+    pub(crate) together: Together<together::Single>,
 }
 
 /// A request id, and how the reply to it is kept.

@@ -10,7 +10,7 @@
 //! A token that names its holder is taken from that workload and no other
 //! ([ADR 0020](../../../docs/adr/0020-a-mesh-token-names-its-holder.md)).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,10 @@ use portal_crypto::token::{
 use portal_proto::auth::v1::token_service_client::TokenServiceClient;
 use portal_proto::auth::v1::{GetKeySetRequest, JsonWebKey};
 use tonic::{Request, Status};
+
+mod memory;
+
+use memory::Memory;
 
 use crate::{EndUser, Host, Identity, MeshChannel, Via, task};
 
@@ -96,7 +100,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     known: ArcSwap<Known>,
     suites: Suites,
-    remembered: Mutex<HashMap<[u8; 32], Verified>>,
+    remembered: Mutex<Memory>,
     source: Source,
     last_fetch: Arc<tokio::sync::Mutex<Option<Fetched>>>,
     /// When keys were last asked for beside the calls, in microseconds.
@@ -157,7 +161,7 @@ impl TokenVerifier {
             clock: Arc::clone(&host.clock),
             known: ArcSwap::from_pointee(Known { keys, read_at: None }),
             suites,
-            remembered: Mutex::default(),
+            remembered: Mutex::new(Memory::of(MAX_REMEMBERED)),
             source,
             last_fetch: Arc::default(),
             refreshed: AtomicI64::new(0),
@@ -245,25 +249,18 @@ impl Shared {
         let (holder, expires_at) = (holder.transpose()?, claims.expires_at);
         let user = end_user(claims).ok_or(Refused::Claim("client_id"))?;
         let verified = Verified { user, expires_at, holder, key: Arc::new(key) };
-        self.remember(hash, verified.clone(), now);
+        self.remember(hash, verified.clone());
         Ok(verified)
     }
 
     fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<Verified> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load();
-        let counts = |entry: &&Verified| entry.expires_at > now && known.keys.get(&entry.key).is_some();
-        remembered.get(hash).filter(counts).cloned()
+        let counts = |entry: &Verified| entry.expires_at > now && known.keys.get(&entry.key).is_some();
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).recall(hash, counts)
     }
 
-    fn remember(&self, hash: [u8; 32], entry: Verified, now: Timestamp) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, entry| entry.expires_at > now);
-        }
-        if remembered.len() < MAX_REMEMBERED {
-            remembered.insert(hash, entry);
-        }
+    fn remember(&self, hash: [u8; 32], entry: Verified) {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, entry);
     }
 
     /// Sees to it that keys are not too old to be used.

@@ -349,7 +349,7 @@ fn nullable<C: ColumnTrait>(column: &C) -> bool {
     column.def().is_null()
 }
 
-fn unfit() -> StoreError {
+pub(crate) fn unfit() -> StoreError {
     StoreError::Database(DatabaseFailure::plain("a value does not fit its column"))
 }
 

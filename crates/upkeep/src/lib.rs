@@ -23,6 +23,7 @@
 //! | [`scan`] | the engine of integrity scans |
 //! | [`schema`] | the tables of both engines |
 //! | [`status`] | errors of the store and the keys on the wire |
+//! | [`together`] | work of several calls in one transaction |
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -39,6 +40,7 @@ pub mod rpc;
 pub mod scan;
 pub mod schema;
 pub mod status;
+pub mod together;
 
 use std::sync::Arc;
 

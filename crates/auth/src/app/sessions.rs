@@ -1,145 +1,22 @@
-//! Sessions: refreshing, listing, ending.
+//! Sessions: listing, ending.
 
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, SessionId};
 use portal_crypto::envelope::SubjectKey;
-use portal_keys::KeysError;
-use portal_mesh::{Caller, Permit};
-use portal_store::{Inserts, ReadTx, Tx};
+use portal_mesh::Permit;
+use portal_store::Inserts;
 use portal_upkeep::audit::Happened;
 use portal_upkeep::migration::Mode;
 
-use super::sign_in::SignedIn;
 use super::{App, Change, Reply, check_reach, only_account};
-use crate::domain::session::RefreshUse;
-use crate::domain::{Context, Handle, HandleHash, NamedSession, Network, Session, Target, TokenPair};
+use crate::domain::{Context, NamedSession, Session, Target, TokenPair};
 use crate::error::Error;
-use crate::metrics::Outcome;
-use crate::service::policy::{ListSessions, RefreshSession, RevokeAllSessions, RevokeSession};
+use crate::service::policy::{ListSessions, RevokeAllSessions, RevokeSession};
 use crate::store::Listed;
-use crate::store::accounts::StoredAccount;
 use crate::store::contexts::StoredContext;
-use crate::store::live::{Live, Token};
 use crate::store::sessions::{Place, StoredSession};
 
-/// How a refresh ended. All but `Refused` may have changed something that must stay.
-enum Refreshed {
-    Granted(SignedIn),
-    Refused,
-    Repeated(SignedIn),
-    Replayed(SessionId),
-}
-
 impl App {
-    /// Trades a refresh token for the next pair of tokens.
-    pub(crate) async fn refresh(
-        &self,
-        permit: Permit<RefreshSession>,
-        refresh: &Handle,
-    ) -> Result<SignedIn, Error> {
-        let hash = &self.handles.refresh_hash(refresh);
-        // Rubbish never gets as far as the writer, and the key is at hand before the token is spent.
-        let find = |tx| async move { self.account_of_refresh(&tx, hash).await };
-        let refreshed = match self.database.read("find_refresh_token", find).await? {
-            Some(stored) => match self.key_of(&stored).await {
-                Ok(key) => {
-                    let (caller, now, key) = (permit.caller(), self.now(), &*key);
-                    let rotate = |tx| async move { self.rotate(&tx, refresh, (caller, key), now).await };
-                    self.database.run_tx("refresh_session", rotate).await?
-                }
-                // What they had is as good as gone.
-                Err(Error::Keys(KeysError::Erased(_))) => Refreshed::Refused,
-                Err(error) => return Err(error),
-            },
-            None => Refreshed::Refused,
-        };
-        let (outcome, result) = match refreshed {
-            Refreshed::Granted(signed_in) => (Outcome::Granted, Ok(signed_in)),
-            Refreshed::Refused => (Outcome::Refused, Err(Error::TokenInvalid)),
-            Refreshed::Repeated(signed_in) => (Outcome::Repeated, Ok(signed_in)),
-            Refreshed::Replayed(session) => {
-                tracing::warn!(%session, "a spent refresh token was used again: the session was ended");
-                self.feed.nudge();
-                (Outcome::Replayed, Err(Error::TokenInvalid))
-            }
-        };
-        self.metrics.refresh(outcome);
-        result
-    }
-
-    /// Whose session a refresh token is of.
-    async fn account_of_refresh(
-        &self,
-        tx: &ReadTx,
-        hash: &HandleHash,
-    ) -> Result<Option<StoredAccount>, Error> {
-        Ok(self.lives.find(tx, Token::Refresh(hash)).await?.map(|found| found.account))
-    }
-
-    async fn rotate(
-        &self,
-        tx: &Tx,
-        refresh: &Handle,
-        (caller, key): (&Caller, &SubjectKey),
-        now: Timestamp,
-    ) -> Result<Refreshed, Error> {
-        let actor = &caller.key();
-        let hash = self.handles.refresh_hash(refresh);
-        let Some(found) = self.lives.find(tx, Token::Refresh(&hash)).await? else {
-            return Ok(Refreshed::Refused);
-        };
-        let Live { tokens: stored, session, account, context: stored_context } = found;
-        let (pair, account) = (stored.pair().clone(), account.account().clone());
-        if !session.session().is_live(now) || account.lock_at(now).is_some() {
-            return Ok(Refreshed::Refused);
-        }
-        let tokens = self.handles.successor(refresh);
-        let named = self.named(&session, stored_context.as_ref(), Some(key))?;
-        match pair.refresh_use(now) {
-            RefreshUse::Expired => Ok(Refreshed::Refused),
-            RefreshUse::First => {
-                self.pairs.spend(tx, stored, now).await?;
-                let mut named = NamedSession { session: named.session.renewed(now), ..named };
-                self.sessions.update(tx, session, &named.session).await?;
-                let network = caller.client_address().map(Network::of);
-                let (mut inserts, mode) = (Inserts::of(tx), self.seals.mode(tx).await?);
-                if let Some(context) = named.context.used_from(network) {
-                    let changed = (named.session.id, &context);
-                    match &stored_context {
-                        Some(before) => self.contexts.update(tx, changed, before, key).await?,
-                        None => self.contexts.add(&mut inserts, changed, key)?,
-                    }
-                    named.context = context;
-                }
-                self.give(&mut inserts, &named.session, &tokens, mode)?;
-                self.note_with(&mut inserts, about("session.refresh", actor, &named.session), now)?;
-                inserts.run(tx).await?;
-                Ok(Refreshed::Granted(SignedIn { session: named, account, tokens, raised: false }))
-            }
-            RefreshUse::Retry => {
-                let successor = self.handles.refresh_hash(tokens.refresh());
-                let Some(given) = self.pairs.find_by_refresh(tx, &successor).await? else {
-                    return Ok(Refreshed::Refused);
-                };
-                let session = Session {
-                    access_expires_at: given.pair().access_expires_at,
-                    refresh_expires_at: given.pair().refresh_expires_at,
-                    ..named.session
-                };
-                let named = NamedSession { session, ..named };
-                Ok(Refreshed::Repeated(SignedIn { session: named, account, tokens, raised: false }))
-            }
-            RefreshUse::Replay => {
-                let id = pair.session;
-                self.sessions.revoke(tx, &[id], now).await?;
-                self.revocations.append(tx, &[Target::Session(id)], now).await?;
-                self.sign_out_of_clients(tx, &[id], now).await?;
-                self.note(tx, about("session.refresh_replay", actor, &named.session), now).await?;
-                Ok(Refreshed::Replayed(id))
-            }
-        }
-    }
-
     /// A session with all that is known of it.
     pub(super) fn named(
         &self,

@@ -382,7 +382,7 @@ impl App {
             Some(before) => self.contexts.update(tx, (id, &context), before, key).await?,
             None => self.contexts.add(&mut inserts, (id, &context), key)?,
         }
-        self.sessions.update(tx, stored, &session).await?;
+        self.sessions.update(tx, vec![(stored, session.clone())]).await?;
         let happened = about("session.raise", actor, &session).with("acr", context.acr.name());
         self.note_with(&mut inserts, by_factor(happened, factor), now)?;
         self.give(&mut inserts, &session, tokens, mode)?;

@@ -168,7 +168,13 @@ fn bad(field: &str, why: impl Display) -> Status {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        match error {
             Error::AccountNotFound => ACCOUNT_NOT_FOUND.status(),
             Error::AuthorizationNotFound => AUTHORIZATION_NOT_FOUND.status(),
             Error::ClientNotFound => CLIENT_NOT_FOUND.status(),
@@ -210,7 +216,9 @@ impl From<Error> for Status {
             Error::UserCodesLocked(left) => status::retry_after(USER_CODES_LOCKED, *left),
             Error::WeakPassword { field, weak } => bad(field, weak),
             Error::TokenNotSigned(SignError::Disabled(disabled)) => keys(&KeysError::Disabled(*disabled)),
-            Error::Ceremony(_)
+            Error::Together(error) => Self::from(&**error),
+            Error::Abandoned
+            | Error::Ceremony(_)
             | Error::HashingStopped(_)
             | Error::NoSigningKey
             | Error::Password(_)

@@ -1,10 +1,15 @@
 //! A pair of tokens with the session and the account that it is of: one question, where each would be one. It is asked for each
 //! call that comes with a token the gateway does not remember.
 
+use std::collections::HashMap;
+
 use portal_store::{ReadTx, StoreError};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query, SelectStatement};
+use portal_upkeep::migration::Mode;
+use sea_orm::sea_query::extension::postgres::PgFunc;
+use sea_orm::sea_query::{Alias, ArrayType, Expr, ExprTrait, IntoCondition, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult,
+    Value,
 };
 
 use super::accounts::{Accounts, StoredAccount};
@@ -65,17 +70,51 @@ impl Lives {
 
     /// The pair with this token. Whether it, its session or its account is over is for the caller to say.
     pub async fn find(&self, tx: &ReadTx, token: Token<'_>) -> Result<Option<Live>, StoreError> {
-        let statement = tx.conn().get_database_backend().build(&question(token));
+        let (column, hash) = match token {
+            Token::Access(hash) => (token_pair::Column::AccessHash, hash),
+            Token::Refresh(hash) => (token_pair::Column::RefreshHash, hash),
+        };
+        let this = Expr::col((token_pair::Entity, column)).eq(hash.as_bytes().as_slice());
+        let statement = tx.conn().get_database_backend().build(&question(this));
         let Some(row) = tx.conn().query_one_raw(statement).await? else { return Ok(None) };
+        self.checked(&row, self.seals.mode(tx).await?).map(Some)
+    }
+
+    /// The pair with each of these refresh tokens, in their order.
+    pub async fn find_all(
+        &self,
+        tx: &ReadTx,
+        refresh: &[HandleHash],
+    ) -> Result<Vec<Option<Live>>, StoreError> {
+        let column = Expr::col((token_pair::Entity, token_pair::Column::RefreshHash));
+        let hashes = refresh.iter().map(|hash| Value::from(hash.as_bytes().as_slice()));
+        let these = match tx.conn().get_database_backend() {
+            // As an array, the text is the same however many there are, and is parsed once.
+            DbBackend::Postgres => {
+                let hashes = Value::Array(ArrayType::Bytes, Some(Box::new(hashes.collect())));
+                column.eq(PgFunc::any(Expr::val(hashes)))
+            }
+            _ => column.is_in(hashes),
+        };
+        let statement = tx.conn().get_database_backend().build(&question(these));
         let mode = self.seals.mode(tx).await?;
-        Ok(Some(Live {
-            tokens: self.pairs.checked(model(&row, PAIR)?, mode)?,
-            session: self.sessions.checked(model(&row, SESSION)?, mode)?,
-            account: self.accounts.checked(model(&row, ACCOUNT)?, mode)?,
-            context: session_context::Model::from_query_result_optional(&row, CONTEXT)?
+        let mut found = HashMap::with_capacity(refresh.len());
+        for row in tx.conn().query_all_raw(statement).await? {
+            let live = self.checked(&row, mode)?;
+            found.insert(live.tokens.refresh_hash().to_vec(), live);
+        }
+        Ok(refresh.iter().map(|hash| found.remove(hash.as_bytes().as_slice())).collect())
+    }
+
+    fn checked(&self, row: &QueryResult, mode: Mode) -> Result<Live, StoreError> {
+        Ok(Live {
+            tokens: self.pairs.checked(model(row, PAIR)?, mode)?,
+            session: self.sessions.checked(model(row, SESSION)?, mode)?,
+            account: self.accounts.checked(model(row, ACCOUNT)?, mode)?,
+            context: session_context::Model::from_query_result_optional(row, CONTEXT)?
                 .map(|context| self.contexts.checked(context))
                 .transpose()?,
-        }))
+        })
     }
 }
 
@@ -83,11 +122,7 @@ fn model<M: FromQueryResult>(row: &QueryResult, prefix: &str) -> Result<M, Store
     Ok(M::from_query_result(row, prefix)?)
 }
 
-fn question(token: Token<'_>) -> SelectStatement {
-    let (column, hash) = match token {
-        Token::Access(hash) => (token_pair::Column::AccessHash, hash),
-        Token::Refresh(hash) => (token_pair::Column::RefreshHash, hash),
-    };
+fn question(which: impl IntoCondition) -> SelectStatement {
     let mut select = Query::select();
     columns::<token_pair::Entity>(&mut select, PAIR);
     columns::<session::Entity>(&mut select, SESSION);
@@ -107,7 +142,7 @@ fn question(token: Token<'_>) -> SelectStatement {
             session(session::Column::AccountId).equals((account::Entity, account::Column::Id)),
         )
         .left_join(session_context::Entity, context.equals((session::Entity, session::Column::Id)))
-        .and_where(of(column).eq(hash.as_bytes().to_vec()));
+        .cond_where(which);
     select
 }
 

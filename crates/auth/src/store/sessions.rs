@@ -7,10 +7,7 @@ use portal_store::sealed::{DigestedRow, SealedColumn};
 use portal_store::{Corruption, Inserts, ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::migration::Mode;
 use sea_orm::prelude::Uuid;
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
-};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::session::{self, Column};
 use super::{Listed, Seals, rows};
@@ -76,17 +73,25 @@ impl Sessions {
         rows::add::<session::Entity>(inserts, model)
     }
 
-    /// Stores the times that `session` has now.
-    pub async fn update(&self, tx: &Tx, stored: StoredSession, session: &Session) -> Result<(), StoreError> {
+    /// Stores the times that each session has now, beside how it was stored.
+    pub async fn update(&self, tx: &Tx, renewed: Vec<(StoredSession, Session)>) -> Result<(), StoreError> {
         let mode = self.seals.mode(tx).await?;
-        let mut model = rows::renewed(stored.model, session);
-        self.stamp(&mut model, mode)?;
-        let done = session::Entity::update_many()
-            .set(model.into_active_model().reset_all())
-            .filter(Column::Id.eq(session.id.uuid()))
-            .exec(tx.conn())
-            .await?;
-        StoreError::check_rows(1, done.rows_affected)
+        let expected = renewed.len() as u64;
+        let row = |(stored, session): (StoredSession, Session)| {
+            let mut model = rows::renewed(stored.model, &session);
+            self.stamp(&mut model, mode)?;
+            Ok(vec![
+                model.id.into(),
+                model.last_used_at.into(),
+                model.access_expires_at.into(),
+                model.refresh_expires_at.into(),
+                model.row_digest.into(),
+            ])
+        };
+        let rows = renewed.into_iter().map(row).collect::<Result<_, StoreError>>()?;
+        let set = [Column::LastUsedAt, Column::AccessExpiresAt, Column::RefreshExpiresAt, Column::RowDigest];
+        let done = bulk::update::<session::Entity>(tx, &[Column::Id], &set, rows).await?;
+        StoreError::check_rows(expected, done)
     }
 
     /// Ends these sessions, one that is corrupt as well: that stays so.

@@ -2,9 +2,8 @@
 
 use portal_core::Timestamp;
 use portal_core::id::Id;
-use portal_store::{Inserts, ReadTx, StoreError, Tx};
+use portal_store::{Inserts, ReadTx, StoreError, Tx, bulk};
 use portal_upkeep::migration::Mode;
-use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::token_pair::{self, Column};
@@ -19,6 +18,11 @@ pub struct StoredTokens {
 }
 
 impl StoredTokens {
+    /// By what the refresh token is found.
+    pub(crate) fn refresh_hash(&self) -> &[u8] {
+        &self.model.refresh_hash
+    }
+
     /// The pair.
     #[must_use]
     pub const fn pair(&self) -> &StoredPair {
@@ -74,20 +78,19 @@ impl TokenPairs {
         self.checked(model, mode).map(Some)
     }
 
-    /// Spends the refresh token of a pair, once: of two who try, the other's transaction is run again and finds it spent.
-    pub async fn spend(&self, tx: &Tx, tokens: StoredTokens, now: Timestamp) -> Result<(), StoreError> {
-        let mut model = tokens.model;
-        model.spent_at = Some(now.as_micros());
+    /// Spends the refresh tokens of pairs, each once: of two who try, the other's transaction is run again and finds it spent.
+    pub async fn spend(&self, tx: &Tx, tokens: Vec<StoredTokens>, now: Timestamp) -> Result<(), StoreError> {
         let mode = self.seals.mode(tx).await?;
-        self.stamp(&mut model, mode)?;
-        let done = token_pair::Entity::update_many()
-            .col_expr(Column::SpentAt, Expr::value(model.spent_at))
-            .col_expr(Column::RowDigest, Expr::value(model.row_digest))
-            .filter(Column::RefreshHash.eq(model.refresh_hash))
-            .filter(Column::SpentAt.is_null())
-            .exec(tx.conn())
-            .await?;
-        StoreError::check_rows(1, done.rows_affected)
+        let (spent_at, expected) = (Some(now.as_micros()), tokens.len() as u64);
+        let spend = |StoredTokens { model, .. }| {
+            let mut model = token_pair::Model { spent_at, ..model };
+            self.stamp(&mut model, mode)?;
+            Ok(vec![model.refresh_hash.into(), model.spent_at.into(), model.row_digest.into()])
+        };
+        let rows = tokens.into_iter().map(spend).collect::<Result<_, StoreError>>()?;
+        let set = [Column::SpentAt, Column::RowDigest];
+        let done = bulk::update::<token_pair::Entity>(tx, &[Column::RefreshHash], &set, rows).await?;
+        StoreError::check_rows(expected, done)
     }
 
     /// Forgets tokens that have expired, and says how many pairs.

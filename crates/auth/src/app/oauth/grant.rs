@@ -206,7 +206,7 @@ impl App {
             RefreshUse::First => {
                 self.grants.spend(tx, stored, now).await?;
                 let renewed = life(session.session().clone().renewed(now), &grant);
-                self.sessions.update(tx, session, &renewed).await?;
+                self.sessions.update(tx, vec![(session, renewed.clone())]).await?;
                 let session = renewed;
                 let given = Given { grant, account, authentication, session, tokens, sign_in: None, key };
                 let mut inserts = Inserts::of(tx);
