@@ -32,6 +32,10 @@ pub struct ClientSignIn {
 }
 
 impl ClientSignIn {
+    /// How many there are at one client through one session of a person: with one more the oldest ends, and its client is told
+    /// of it as of any other. Renewed every quarter of an hour, that is half a day.
+    pub const KEPT: u64 = 50;
+
     /// Whether a grant of `scopes` signs somebody in: only an ID token does.
     #[must_use]
     pub fn is_made_by(scopes: &BTreeSet<Scope>) -> bool {

@@ -60,7 +60,7 @@ async fn sign_ins(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         )
         .take();
     manager.create_table(table).await?;
-    index(manager, "client_sign_in_origin", Entity, &[Column::OriginSessionId]).await?;
+    index(manager, "client_sign_in_origin", Entity, &[Column::OriginSessionId, Column::ClientId]).await?;
     index(manager, "client_sign_in_account_id", Entity, &[Column::AccountId]).await?;
     index(manager, "client_sign_in_client_id", Entity, &[Column::ClientId]).await
 }

@@ -1,13 +1,14 @@
 //! OAuth clients, and what people approved for them: rows as they are found and written. Earlier versions don't know the
 //! tables: whatever the form of other rows, these have digests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use portal_core::id::{AccountId, ClientId, Id};
 use portal_core::{Scope, Timestamp};
 use portal_crypto::jose::Algorithm;
 use portal_store::sealed::RowDigests;
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use sea_orm::prelude::Uuid;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect,
@@ -24,6 +25,9 @@ const TABLE: &str = "client";
 const BESIDE: &str = "client_option";
 const CONFIDENTIAL: &str = "confidential";
 const PUBLIC: &str = "public";
+
+/// Ids in one statement: a database takes only so many.
+const CHUNK: usize = 500;
 
 /// The settings of a client as they are stored.
 #[derive(Deserialize, Serialize)]
@@ -95,13 +99,38 @@ impl Clients {
             list = list.filter(Column::Id.lt(after.uuid()));
         }
         let found = list.all(tx.conn()).await?;
-        let these = client_option::Column::ClientId.is_in(found.iter().map(|model| model.id));
-        let beside = client_option::Entity::find().filter(these).all(tx.conn()).await?;
-        let beside: HashMap<_, _> = beside.into_iter().map(|model| (model.client_id, model)).collect();
+        let beside = beside(tx, &found).await?;
         let place = |model: &client::Model| ClientId::from_uuid(model.id);
         Listed::new(found, size, place, |model| {
             self.with_options(self.checked(&model)?, beside.get(&model.id))
         })
+    }
+
+    /// Those of these clients that are told of sign-outs. One that is corrupt is not: nobody knows where it would be.
+    pub async fn told_among(
+        &self,
+        tx: &ReadTx,
+        clients: &BTreeSet<ClientId>,
+    ) -> Result<HashSet<ClientId>, StoreError> {
+        let (ids, mut told): (Vec<_>, _) = (clients.iter().map(|id| id.uuid()).collect(), HashSet::new());
+        for ids in ids.chunks(CHUNK) {
+            let these = Column::Id.is_in(ids.iter().copied());
+            let found = client::Entity::find().filter(these).all(tx.conn()).await?;
+            let beside = beside(tx, &found).await?;
+            for model in &found {
+                let read = self.checked(model);
+                match read.and_then(|client| self.with_options(client, beside.get(&model.id))) {
+                    Ok(client) => {
+                        told.extend(client.settings.options.backchannel_logout_uri.map(|_| client.id))
+                    }
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        tracing::error!(%error, "a client is not told of a sign-out: its row is corrupt");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(told)
     }
 
     /// Adds a client.
@@ -330,6 +359,16 @@ impl Clients {
             updated_at: Timestamp::from_micros(model.updated_at),
         })
     }
+}
+
+/// What is registered beside the settings of these clients.
+async fn beside(
+    tx: &ReadTx,
+    clients: &[client::Model],
+) -> Result<HashMap<Uuid, client_option::Model>, StoreError> {
+    let these = client_option::Column::ClientId.is_in(clients.iter().map(|model| model.id));
+    let found = client_option::Entity::find().filter(these).all(tx.conn()).await?;
+    Ok(found.into_iter().map(|model| (model.client_id, model)).collect())
 }
 
 /// The secrets of a client; `None` if their columns don't belong together.

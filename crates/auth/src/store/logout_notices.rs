@@ -41,9 +41,16 @@ impl LogoutNotices {
         Self { digests }
     }
 
-    /// Adds a notice.
-    pub fn add(&self, inserts: &mut Inserts, new: &LogoutNotice) -> Result<(), StoreError> {
-        rows::add::<logout_notice::Entity>(inserts, self.stamped(new, 1)?)
+    /// Adds notices.
+    pub async fn insert_all(
+        &self,
+        tx: &Tx,
+        new: impl Iterator<Item = LogoutNotice> + Send,
+    ) -> Result<(), StoreError> {
+        let models: Vec<_> = new.map(|notice| self.stamped(&notice, 1)).collect::<Result<_, _>>()?;
+        let mut inserts = Inserts::of(tx);
+        rows::add_all::<logout_notice::Entity>(&mut inserts, models)?;
+        inserts.run(tx).await
     }
 
     /// The clients to whom something is to be told at `now`.

@@ -20,6 +20,8 @@ use crate::fixture::{Auth, PASSWORD, refused};
 use crate::oauth::{ISSUER, claims, newsletter, query, tokens};
 use crate::sql;
 
+mod many;
+
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// What a client answers.
@@ -411,6 +413,12 @@ each_database! {
         }
         let application = Application::start(Answer::Never).await;
         let client = auth.told_at(&application, newsletter()).await;
+        let mut people = Vec::new();
+        for name in ["anna", "bert", "carl"] {
+            let (_, session) = auth.person(&format!("{name}@example.org")).await;
+            let given = auth.tokens_for(&session, &client, "openid").await;
+            people.push((session, given));
+        }
         let operator = auth.operator().await;
         let get = pb::GetClientRequest { client_id: client.client_id.clone() };
         let read = auth.clients().get_client(auth.by(&operator, get.clone()).await).await.unwrap().into_inner();
@@ -424,5 +432,19 @@ each_database! {
         assert_eq!(sql::run(&store, elsewhere, []).await, 1);
         let status = auth.clients().get_client(auth.by(&operator, get).await).await;
         refused(status, Code::DataLoss, "ROW_CORRUPT");
+        // Nor does anybody keep a session going on that way, or by other rows.
+        assert_eq!(sql::run(&store, "UPDATE session_grant SET scopes = 'openid offline_access'", []).await, 3);
+        let of_grants = "id IN (SELECT session_id FROM session_grant)";
+        assert_eq!(sql::run(&store, &format!("UPDATE session SET last_used_at = 1 WHERE {of_grants}"), []).await, 3);
+        let account_id = |place: usize| people[place].0.account_id.clone();
+        auth.sign_out(&people[0].0).await;
+        let lock = pb::LockAccountRequest { account_id: account_id(1), ..Default::default() };
+        auth.accounts().lock_account(auth.by(&operator, lock).await).await.unwrap();
+        assert_eq!(sql::run(&store, "UPDATE client SET kind = 'public'", []).await, 1);
+        let delete = pb::DeleteAccountRequest { account_id: account_id(2), ..Default::default() };
+        auth.accounts().delete_account(auth.by(&people[2].0, delete).await).await.unwrap();
+        let live = format!("SELECT COUNT(*) FROM session WHERE revoked_at IS NULL AND {of_grants}");
+        assert_eq!(sql::one::<i64>(&store, &live).await, 0);
+        assert_eq!(application.count(), 0);
     }
 }

@@ -163,6 +163,7 @@ impl App {
         self.contexts.add(&mut inserts, (given.session.id, &named.context), key)?;
         self.grants.add(&mut inserts, &given.grant)?;
         if let Some(sign_in) = &given.sign_in {
+            self.make_room(tx, sign_in, now).await?;
             self.sign_ins.add(&mut inserts, sign_in)?;
         }
         self.give_grant(&mut inserts, given)?;
