@@ -21,7 +21,7 @@ const HELD_FOR: Duration = Duration::from_secs(30);
 pub struct ClientSignIn {
     /// The session that is the grant, which the client knows as `sid`.
     pub session: SessionId,
-    /// The session in which it was approved.
+    /// The session in which it was approved; the grant's own, where no session goes on to the client, as with a device.
     pub origin: SessionId,
     /// Who is signed in.
     pub account: AccountId,

@@ -17,9 +17,10 @@ use tonic::Code;
 use url::form_urlencoded;
 
 use crate::fixture::{Auth, PASSWORD, refused};
-use crate::oauth::{ISSUER, claims, newsletter, query, tokens};
+use crate::oauth::{ISSUER, claims, error, newsletter, query, tokens};
 use crate::sql;
 
+mod ends;
 mod many;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -150,6 +151,11 @@ impl Auth {
     }
 }
 
+/// What a client knows a sign-in by.
+fn sid(given: &pb::TokenSet) -> String {
+    claims(&given.id_token)["sid"].as_str().unwrap().to_owned()
+}
+
 fn jwk(key: &pb::JsonWebKey) -> PublicKey {
     use base64::Engine;
     let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
@@ -167,7 +173,7 @@ each_database! {
         let auth = Auth::start(database).await;
         let application = Application::start(Answer::Status(200)).await;
         let operator = auth.operator().await;
-        let ends = ["browser", "token", "grant", "all", "password", "lock", "delete", "replay"];
+        let ends = ["browser", "token", "grant", "all", "password", "lock", "delete", "code", "replay"];
         let mut ids = BTreeSet::new();
         for (index, end) in ends.into_iter().enumerate() {
             let algorithm = [Algorithm::MlDsa65, Algorithm::Es256, Algorithm::EdDsa][index % 3];
@@ -176,8 +182,9 @@ each_database! {
             let email = format!("{end}@example.org");
             let (account, anna) = auth.person(&email).await;
             let other = auth.sign_in(&email).await;
-            let given = auth.tokens_of(&anna, &client).await;
-            let sid = claims(&given.id_token)["sid"].as_str().unwrap().to_owned();
+            let code = auth.approved(&anna, &client).await;
+            let given = tokens(auth.redeem(&client, &code).await);
+            let sid = sid(&given);
             let account_id = account.account_id.clone();
             match end {
                 "browser" => auth.revoke(&other, &anna.session_id).await,
@@ -204,6 +211,7 @@ each_database! {
                     let delete = pb::DeleteAccountRequest { account_id, ..Default::default() };
                     auth.accounts().delete_account(auth.by(&anna, delete).await).await.unwrap();
                 }
+                "code" => assert_eq!(error(auth.redeem(&client, &code).await), "invalid_grant"),
                 _ => {
                     tokens(auth.refresh_grant(&client, &given.refresh_token).await);
                     auth.advance(11);

@@ -37,7 +37,7 @@ impl App {
         self.end_sign_ins(tx, &sign_ins, now).await
     }
 
-    /// Signs a person out of all clients, as all their sessions end, but where they are signed in through `keep`.
+    /// Signs a person out of all clients, as all their sessions end but `keep`.
     pub(in crate::app) async fn sign_account_out_of_clients(
         &self,
         tx: &Tx,
@@ -45,7 +45,7 @@ impl App {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut sign_ins = self.sign_ins.of_account(tx, account).await?;
-        sign_ins.retain(|sign_in| keep.is_none_or(|keep| sign_in.session != keep && sign_in.origin != keep));
+        sign_ins.retain(|sign_in| Some(sign_in.session) != keep);
         self.end_sign_ins(tx, &sign_ins, now).await
     }
 
