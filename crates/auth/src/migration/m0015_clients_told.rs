@@ -82,6 +82,7 @@ async fn notices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .foreign_key(&mut of_client("logout_notice_client", Entity, Column::ClientId))
         .take();
     manager.create_table(table).await?;
+    index(manager, "logout_notice_next_at", Entity, &[Column::NextAt]).await?;
     index(manager, "logout_notice_client_next_at", Entity, &[Column::ClientId, Column::NextAt]).await
 }
 
