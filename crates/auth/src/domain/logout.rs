@@ -1,7 +1,7 @@
 //! Where people are signed in by Portal, and whom that is taken back from (OpenID Connect Back-Channel Logout 1.0).
 //!
-//! Invariants: a sign-in at a client ends with the session in which it was approved, and with the grant that came of it; its
-//! client is told once; what can't be told within a day is given up.
+//! Invariants: a sign-in at a client ends with the session in which it was approved, and with the grant that came of it, unless the
+//! client gave that back itself; its client is told once, if it is still there; what can't be told within a day is given up.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
