@@ -122,7 +122,7 @@ impl Clients {
             for model in &found {
                 match self.read(model, beside.get(&model.id)) {
                     Ok(client) => {
-                        told.extend(client.settings.options.backchannel_logout_uri.map(|_| client.id))
+                        told.extend(client.settings.options.backchannel_logout_uri.map(|_| client.id));
                     }
                     Err(error @ StoreError::Corrupt { .. }) => {
                         tracing::error!(%error, "a client is not told of a sign-out: its row is corrupt");

@@ -67,10 +67,7 @@ where
 }
 
 /// Adds rows of one table, however many.
-pub fn add_all<E>(
-    inserts: &mut Inserts,
-    models: impl IntoIterator<Item = E::Model>,
-) -> Result<(), StoreError>
+pub fn add_all<E>(inserts: &mut Inserts, models: impl IntoIterator<Item = E::Model>) -> Result<(), StoreError>
 where
     E: EntityTrait,
     E::Model: IntoActiveModel<E::ActiveModel>,

@@ -66,19 +66,20 @@ impl Auth {
         let digests = RowDigests::new(self.keys().await.digest_key().clone(), &Metrics::default());
         let id = |text: &str| Uuid::parse_str(text).unwrap();
         let (origin_id, account_id) = (id(&origin.session_id), id(&origin.account_id));
-        let row = |_| {
+        let client_id = id(&client.client_id);
+        let row = |place| {
             let mut model = client_sign_in::Model {
-                session_id: Uuid::new_v4(),
+                session_id: Uuid::from_u128(client_id.as_u128().wrapping_add(place)),
                 origin_session_id: origin_id,
                 account_id,
-                client_id: id(&client.client_id),
+                client_id,
                 issuer: ISSUER.to_owned(),
                 row_digest: None,
             };
             digests.stamp(&mut model).unwrap();
             client_sign_in::Column::iter().map(|column| model.get(column)).collect::<Vec<_>>()
         };
-        let rows: &Vec<_> = &(0..count).map(row).collect();
+        let rows: &Vec<_> = &(1..=count).map(row).collect();
         let fill = |tx: Tx| async move {
             let columns: Vec<_> = client_sign_in::Column::iter().collect();
             bulk::insert::<client_sign_in::Entity>(&tx, &columns, rows.clone()).await?;
@@ -139,7 +140,7 @@ each_database! {
             given.push(auth.tokens_for(&anna, &client, scope).await);
         }
         let told = auth.told_of(&application, 2).await;
-        let first = given[..2].iter().map(|given| sid(given));
+        let first = given[..2].iter().map(sid);
         assert_eq!(told, first.collect());
         let store = database.connect().await;
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM client_sign_in").await, 52);
