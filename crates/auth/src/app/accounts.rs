@@ -252,7 +252,7 @@ impl App {
                     let live = self.sessions.live_ids(&tx, account.id(), now).await?;
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account.id())], now).await?;
-                    self.sign_out_of_clients(&tx, &live, now).await?;
+                    self.sign_account_out_of_clients(&tx, (account.id(), None), now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", live.len()), now).await?;
                     self.keep_address(&tx, account.id(), key).await?;
                     self.forget_clients(&tx, account.id()).await?;

@@ -54,8 +54,8 @@ impl App {
                         self.failures.clear(&tx, &self.address_hash(&profile.email)).await?;
                     }
                     self.failures.clear(&tx, &self.factor_hash(account.id())).await?;
-                    self.sign_account_out_of_clients(&tx, account.id(), now).await?;
                     let sessions = self.sessions.delete_all(&tx, account.id()).await?;
+                    self.sign_account_out_of_clients(&tx, (account.id(), None), now).await?;
                     self.accounts.delete(&tx, &account).await?;
                     let left = Tombstone {
                         account: account.id(),

@@ -2,7 +2,7 @@
 //!
 //! What is to be told was written by the transaction that ended the session. A process holds what it is telling for half a
 //! minute: if it ends meanwhile, another one tells it then. Each client has lanes of its own and each post a connection of its
-//! own, so that one that is slow or dead keeps no other waiting. Who does not take it is told again, after pauses that grow, for a
+//! own, and nobody has a second lane before everybody has one, so that those that are slow or dead keep no other waiting. Who does not take it is told again, after pauses that grow, for a
 //! day; who refuses it is not.
 //!
 //! A logout token is made when it is sent: it is believed for two minutes.
@@ -105,15 +105,9 @@ impl App {
     async fn take_notices(&self, busy: &HashMap<ClientId, usize>) -> Result<Vec<StoredNotice>, Error> {
         let now = self.now();
         let due = |tx| async move { Ok::<_, Error>(self.notices.clients_due(&tx, now).await?) };
-        let mut left = ALL_LANES.saturating_sub(busy.values().sum());
         let mut taken = Vec::new();
-        for client in self.database.read("clients_to_tell", due).await? {
-            let lanes = LANES.saturating_sub(busy.get(&client).copied().unwrap_or_default()).min(left);
-            if lanes > 0 {
-                let held = self.hold(client, lanes as u64, now).await?;
-                left = left.saturating_sub(held.len());
-                taken.extend(held);
-            }
+        for (client, lanes) in shares(&self.database.read("clients_to_tell", due).await?, busy) {
+            taken.extend(self.hold(client, lanes as u64, now).await?);
         }
         Ok(taken)
     }
@@ -222,6 +216,24 @@ impl App {
     }
 }
 
+/// How many lanes each client gets of those that are left: nobody a second one before everybody for whom something is `due` has
+/// one, and who waits longest first.
+fn shares(due: &[(ClientId, usize)], busy: &HashMap<ClientId, usize>) -> Vec<(ClientId, usize)> {
+    let mut left = ALL_LANES.saturating_sub(busy.values().sum());
+    let mut shares: Vec<(ClientId, usize)> = due.iter().map(|(client, _)| (*client, 0)).collect();
+    for lane in 0..LANES {
+        for ((client, share), (_, notices)) in shares.iter_mut().zip(due) {
+            let lanes = busy.get(client).copied().unwrap_or_default() + *share;
+            if lanes == lane && *share < *notices && left > 0 {
+                *share += 1;
+                left -= 1;
+            }
+        }
+    }
+    shares.retain(|(_, share)| *share > 0);
+    shares
+}
+
 /// What a logout token says (section 2.4): never a nonce, so that it passes for no ID token.
 fn claims(notice: &LogoutNotice, token_id: u128, now: Timestamp) -> Claims {
     let claims = [
@@ -235,4 +247,43 @@ fn claims(notice: &LogoutNotice, token_id: u128, now: Timestamp) -> Claims {
         ("events", json!({ EVENT: {} })),
     ];
     claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use portal_core::SeededEntropy;
+    use portal_core::id::Id;
+
+    use super::*;
+
+    fn clients(count: u64) -> Vec<ClientId> {
+        let client = |seed| ClientId::generate(Timestamp::default(), &SeededEntropy::new(seed));
+        (0..count).map(client).collect()
+    }
+
+    #[test]
+    fn everybody_has_a_lane_before_anybody_has_a_second() {
+        let all = clients(200);
+        let due: Vec<_> = all.iter().map(|client| (*client, 1_000)).collect();
+        let given = shares(&due, &HashMap::new());
+        assert_eq!(given.iter().map(|(client, _)| *client).collect::<Vec<_>>(), all);
+        let twice = given.iter().take_while(|(_, lanes)| *lanes == 2).count();
+        assert_eq!((twice, given.iter().map(|(_, lanes)| lanes).sum::<usize>()), (56, ALL_LANES));
+        assert!(given.iter().skip(twice).all(|(_, lanes)| *lanes == 1));
+    }
+
+    #[test]
+    fn lanes_are_for_those_who_have_fewer_and_for_what_is_there() {
+        let all = clients(67);
+        let (slow, [quick, one, busy]) = all.split_at(64) else { unreachable!() };
+        let mut taken: HashMap<_, _> = slow.iter().map(|client| (*client, LANES)).collect();
+        let due: Vec<_> = all.iter().map(|client| (*client, 9)).collect();
+        assert_eq!(shares(&due, &taken), [], "none is left");
+        for client in slow.iter().take(2) {
+            taken.insert(*client, 2);
+        }
+        taken.insert(*busy, 1);
+        assert_eq!(shares(&due, &taken), [(*quick, 2), (*one, 1)]);
+        assert_eq!(shares(&[(*one, 1), (*quick, 9)], &HashMap::new()), [(*one, 1), (*quick, LANES)]);
+    }
 }

@@ -86,7 +86,7 @@ impl App {
                     self.sessions.revoke(&tx, &ids, now).await?;
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
-                    self.sign_out_of_clients(&tx, &ids, now).await?;
+                    self.sign_account_out_of_clients(&tx, (account, keep), now).await?;
                     self.note(&tx, happened.clone().with("sessions_ended", ids.len()), now).await?;
                     Ok(ids.len())
                 };

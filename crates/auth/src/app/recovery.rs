@@ -133,7 +133,7 @@ impl App {
                     let live = self.sessions.live_ids(&tx, account, now).await?;
                     self.sessions.revoke(&tx, &live, now).await?;
                     self.revocations.append(&tx, &[Target::Account(account)], now).await?;
-                    self.sign_out_of_clients(&tx, &live, now).await?;
+                    self.sign_account_out_of_clients(&tx, (account, None), now).await?;
                     self.keep_address(&tx, account, Some(key)).await?;
                     self.forget_clients(&tx, account).await?;
                     self.confirmed(&tx, account, key, now).await?;

@@ -97,7 +97,8 @@ impl App {
                         return Ok(revoked_at);
                     }
                     // Whoever ends what an application has ends all of it, and is asked before it has it again.
-                    let mut ids = match self.grants.client_of(&tx, id).await? {
+                    let client = self.grants.client_of(&tx, id).await?;
+                    let mut ids = match client {
                         Some(client) => self.forget_client(&tx, (session.account, client), now).await?,
                         None => Vec::new(),
                     };
@@ -108,6 +109,9 @@ impl App {
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
                     self.sign_out_of_clients(&tx, &ids, now).await?;
+                    if let Some(client) = client {
+                        self.sign_out_of_client(&tx, (session.account, client), now).await?;
+                    }
                     self.note(&tx, about("session.revoke", actor, session), now).await?;
                     Ok(now)
                 };
@@ -140,7 +144,7 @@ impl App {
                     let targets: Vec<_> = ids.iter().copied().map(Target::Session).collect();
                     self.revocations.append(&tx, &targets, now).await?;
                     self.forget_clients(&tx, account).await?;
-                    self.sign_out_of_clients(&tx, &ids, now).await?;
+                    self.sign_account_out_of_clients(&tx, (account, keep), now).await?;
                     // Who ends none changes nothing.
                     if !ids.is_empty() {
                         self.note(&tx, happened.clone().with("sessions_ended", ids.len()), now).await?;

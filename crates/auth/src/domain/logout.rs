@@ -1,7 +1,7 @@
 //! Where people are signed in by Portal, and whom that is taken back from (OpenID Connect Back-Channel Logout 1.0).
 //!
-//! Invariants: a sign-in at a client ends with the session in which it was approved, and with the grant that came of it; its
-//! client is told once; what can't be told within a day is given up.
+//! Invariants: a sign-in at a client ends with the session in which it was approved, and with the grant that came of it, unless the
+//! client gave that back itself; its client is told once, if it is still there; what can't be told within a day is given up.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const HELD_FOR: Duration = Duration::from_secs(30);
 pub struct ClientSignIn {
     /// The session that is the grant, which the client knows as `sid`.
     pub session: SessionId,
-    /// The session in which it was approved.
+    /// The session in which it was approved; the grant's own, where no session goes on to the client, as with a device.
     pub origin: SessionId,
     /// Who is signed in.
     pub account: AccountId,
@@ -32,6 +32,10 @@ pub struct ClientSignIn {
 }
 
 impl ClientSignIn {
+    /// How many there are at one client through one session of a person: with one more the oldest ends, and its client is told
+    /// of it as of any other. Renewed every quarter of an hour, that is half a day.
+    pub const KEPT: u64 = 50;
+
     /// Whether a grant of `scopes` signs somebody in: only an ID token does.
     #[must_use]
     pub fn is_made_by(scopes: &BTreeSet<Scope>) -> bool {

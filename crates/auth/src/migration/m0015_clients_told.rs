@@ -60,7 +60,7 @@ async fn sign_ins(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         )
         .take();
     manager.create_table(table).await?;
-    index(manager, "client_sign_in_origin", Entity, &[Column::OriginSessionId]).await?;
+    index(manager, "client_sign_in_origin", Entity, &[Column::OriginSessionId, Column::ClientId]).await?;
     index(manager, "client_sign_in_account_id", Entity, &[Column::AccountId]).await?;
     index(manager, "client_sign_in_client_id", Entity, &[Column::ClientId]).await
 }
@@ -82,6 +82,7 @@ async fn notices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .foreign_key(&mut of_client("logout_notice_client", Entity, Column::ClientId))
         .take();
     manager.create_table(table).await?;
+    index(manager, "logout_notice_next_at", Entity, &[Column::NextAt]).await?;
     index(manager, "logout_notice_client_next_at", Entity, &[Column::ClientId, Column::NextAt]).await
 }
 

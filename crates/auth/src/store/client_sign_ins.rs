@@ -1,12 +1,14 @@
 //! Where people are signed in: rows as they are found and written. Earlier versions don't know the table: whatever the form of
 //! other rows, these have digests.
 
+use std::collections::HashSet;
+
 use portal_core::id::{AccountId, ClientId, Id, SessionId};
 use portal_store::sealed::RowDigests;
 use portal_store::{Inserts, ReadTx, StoreError, Tx};
 use sea_orm::prelude::Uuid;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::client_sign_in::{self, Column};
 use super::{rows, session};
@@ -14,6 +16,8 @@ use crate::domain::ClientSignIn;
 
 /// Ids in one statement: a database takes only so many.
 const CHUNK: usize = 400;
+/// Of more than this at once, that are too many, nobody has heard.
+const AT_ONCE: u64 = 400;
 
 /// The table.
 pub struct ClientSignIns {
@@ -65,6 +69,22 @@ impl ClientSignIns {
         Ok(self.sound(found))
     }
 
+    /// What is too much with `new`: the oldest of its client through its session.
+    pub async fn displaced_by(
+        &self,
+        tx: &ReadTx,
+        new: &ClientSignIn,
+    ) -> Result<Vec<ClientSignIn>, StoreError> {
+        let beside = client_sign_in::Entity::find()
+            .filter(Column::OriginSessionId.eq(new.origin.uuid()))
+            .filter(Column::ClientId.eq(new.client.uuid()))
+            // Ids begin with the time.
+            .order_by_desc(Column::SessionId)
+            .offset(ClientSignIn::KEPT - 1)
+            .limit(AT_ONCE);
+        Ok(self.sound(beside.all(tx.conn()).await?))
+    }
+
     /// Forgets sign-ins.
     pub async fn delete(&self, tx: &Tx, sign_ins: &[ClientSignIn]) -> Result<(), StoreError> {
         for some in sign_ins.chunks(CHUNK) {
@@ -77,11 +97,10 @@ impl ClientSignIns {
     /// Those that are what was written. One that is not keeps nobody from being signed out: who changed it is told of in the
     /// log, and by the scan.
     fn sound(&self, found: Vec<client_sign_in::Model>) -> Vec<ClientSignIn> {
-        let mut sound: Vec<ClientSignIn> = Vec::with_capacity(found.len());
+        let (mut sound, mut known) = (Vec::with_capacity(found.len()), HashSet::new());
         for model in found {
             match self.checked(&model) {
-                Ok(sign_in) if sound.iter().any(|known| known.session == sign_in.session) => {}
-                Ok(sign_in) => sound.push(sign_in),
+                Ok(sign_in) => sound.extend(known.insert(sign_in.session).then_some(sign_in)),
                 Err(error) => {
                     tracing::error!(%error, "a client is not told of a sign-out: the row is corrupt");
                 }

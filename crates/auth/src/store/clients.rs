@@ -1,13 +1,14 @@
 //! OAuth clients, and what people approved for them: rows as they are found and written. Earlier versions don't know the
 //! tables: whatever the form of other rows, these have digests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use portal_core::id::{AccountId, ClientId, Id};
 use portal_core::{Scope, Timestamp};
 use portal_crypto::jose::Algorithm;
 use portal_store::sealed::RowDigests;
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
+use sea_orm::prelude::Uuid;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect,
@@ -25,6 +26,9 @@ const BESIDE: &str = "client_option";
 const CONFIDENTIAL: &str = "confidential";
 const PUBLIC: &str = "public";
 
+/// Ids in one statement: a database takes only so many.
+const CHUNK: usize = 500;
+
 /// The settings of a client as they are stored.
 #[derive(Deserialize, Serialize)]
 struct Settings {
@@ -35,6 +39,10 @@ struct Settings {
     scopes: String,
     id_token_signing_alg: String,
     require_par: bool,
+    /// That there is a row of what is registered beside them: without it nobody knows what that was. A client of an earlier version
+    /// has none, and one whose row an earlier version has written since does not say so until a later one writes it.
+    #[serde(default)]
+    options_beside: bool,
 }
 
 /// What is registered beside them, as it is stored.
@@ -80,7 +88,7 @@ impl Clients {
             return Ok(None);
         };
         let beside = client_option::Entity::find_by_id(id.uuid()).one(tx.conn()).await?;
-        self.with_options(self.checked(&model)?, beside.as_ref()).map(Some)
+        self.read(&model, beside.as_ref()).map(Some)
     }
 
     /// `size` clients at most, newest first, after `after`.
@@ -95,23 +103,42 @@ impl Clients {
             list = list.filter(Column::Id.lt(after.uuid()));
         }
         let found = list.all(tx.conn()).await?;
-        let these = client_option::Column::ClientId.is_in(found.iter().map(|model| model.id));
-        let beside = client_option::Entity::find().filter(these).all(tx.conn()).await?;
-        let beside: HashMap<_, _> = beside.into_iter().map(|model| (model.client_id, model)).collect();
+        let beside = beside(tx, &found).await?;
         let place = |model: &client::Model| ClientId::from_uuid(model.id);
-        Listed::new(found, size, place, |model| {
-            self.with_options(self.checked(&model)?, beside.get(&model.id))
-        })
+        Listed::new(found, size, place, |model| self.read(&model, beside.get(&model.id)))
+    }
+
+    /// Those of these clients that are told of sign-outs. One that is corrupt is not: nobody knows where it would be.
+    pub async fn told_among(
+        &self,
+        tx: &ReadTx,
+        clients: &BTreeSet<ClientId>,
+    ) -> Result<HashSet<ClientId>, StoreError> {
+        let (ids, mut told): (Vec<_>, _) = (clients.iter().map(|id| id.uuid()).collect(), HashSet::new());
+        for ids in ids.chunks(CHUNK) {
+            let these = Column::Id.is_in(ids.iter().copied());
+            let found = client::Entity::find().filter(these).all(tx.conn()).await?;
+            let beside = beside(tx, &found).await?;
+            for model in &found {
+                match self.read(model, beside.get(&model.id)) {
+                    Ok(client) => {
+                        told.extend(client.settings.options.backchannel_logout_uri.map(|_| client.id));
+                    }
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        tracing::error!(%error, "a client is not told of a sign-out: its row is corrupt");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(told)
     }
 
     /// Adds a client.
     pub async fn insert(&self, tx: &Tx, new: &Client) -> Result<(), StoreError> {
-        let row = self.stamped(new)?.into_active_model().reset_all();
+        let row = self.stamped(new, true)?.into_active_model().reset_all();
         client::Entity::insert(row).exec_without_returning(tx.conn()).await?;
         let beside = &new.settings.options;
-        if *beside == ClientOptions::default() {
-            return Ok(());
-        }
         let options = Options {
             backchannel_logout_uri: beside.backchannel_logout_uri.clone(),
             backchannel_logout_session_required: beside.backchannel_logout_session_required,
@@ -128,8 +155,9 @@ impl Clients {
 
     /// Stores `changed`, the next revision of what was found.
     pub async fn update(&self, tx: &Tx, changed: &Client) -> Result<(), StoreError> {
+        let beside = client_option::Entity::find_by_id(changed.id.uuid()).one(tx.conn()).await?;
         let done = client::Entity::update_many()
-            .set(self.stamped(changed)?.into_active_model().reset_all())
+            .set(self.stamped(changed, beside.is_some())?.into_active_model().reset_all())
             .filter(Column::Id.eq(changed.id.uuid()))
             .filter(Column::Revision.eq(changed.revision - 1))
             .exec(tx.conn())
@@ -243,7 +271,7 @@ impl Clients {
         Ok(StoredApproval { scopes, revision: model.revision })
     }
 
-    fn stamped(&self, new: &Client) -> Result<client::Model, StoreError> {
+    fn stamped(&self, new: &Client, options_beside: bool) -> Result<client::Model, StoreError> {
         let settings = &new.settings;
         let row = Settings {
             display_name: settings.display_name.clone(),
@@ -253,6 +281,7 @@ impl Clients {
             scopes: scope_text(&settings.scopes),
             id_token_signing_alg: settings.id_token_algorithm.name().to_owned(),
             require_par: settings.require_par,
+            options_beside,
         };
         let invalid = |_| rows::corrupt(TABLE, "settings", &new.id, Corruption::ValueInvalid);
         let previous = new.secrets.and_then(|secrets| secrets.previous);
@@ -275,13 +304,19 @@ impl Clients {
         Ok(model)
     }
 
-    fn with_options(
+    /// The client in `model`, with what is registered beside its settings. If that was taken away nobody takes it for nothing.
+    pub(super) fn read(
         &self,
-        mut client: Client,
+        model: &client::Model,
         beside: Option<&client_option::Model>,
     ) -> Result<Client, StoreError> {
-        if let Some(beside) = beside {
-            client.settings.options = self.options(beside)?;
+        let (mut client, has_options) = self.parsed(model)?;
+        match beside {
+            Some(beside) => client.settings.options = self.options(beside)?,
+            None if has_options => {
+                return Err(rows::corrupt(BESIDE, "client_id", &model.id, Corruption::ValueInvalid));
+            }
+            None => {}
         }
         Ok(client)
     }
@@ -300,6 +335,11 @@ impl Clients {
 
     /// The client in `model`, without its options, if that is what was written.
     pub(crate) fn checked(&self, model: &client::Model) -> Result<Client, StoreError> {
+        self.parsed(model).map(|(client, _)| client)
+    }
+
+    /// As [`Self::checked`], and whether it has options.
+    fn parsed(&self, model: &client::Model) -> Result<(Client, bool), StoreError> {
         self.digests.check(model)?;
         let invalid = |column| rows::corrupt(TABLE, column, &model.id, Corruption::ValueInvalid);
         let kind = match model.kind.as_str() {
@@ -310,6 +350,7 @@ impl Clients {
         let settings: Settings = serde_json::from_str(&model.settings).map_err(|_| invalid("settings"))?;
         let grant_types = settings.grant_types.iter().map(|name| GrantType::parse(name));
         let algorithm = Algorithm::from_name(&settings.id_token_signing_alg);
+        let has_options = settings.options_beside;
         let settings = ClientSettings {
             kind,
             display_name: settings.display_name,
@@ -321,15 +362,26 @@ impl Clients {
             require_par: settings.require_par,
             options: ClientOptions::default(),
         };
-        Ok(Client {
+        let client = Client {
             id: ClientId::from_uuid(model.id),
             settings,
             secrets: secrets(model).ok_or_else(|| invalid("secret_hash"))?,
             revision: model.revision,
             created_at: Timestamp::from_micros(model.created_at),
             updated_at: Timestamp::from_micros(model.updated_at),
-        })
+        };
+        Ok((client, has_options))
     }
+}
+
+/// What is registered beside the settings of these clients.
+async fn beside(
+    tx: &ReadTx,
+    clients: &[client::Model],
+) -> Result<HashMap<Uuid, client_option::Model>, StoreError> {
+    let these = client_option::Column::ClientId.is_in(clients.iter().map(|model| model.id));
+    let found = client_option::Entity::find().filter(these).all(tx.conn()).await?;
+    Ok(found.into_iter().map(|model| (model.client_id, model)).collect())
 }
 
 /// The secrets of a client; `None` if their columns don't belong together.

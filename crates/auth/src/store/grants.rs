@@ -1,7 +1,7 @@
 //! What clients were given: rows as they are found and written. Earlier versions don't know the tables: whatever the form of
 //! other rows, these have digests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use portal_core::id::{ClientId, Id, SessionId};
 use portal_core::{Scope, Timestamp};
@@ -16,6 +16,9 @@ use super::{client_token, grant_token, rows, session_grant};
 use crate::domain::grant::{parse_scopes, scope_text};
 use crate::domain::session::StoredPair;
 use crate::domain::{Grant, HandleHash, Session};
+
+/// Ids in one statement: a database takes only so many.
+const CHUNK: usize = 500;
 
 /// Tokens of a grant as they are stored, and checked.
 pub struct StoredGrantTokens {
@@ -121,8 +124,7 @@ impl Grants {
         client: ClientId,
     ) -> Result<Vec<SessionId>, StoreError> {
         let mut found = Vec::new();
-        // A database takes only so many values in one statement.
-        for sessions in sessions.chunks(500) {
+        for sessions in sessions.chunks(CHUNK) {
             let these = session_grant::Column::SessionId.is_in(sessions.iter().map(|id| id.uuid()));
             let ids = session_grant::Entity::find()
                 .select_only()
@@ -133,6 +135,28 @@ impl Grants {
             found.extend(ids.into_iter().map(SessionId::from_uuid));
         }
         Ok(found)
+    }
+
+    /// Those of these sessions that go on without their person. One that is corrupt does not.
+    pub async fn offline_among(
+        &self,
+        tx: &ReadTx,
+        sessions: &[SessionId],
+    ) -> Result<HashSet<SessionId>, StoreError> {
+        let mut offline = HashSet::new();
+        for sessions in sessions.chunks(CHUNK) {
+            let these = session_grant::Column::SessionId.is_in(sessions.iter().map(|id| id.uuid()));
+            for model in session_grant::Entity::find().filter(these).all(tx.conn()).await? {
+                match self.checked(&model) {
+                    Ok(grant) => offline.extend(grant.is_offline().then_some(grant.session)),
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        tracing::error!(%error, "what a client was given ends with its person: the row is corrupt");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(offline)
     }
 
     /// Adds the tokens that `session` gives out now.

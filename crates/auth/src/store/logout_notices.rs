@@ -41,20 +41,34 @@ impl LogoutNotices {
         Self { digests }
     }
 
-    /// Adds a notice.
-    pub fn add(&self, inserts: &mut Inserts, new: &LogoutNotice) -> Result<(), StoreError> {
-        rows::add::<logout_notice::Entity>(inserts, self.stamped(new, 1)?)
+    /// Adds notices.
+    pub async fn insert_all(
+        &self,
+        tx: &Tx,
+        new: impl Iterator<Item = LogoutNotice> + Send,
+    ) -> Result<(), StoreError> {
+        let models: Vec<_> = new.map(|notice| self.stamped(&notice, 1)).collect::<Result<_, _>>()?;
+        let mut inserts = Inserts::of(tx);
+        rows::add_all::<logout_notice::Entity>(&mut inserts, models)?;
+        inserts.run(tx).await
     }
 
-    /// The clients to whom something is to be told at `now`.
-    pub async fn clients_due(&self, tx: &ReadTx, now: Timestamp) -> Result<Vec<ClientId>, StoreError> {
+    /// The clients to whom something is to be told at `now`, and how much: whom something waits for longest first.
+    pub async fn clients_due(
+        &self,
+        tx: &ReadTx,
+        now: Timestamp,
+    ) -> Result<Vec<(ClientId, usize)>, StoreError> {
         let due = logout_notice::Entity::find()
             .select_only()
             .column(Column::ClientId)
-            .distinct()
-            .filter(Column::NextAt.lte(now.as_micros()));
-        let ids: Vec<Uuid> = due.into_tuple().all(tx.conn()).await?;
-        Ok(ids.into_iter().map(ClientId::from_uuid).collect())
+            .column_as(Column::Id.count(), "notices")
+            .filter(Column::NextAt.lte(now.as_micros()))
+            .group_by(Column::ClientId)
+            .order_by_asc(Column::NextAt.min());
+        let due: Vec<(Uuid, i64)> = due.into_tuple().all(tx.conn()).await?;
+        let count = |notices| usize::try_from(notices).unwrap_or_default();
+        Ok(due.into_iter().map(|(id, notices)| (ClientId::from_uuid(id), count(notices))).collect())
     }
 
     /// `limit` at most of what is to be told to `client` at `now`, what waits longest first. One that is corrupt is an error in

@@ -63,10 +63,21 @@ where
     E: EntityTrait,
     E::Model: IntoActiveModel<E::ActiveModel>,
 {
-    let row = model.into_active_model();
+    add_all::<E>(inserts, [model])
+}
+
+/// Adds rows of one table, however many.
+pub fn add_all<E>(inserts: &mut Inserts, models: impl IntoIterator<Item = E::Model>) -> Result<(), StoreError>
+where
+    E: EntityTrait,
+    E::Model: IntoActiveModel<E::ActiveModel>,
+{
     let columns: Vec<E::Column> = E::Column::iter().collect();
-    let values = columns.iter().filter_map(|column| row.get(*column).into_value()).collect();
-    inserts.add::<E>(&columns, vec![values])
+    let values = |model: E::Model| {
+        let row = model.into_active_model();
+        columns.iter().filter_map(|column| row.get(*column).into_value()).collect()
+    };
+    inserts.add::<E>(&columns, models.into_iter().map(values).collect())
 }
 
 /// A row that does not hold what it must.

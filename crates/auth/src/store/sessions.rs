@@ -16,6 +16,9 @@ use crate::domain::{Context, DeviceName, NamedSession, Session};
 const DEVICE_NAME: SealedColumn<Sensitive<String>> =
     SealedColumn::new("session", "sealed_device_name", Padding::To64);
 
+/// Ids in one statement: a database takes only so many.
+const CHUNK: usize = 500;
+
 /// A session as it is stored, checked and not opened.
 pub struct StoredSession {
     model: session::Model,
@@ -98,8 +101,7 @@ impl Sessions {
     pub async fn revoke(&self, tx: &Tx, ids: &[SessionId], now: Timestamp) -> Result<(), StoreError> {
         let mode = self.seals.mode(tx).await?;
         let mut revoked = Vec::with_capacity(ids.len());
-        // A database takes only so many values in one statement.
-        for ids in ids.chunks(500) {
+        for ids in ids.chunks(CHUNK) {
             let live = session::Entity::find()
                 .filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())))
                 .filter(Column::RevokedAt.is_null());
@@ -133,6 +135,35 @@ impl Sessions {
         let ids = session::Entity::find().select_only().column(Column::Id).filter(live(account, now));
         let ids: Vec<Uuid> = ids.into_tuple().all(tx.conn()).await?;
         Ok(ids.into_iter().map(SessionId::from_uuid).collect())
+    }
+
+    /// Those of these sessions that have not ended. One that is corrupt has not, unless it says so.
+    pub async fn going_on(
+        &self,
+        tx: &ReadTx,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mode = self.seals.mode(tx).await?;
+        let mut going_on = Vec::new();
+        for ids in ids.chunks(CHUNK) {
+            let these = session::Entity::find()
+                .filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())))
+                .filter(Column::RevokedAt.is_null());
+            for model in these.all(tx.conn()).await? {
+                let id = SessionId::from_uuid(model.id);
+                match self.checked(model, mode) {
+                    Ok(stored) if !stored.session.is_live(now) => {}
+                    Ok(_) => going_on.push(id),
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        tracing::error!(%error, "a session ends with its person: the row is corrupt");
+                        going_on.push(id);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(going_on)
     }
 
     /// `size` of an account's live sessions at most, last used first, after `after`.

@@ -17,8 +17,9 @@ use portal_upkeep::migration::Mode;
 use sea_orm::prelude::Uuid;
 
 use super::accounts::Accounts;
+use super::clients::Clients;
 use super::sessions::Sessions;
-use super::{Seals, account, session};
+use super::{Seals, account, client, session};
 use crate::domain::{DeviceName, DisplayName, Email, Profile};
 
 fn seals() -> Seals {
@@ -163,4 +164,33 @@ fn what_is_sealed_under_the_key_of_somebody_else_is_not_written() {
     let name = DeviceName::new("laptop".to_owned());
     let written = Sessions::new(seals()).write(&mut model, &name, Mode::New, &key(8));
     assert!(matches!(written, Err(StoreError::Sealing { .. })));
+}
+
+/// A client of an earlier version has no options; of one that has some, the row is missed.
+#[test]
+fn options_that_were_there_are_missed() {
+    let seals = seals();
+    let clients = Clients::new(seals.digests.clone());
+    let client = |more: &str| {
+        let settings = format!(
+            r#"{{"display_name":"Newsletter","grant_types":[],"redirect_uris":[],"post_logout_redirect_uris":[],"scopes":"openid","id_token_signing_alg":"ES256","require_par":false{more}}}"#
+        );
+        let mut model = client::Model {
+            id: Uuid::from_u128(1),
+            kind: "public".to_owned(),
+            settings,
+            secret_hash: None,
+            previous_secret_hash: None,
+            previous_secret_expires_at: None,
+            revision: 1,
+            created_at: 0,
+            updated_at: 0,
+            row_digest: None,
+        };
+        seals.digests.stamp(&mut model).unwrap();
+        model
+    };
+    assert!(!clients.read(&client(""), None).unwrap().settings.options.require_dpop);
+    let missed = clients.read(&client(r#","options_beside":true"#), None);
+    let Err(StoreError::Corrupt { table: "client_option", .. }) = missed else { panic!("{missed:?}") };
 }

@@ -24,7 +24,7 @@ use crate::sql;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const SCOPE: &str = "openid offline_access consent.read";
 
-fn television() -> pb::Client {
+pub fn television() -> pb::Client {
     pb::Client {
         display_name: "Television".to_owned(),
         r#type: Type::Public.into(),
@@ -44,14 +44,14 @@ impl Auth {
         Ok(self.endpoints().start_device_authorization(request).await?.into_inner().result.unwrap())
     }
 
-    async fn device(&self, client: &pb::Client) -> pb::PendingDevice {
+    pub async fn device(&self, client: &pb::Client) -> pb::PendingDevice {
         match self.start_device(client, SCOPE).await.unwrap() {
             Started::Pending(pending) => pending,
             Started::Error(error) => panic!("{error:?}"),
         }
     }
 
-    async fn poll(&self, client: &pb::Client, device_code: &str) -> Granted {
+    pub async fn poll(&self, client: &pb::Client, device_code: &str) -> Granted {
         self.grant(client, &[("grant_type", GRANT), ("device_code", device_code)]).await
     }
 
@@ -65,7 +65,7 @@ impl Auth {
         Ok(found.into_inner())
     }
 
-    async fn say(&self, session: &pb::Session, code: &str, decision: Decision) -> Result<(), Status> {
+    pub async fn say(&self, session: &pb::Session, code: &str, decision: Decision) -> Result<(), Status> {
         self.say_as(session, code, (decision, &session.account_id)).await
     }
 

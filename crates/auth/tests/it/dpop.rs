@@ -184,6 +184,26 @@ each_database! {
         assert_eq!((tokens(told.result.unwrap()).dpop_jkt.as_str(), told.dpop_nonce.as_str()), ("", ""));
     }
 
+    /// Whoever takes away that a client must prove a key has it prove nothing, and get nothing; a new secret changes nothing.
+    async fn a_client_that_must_prove_a_key_is_not_freed(database) {
+        let auth = Auth::start(database).await;
+        let strict = auth.register(pb::Client { require_dpop: true, ..machine() }).await.unwrap();
+        let free = auth.register(machine()).await.unwrap();
+        let operator = auth.operator().await;
+        let rotate = pb::RotateClientSecretRequest { client_id: strict.client_id.clone(), ..Default::default() };
+        let rotated = auth.clients().rotate_client_secret(auth.by(&operator, rotate).await).await.unwrap().into_inner();
+        let own = [("grant_type", "client_credentials")];
+        tokens(auth.with_key(&rotated, &own, KEY).await);
+        tokens(auth.grant(&free, &own).await);
+        let store = database.connect().await;
+        assert_eq!(sql::run(&store, "DELETE FROM client_option", []).await, 2);
+        for client in [&rotated, &free] {
+            let request =
+                pb::GrantTokenRequest { client: Some(credentials(client)), parameters: wire(&own), dpop: None };
+            refused(auth.endpoints().grant_token(request).await, Code::DataLoss, "ROW_CORRUPT");
+        }
+    }
+
     /// Whoever takes a binding away, or puts another key into it, opens nothing.
     async fn tampered_bindings_open_nothing(database) {
         let auth = Auth::start(database).await;

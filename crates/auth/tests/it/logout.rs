@@ -17,8 +17,11 @@ use tonic::Code;
 use url::form_urlencoded;
 
 use crate::fixture::{Auth, PASSWORD, refused};
-use crate::oauth::{ISSUER, claims, newsletter, query, tokens};
+use crate::oauth::{ISSUER, claims, error, newsletter, query, tokens};
 use crate::sql;
+
+mod ends;
+mod many;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
@@ -148,6 +151,11 @@ impl Auth {
     }
 }
 
+/// What a client knows a sign-in by.
+fn sid(given: &pb::TokenSet) -> String {
+    claims(&given.id_token)["sid"].as_str().unwrap().to_owned()
+}
+
 fn jwk(key: &pb::JsonWebKey) -> PublicKey {
     use base64::Engine;
     let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
@@ -165,7 +173,7 @@ each_database! {
         let auth = Auth::start(database).await;
         let application = Application::start(Answer::Status(200)).await;
         let operator = auth.operator().await;
-        let ends = ["browser", "token", "grant", "all", "password", "lock", "delete", "replay"];
+        let ends = ["browser", "token", "grant", "all", "password", "lock", "delete", "code", "replay"];
         let mut ids = BTreeSet::new();
         for (index, end) in ends.into_iter().enumerate() {
             let algorithm = [Algorithm::MlDsa65, Algorithm::Es256, Algorithm::EdDsa][index % 3];
@@ -174,8 +182,9 @@ each_database! {
             let email = format!("{end}@example.org");
             let (account, anna) = auth.person(&email).await;
             let other = auth.sign_in(&email).await;
-            let given = auth.tokens_of(&anna, &client).await;
-            let sid = claims(&given.id_token)["sid"].as_str().unwrap().to_owned();
+            let code = auth.approved(&anna, &client).await;
+            let given = tokens(auth.redeem(&client, &code).await);
+            let sid = sid(&given);
             let account_id = account.account_id.clone();
             match end {
                 "browser" => auth.revoke(&other, &anna.session_id).await,
@@ -202,6 +211,7 @@ each_database! {
                     let delete = pb::DeleteAccountRequest { account_id, ..Default::default() };
                     auth.accounts().delete_account(auth.by(&anna, delete).await).await.unwrap();
                 }
+                "code" => assert_eq!(error(auth.redeem(&client, &code).await), "invalid_grant"),
                 _ => {
                     tokens(auth.refresh_grant(&client, &given.refresh_token).await);
                     auth.advance(11);
@@ -411,6 +421,12 @@ each_database! {
         }
         let application = Application::start(Answer::Never).await;
         let client = auth.told_at(&application, newsletter()).await;
+        let mut people = Vec::new();
+        for name in ["anna", "bert", "carl"] {
+            let (_, session) = auth.person(&format!("{name}@example.org")).await;
+            let given = auth.tokens_for(&session, &client, "openid").await;
+            people.push((session, given));
+        }
         let operator = auth.operator().await;
         let get = pb::GetClientRequest { client_id: client.client_id.clone() };
         let read = auth.clients().get_client(auth.by(&operator, get.clone()).await).await.unwrap().into_inner();
@@ -424,5 +440,19 @@ each_database! {
         assert_eq!(sql::run(&store, elsewhere, []).await, 1);
         let status = auth.clients().get_client(auth.by(&operator, get).await).await;
         refused(status, Code::DataLoss, "ROW_CORRUPT");
+        // Nor does anybody keep a session going on that way, or by other rows.
+        assert_eq!(sql::run(&store, "UPDATE session_grant SET scopes = 'openid offline_access'", []).await, 3);
+        let of_grants = "id IN (SELECT session_id FROM session_grant)";
+        assert_eq!(sql::run(&store, &format!("UPDATE session SET last_used_at = 1 WHERE {of_grants}"), []).await, 3);
+        let account_id = |place: usize| people[place].0.account_id.clone();
+        auth.sign_out(&people[0].0).await;
+        let lock = pb::LockAccountRequest { account_id: account_id(1), ..Default::default() };
+        auth.accounts().lock_account(auth.by(&operator, lock).await).await.unwrap();
+        assert_eq!(sql::run(&store, "UPDATE client SET kind = 'public'", []).await, 1);
+        let delete = pb::DeleteAccountRequest { account_id: account_id(2), ..Default::default() };
+        auth.accounts().delete_account(auth.by(&people[2].0, delete).await).await.unwrap();
+        let live = format!("SELECT COUNT(*) FROM session WHERE revoked_at IS NULL AND {of_grants}");
+        assert_eq!(sql::one::<i64>(&store, &live).await, 0);
+        assert_eq!(application.count(), 0);
     }
 }

@@ -253,7 +253,7 @@ impl App {
             Err(Error::Keys(KeysError::Erased(_))) => return Ok(None),
             Err(error) => return Err(error),
         };
-        // No browser goes on to the application, so signing out of one is nothing to it.
+        // No browser goes on to the application: signing out of one is nothing to it, and it is signed in by itself.
         let approved =
             Approved { issuer: &request.issuer, scopes: &request.scopes, authentication, origin: None };
         Ok(Some((self.grant_of(client, &approved, (stored.account(), proof), now), key)))

@@ -42,7 +42,7 @@ pub(super) struct Approved<'a> {
     pub(super) issuer: &'a str,
     pub(super) scopes: &'a BTreeSet<Scope>,
     pub(super) authentication: (Acr, Timestamp),
-    /// The session of the browser in which they did, if it was one that goes on to the application.
+    /// The session of the browser in which they did, if that goes on to the application.
     pub(super) origin: Option<SessionId>,
 }
 
@@ -130,10 +130,9 @@ impl App {
         let session = life(Session::start(id, account.id(), grant.is_offline(), now), &grant);
         let authentication = approved.authentication;
         let tokens = self.handles.first_pair(self.entropy.as_ref());
-        let sign_in = approved.origin.filter(|_| ClientSignIn::is_made_by(&grant.scopes));
-        let sign_in = sign_in.map(|origin| ClientSignIn {
+        let sign_in = ClientSignIn::is_made_by(&grant.scopes).then(|| ClientSignIn {
             session: id,
-            origin,
+            origin: approved.origin.unwrap_or(id),
             account: account.id(),
             client: client.id,
             issuer: approved.issuer.to_owned(),
@@ -163,6 +162,7 @@ impl App {
         self.contexts.add(&mut inserts, (given.session.id, &named.context), key)?;
         self.grants.add(&mut inserts, &given.grant)?;
         if let Some(sign_in) = &given.sign_in {
+            self.make_room(tx, sign_in, now).await?;
             self.sign_ins.add(&mut inserts, sign_in)?;
         }
         self.give_grant(&mut inserts, given)?;

@@ -1,19 +1,20 @@
 //! Who is signed out here is signed out where Portal signed them in: what clients are to be told is written by the transaction
 //! that ends the session (OpenID Connect Back-Channel Logout 1.0). The [herald](crate::app::herald) tells them.
+//!
+//! Thousands of sign-ins are ended in a few dozen statements, and no row that is corrupt keeps one going on.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use portal_core::Timestamp;
 use portal_core::id::{AccountId, ClientId, Id, OperationId, SessionId};
-use portal_store::{Inserts, Tx};
+use portal_store::Tx;
 
 use crate::app::App;
 use crate::domain::{ClientSignIn, Target};
 use crate::error::Error;
 
 impl App {
-    /// Signs people out where they were signed in through these sessions, which end. What a client was given for no longer than
-    /// that ends with it; what goes on without the person (`offline_access`) goes on.
+    /// Signs people out where they were signed in through these sessions, which have ended.
     pub(in crate::app) async fn sign_out_of_clients(
         &self,
         tx: &Tx,
@@ -21,57 +22,66 @@ impl App {
         now: Timestamp,
     ) -> Result<(), Error> {
         let sign_ins = self.sign_ins.of_sessions(tx, ended).await?;
+        self.end_sign_ins(tx, &sign_ins, now).await
+    }
+
+    /// Signs a person out of a client that has nothing of them any more: of what it had for a while and forgot, too.
+    pub(in crate::app) async fn sign_out_of_client(
+        &self,
+        tx: &Tx,
+        (account, client): (AccountId, ClientId),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut sign_ins = self.sign_ins.of_account(tx, account).await?;
+        sign_ins.retain(|sign_in| sign_in.client == client);
+        self.end_sign_ins(tx, &sign_ins, now).await
+    }
+
+    /// Signs a person out of all clients, as all their sessions end but `keep`.
+    pub(in crate::app) async fn sign_account_out_of_clients(
+        &self,
+        tx: &Tx,
+        (account, keep): (AccountId, Option<SessionId>),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut sign_ins = self.sign_ins.of_account(tx, account).await?;
+        sign_ins.retain(|sign_in| Some(sign_in.session) != keep);
+        self.end_sign_ins(tx, &sign_ins, now).await
+    }
+
+    /// Signs a person out of what they were signed in to longest ago, if with `new` there were too much of it.
+    pub(super) async fn make_room(&self, tx: &Tx, new: &ClientSignIn, now: Timestamp) -> Result<(), Error> {
+        let displaced = self.sign_ins.displaced_by(tx, new).await?;
+        self.end_sign_ins(tx, &displaced, now).await
+    }
+
+    /// Ends sign-ins. What a client was given for no longer than that ends with it; what goes on without the person
+    /// (`offline_access`) goes on.
+    async fn end_sign_ins(&self, tx: &Tx, sign_ins: &[ClientSignIn], now: Timestamp) -> Result<(), Error> {
         if sign_ins.is_empty() {
             return Ok(());
         }
-        let mut with_it = Vec::new();
-        for sign_in in sign_ins.iter().filter(|sign_in| !ended.contains(&sign_in.session)) {
-            let session = self.sessions.find(tx, sign_in.session).await?;
-            let grant = self.grants.find(tx, sign_in.session).await?;
-            let lives = session.is_some_and(|found| found.session().is_live(now));
-            if lives && grant.is_some_and(|grant| !grant.is_offline()) {
-                with_it.push(sign_in.session);
-            }
-        }
+        let sessions: Vec<_> = sign_ins.iter().map(|sign_in| sign_in.session).collect();
+        let mut with_it = self.sessions.going_on(tx, &sessions, now).await?;
+        let offline = self.grants.offline_among(tx, &with_it).await?;
+        with_it.retain(|session| !offline.contains(session));
         if !with_it.is_empty() {
             self.sessions.revoke(tx, &with_it, now).await?;
             let targets: Vec<_> = with_it.into_iter().map(Target::Session).collect();
             self.revocations.append(tx, &targets, now).await?;
         }
-        self.say_that_over(tx, &sign_ins, now).await
-    }
-
-    /// Signs people out of all clients, as their account is deleted.
-    pub(in crate::app) async fn sign_account_out_of_clients(
-        &self,
-        tx: &Tx,
-        account: AccountId,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let sign_ins = self.sign_ins.of_account(tx, account).await?;
-        self.say_that_over(tx, &sign_ins, now).await
+        self.say_that_over(tx, sign_ins, now).await
     }
 
     /// Puts down what the clients that asked for it are to be told, once.
     async fn say_that_over(&self, tx: &Tx, sign_ins: &[ClientSignIn], now: Timestamp) -> Result<(), Error> {
-        let mut wants: HashMap<ClientId, bool> = HashMap::new();
-        let mut inserts = Inserts::of(tx);
-        for sign_in in sign_ins {
-            let wanted = match wants.get(&sign_in.client) {
-                Some(wanted) => *wanted,
-                None => {
-                    let client = self.clients.find(tx, sign_in.client).await?;
-                    let options = client.map(|client| client.settings.options);
-                    options.is_some_and(|options| options.backchannel_logout_uri.is_some())
-                }
-            };
-            wants.insert(sign_in.client, wanted);
-            if wanted {
-                let id = OperationId::generate(now, self.entropy.as_ref());
-                self.notices.add(&mut inserts, &sign_in.notice(id, now))?;
-            }
-        }
-        inserts.run(tx).await?;
+        let clients: BTreeSet<ClientId> = sign_ins.iter().map(|sign_in| sign_in.client).collect();
+        let told = self.clients.told_among(tx, &clients).await?;
+        let notices = sign_ins.iter().filter(|sign_in| told.contains(&sign_in.client)).map(|sign_in| {
+            let id = OperationId::generate(now, self.entropy.as_ref());
+            sign_in.notice(id, now)
+        });
+        self.notices.insert_all(tx, notices).await?;
         Ok(self.sign_ins.delete(tx, sign_ins).await?)
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portal_core::id::ClientId;
+use portal_core::id::{ClientId, SessionId};
 use portal_core::{Scope, Sensitive, Timestamp};
 use portal_keys::KeysError;
 use portal_mesh::Permit;
-use portal_store::{Inserts, ReadTx};
+use portal_store::{Inserts, ReadTx, Tx};
 use portal_upkeep::audit::Happened;
 
 use super::claims::{SignInTold, about};
@@ -137,16 +137,10 @@ impl App {
             .run_tx("redeem_code", |tx| async move {
                 let Some((code, account)) = self.approved_by(&tx, hash).await? else { return Ok(false) };
                 if let Some(session) = code.used_for {
-                    if let Some(session) = self.sessions.find(&tx, session).await? {
-                        self.end_grant(&tx, session.session(), now).await?;
-                        self.sign_out_of_clients(&tx, &[session.session().id], now).await?;
-                        let happened = Happened::new("client.code_replay", format!("client/{}", client.id));
-                        let happened = happened.on(code.account).to(session.session().id);
-                        self.note(&tx, happened, now).await?;
-                    }
+                    self.end_replayed(&tx, (&code, session), now).await?;
                     return Ok(false);
                 }
-                if account.account().lock_at(now).is_some() {
+                if account.account().lock_at(now).is_some() || self.is_outlived(&tx, &code, now).await? {
                     return Ok(false);
                 }
                 self.authorizations.use_code(&tx, hash, &code, given.session.id).await?;
@@ -159,6 +153,31 @@ impl App {
             return Ok(Err(CODE_BAD));
         }
         self.token_set(client, given, (code.nonce.as_deref(), now)).await.map(Ok)
+    }
+
+    /// Ends what came of a code that was used once more.
+    async fn end_replayed(
+        &self,
+        tx: &Tx,
+        (code, session): (&AuthorizationCode, SessionId),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(session) = self.sessions.find(tx, session).await? else { return Ok(()) };
+        self.end_grant(tx, session.session(), now).await?;
+        self.sign_out_of_clients(tx, &[session.session().id], now).await?;
+        let happened = Happened::new("client.code_replay", format!("client/{}", code.client));
+        self.note(tx, happened.on(code.account).to(session.session().id), now).await
+    }
+
+    /// Whether the session has ended in which a code was approved: whoever signed out gives nothing to anybody.
+    async fn is_outlived(
+        &self,
+        tx: &ReadTx,
+        code: &AuthorizationCode,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let Some(origin) = code.origin else { return Ok(false) };
+        Ok(self.sessions.find(tx, origin).await?.is_none_or(|found| !found.session().is_live(now)))
     }
 
     async fn approved_by(

@@ -1,5 +1,6 @@
-//! What is registered of a client beside its settings; a client without a row has none of it. A row never changes. A table of
-//! its own: a version that does not know it writes `client.settings` anew without it.
+//! What is registered of a client beside its settings. A client of a version that does not know the table has no row, and none of
+//! it; of any other one the settings say that there is a row. A row never changes. A table of its own: such a version writes
+//! `client.settings` anew without it.
 
 use portal_store::sealed::{DigestedRow, Row};
 use sea_orm::entity::prelude::*;

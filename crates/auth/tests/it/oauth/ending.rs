@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::{claims, error, newsletter, tokens};
 use crate::fixture::Auth;
+use crate::sql;
 
 impl Auth {
     /// Whether `client` is asked for again, if the person of `session` comes back.
@@ -104,6 +105,27 @@ each_database! {
         auth.accounts().change_password(auth.by(&anna, change).await).await.unwrap();
         assert_eq!(error(auth.redeem(&client, &code).await), "invalid_grant");
         assert!(!auth.is_live(&given).await);
+    }
+
+    /// A code is as good as the session in which it was approved, however that ended.
+    async fn a_code_ends_with_the_session_it_was_approved_in(database) {
+        let auth = Auth::start(database).await;
+        let (_, anna) = auth.person("anna@example.org").await;
+        let client = auth.newsletter().await;
+        let other = auth.sign_in("anna@example.org").await;
+        let (code, code_of_other) = (auth.approved(&anna, &client).await, auth.approved(&other, &client).await);
+        let end = pb::RevokeSessionRequest { session_id: anna.session_id.clone(), ..Default::default() };
+        auth.sessions().revoke_session(auth.by(&other, end).await).await.unwrap();
+        assert_eq!(error(auth.redeem(&client, &code).await), "invalid_grant");
+        tokens(auth.redeem(&client, &code_of_other).await);
+
+        let code = auth.approved(&other, &client).await;
+        let end = pb::RevokeTokenRequest { token: other.refresh_token.clone(), ..Default::default() };
+        let mut signed_in = pb::token_service_client::TokenServiceClient::new(auth.channel());
+        signed_in.revoke_token(auth.by(&other, end).await).await.unwrap();
+        assert_eq!(error(auth.redeem(&client, &code).await), "invalid_grant");
+        let store = database.connect().await;
+        assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM session_grant").await, 1);
     }
 
     /// The data of an officer's own: not everybody's, which an officer may read and no application asked for.
