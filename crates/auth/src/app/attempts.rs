@@ -22,8 +22,12 @@ use governor::{NotUntil, Quota, RateLimiter};
 use portal_core::Clock;
 use portal_core::id::ClientId;
 
+use crate::domain::HandleHash;
 use crate::error::Error;
 use crate::store::failures::AddressHash;
+
+/// How often one device asks for its tokens in a minute: twice as often as it should.
+const POLLS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(23);
 
 /// The permit to have one password hashed.
 #[must_use]
@@ -119,6 +123,8 @@ pub struct Attempts {
     /// Of applications that have proven who they are: no more than are registered.
     grants: Keyed<ClientId>,
     user_codes: Counted<IpAddr>,
+    /// Of devices that there are.
+    polls: Counted<[u8; 32]>,
 }
 
 impl Attempts {
@@ -136,6 +142,7 @@ impl Attempts {
                 time.clone(),
             ),
             user_codes: by_network(applications.user_codes_per_minute),
+            polls: Counted::new(Quota::per_minute(POLLS_PER_MINUTE), time, shared),
             time: time.clone(),
         }
     }
@@ -176,6 +183,11 @@ impl Attempts {
         self.of_network(&self.user_codes, client)
     }
 
+    /// Whether the device with this code may ask for its tokens.
+    pub fn admits_poll(&self, device: &HandleHash) -> bool {
+        self.polls.check(device.as_bytes()).is_ok()
+    }
+
     fn of_network(&self, counted: &Counted<IpAddr>, client: Option<IpAddr>) -> Result<(), Error> {
         let Some(client) = client else { return Ok(()) };
         counted.check(&network(client)).map_err(|until| self.refused(&until))
@@ -186,7 +198,9 @@ impl Attempts {
         for counted in [&self.clients, &self.questions, &self.user_codes] {
             counted.forget();
         }
-        self.accounts.forget();
+        for counted in [&self.accounts, &self.polls] {
+            counted.forget();
+        }
         self.grants.retain_recent();
         self.grants.shrink_to_fit();
     }
@@ -213,8 +227,8 @@ fn wider(network: &IpAddr) -> IpAddr {
     }
 }
 
-/// What about 65,536 groups of addresses have in common; which one an address is in nobody knows without the key of its hash.
-fn shared(address: &AddressHash) -> AddressHash {
+/// What about 65,536 groups of hashes have in common; which one something is in nobody knows without the key of its hash.
+fn shared(address: &[u8; 32]) -> [u8; 32] {
     let mut shared = [0; 32];
     shared.iter_mut().zip(address).take(2).for_each(|(shared, byte)| *shared = *byte);
     shared

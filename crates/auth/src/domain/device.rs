@@ -17,6 +17,8 @@ pub const LIFE: Duration = Duration::from_secs(10 * 60);
 pub const INTERVAL: Duration = Duration::from_secs(5);
 /// How much longer each time that it did not wait (section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
+/// How long it waits at most: whoever asks on and on changes nothing from then on.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Letters that form no word and are taken for no other (section 6.1).
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
@@ -160,7 +162,8 @@ impl DeviceRequest {
         Self { state: approver.map_or(DeviceState::Denied, DeviceState::Approved), ..self }
     }
 
-    /// The device comes for its tokens: what it is told, and what the request is from then on.
+    /// The device comes for its tokens: what it is told, and what the request is from then on. A question that comes too soon
+    /// changes nothing once the wait can't grow: whoever asks on and on has nothing written.
     #[must_use]
     pub fn polled(self, now: Timestamp) -> (Polled, Self) {
         match self.state {
@@ -172,11 +175,12 @@ impl DeviceRequest {
             }
             DeviceState::Waiting => {
                 let too_soon = self.polled_at.is_some_and(|last| now < last.plus(self.interval));
+                if too_soon && self.interval >= LONGEST {
+                    return (Polled::TooSoon, self);
+                }
                 let (polled, slower) =
                     if too_soon { (Polled::TooSoon, SLOWER) } else { (Polled::Pending, Duration::ZERO) };
-                // It never waits for longer than the request lives.
-                let interval = (self.interval + slower).min(LIFE);
-                (polled, Self { polled_at: Some(now), interval, ..self })
+                (polled, Self { polled_at: Some(now), interval: self.interval + slower, ..self })
             }
         }
     }
@@ -270,6 +274,26 @@ mod tests {
             (Polled::TooSoon, 25),
         ];
         assert_eq!(told, expected);
+    }
+
+    /// A minute at most, and nothing is changed by asking on and on: no more is written than that.
+    #[test]
+    fn whoever_asks_on_and_on_waits_a_minute() {
+        let (mut request, mut changes) = (request(), Vec::new());
+        for at in 0..590 {
+            let (polled, next) = request.clone().polled(later(at));
+            if next != request {
+                changes.push((at, polled));
+            }
+            request = next;
+        }
+        assert_eq!(request.interval.as_secs(), 60);
+        // From 5 to 60 in steps of 5, and once a minute.
+        let slower = changes.iter().filter(|(_, polled)| *polled == Polled::TooSoon).count();
+        let pending = changes.iter().filter(|(_, polled)| *polled == Polled::Pending);
+        let pending: Vec<_> = pending.map(|(at, _)| *at).collect();
+        assert_eq!(slower, 11);
+        assert_eq!(pending, [0, 71, 131, 191, 251, 311, 371, 431, 491, 551]);
     }
 
     #[test]

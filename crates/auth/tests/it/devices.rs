@@ -144,6 +144,38 @@ each_database! {
         assert_eq!(error(auth.poll(&client, &device).await), "authorization_pending");
     }
 
+    /// Whoever asks on and on has little written, is told the same from memory, and does not wait for longer than a minute.
+    async fn asking_on_and_on_writes_nothing(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(television()).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let device = auth.device(&client).await;
+        let store = database.connect().await;
+        let changes = async || sql::one::<i64>(&store, "SELECT revision FROM device_authorization").await - 1;
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "authorization_pending");
+        for _ in 0..30 {
+            assert_eq!(error(auth.poll(&client, &device.device_code).await), "slow_down");
+        }
+        assert_eq!(changes().await, 12, "one question, and eleven times five seconds more");
+        auth.advance(59);
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "slow_down");
+        assert_eq!(changes().await, 12);
+        auth.advance(1);
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "authorization_pending");
+        assert_eq!(changes().await, 13);
+        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+        // More than a device asks in a minute, whoever asks: not looked at, in whatever state it is.
+        let other = auth.device(&client).await;
+        auth.say(&anna, &other.user_code, Decision::Deny).await.unwrap();
+        for _ in 0..24 {
+            assert_eq!(error(auth.poll(&client, &other.device_code).await), "access_denied");
+        }
+        assert_eq!(error(auth.poll(&client, &other.device_code).await), "slow_down");
+        tokens(auth.poll(&client, &device.device_code).await);
+        auth.advance(3);
+        assert_eq!(error(auth.poll(&client, &other.device_code).await), "access_denied");
+    }
+
     /// What a person decides is decided, and told to the device; so is that nobody did.
     async fn a_refusal_and_an_end_are_told(database) {
         let auth = Auth::start(database).await;

@@ -210,9 +210,16 @@ impl App {
         let (hash, now) = (&self.handles.device_code_hash(&handle), self.now());
         let find = |tx| async move { self.device_of(&tx, client.id, hash).await };
         let Some(found) = self.database.read("find_device", find).await? else { return Ok(Err(DEVICE_BAD)) };
+        if !self.attempts.admits_poll(hash) {
+            return Ok(Err(Refusal::SlowDown));
+        }
         let beginning = &self.beginning_of(client, (found.request(), key), now).await?;
         let poll = |tx| async move { self.device_polled(&tx, (client, hash), beginning.as_ref(), now).await };
-        let refusal = match self.database.run_tx("redeem_device", poll).await? {
+        let polled = match found.request().clone().polled(now) {
+            (polled, next) if next == *found.request() => polled,
+            _ => self.database.run_tx("redeem_device", poll).await?,
+        };
+        let refusal = match polled {
             Polled::Approved(_) => {
                 let Some((given, _)) = beginning else { return Ok(Err(Refusal::AuthorizationPending)) };
                 return self.token_set(client, given, (None, now)).await.map(Ok);
@@ -269,19 +276,17 @@ impl App {
     ) -> Result<Polled, Error> {
         let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Used) };
         let (polled, next) = stored.request().clone().polled(now);
-        match polled {
-            Polled::Approved(approver) => {
-                let account = self.accounts.find(tx, approver.account).await?;
-                if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
-                    return Ok(Polled::Denied);
-                }
-                // Approved since it was looked up: the device asks again.
-                let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
-                self.devices.update(tx, stored, &next).await?;
-                self.begin_grant(tx, given, (client, key), now).await?;
+        if let Polled::Approved(approver) = polled {
+            let account = self.accounts.find(tx, approver.account).await?;
+            if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
+                return Ok(Polled::Denied);
             }
-            Polled::Pending | Polled::TooSoon => self.devices.update(tx, stored, &next).await?,
-            Polled::Denied | Polled::Expired | Polled::Used => {}
+            // Approved since it was looked up: the device asks again.
+            let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
+            self.begin_grant(tx, given, (client, key), now).await?;
+        }
+        if next != *stored.request() {
+            self.devices.update(tx, stored, &next).await?;
         }
         Ok(polled)
     }
