@@ -13,6 +13,8 @@ use portal_core::{Acr, Entropy, Scope, Sensitive, Timestamp};
 
 /// How long the codes live.
 pub const LIFE: Duration = Duration::from_secs(10 * 60);
+/// How long after their end a device is told of it.
+pub const TOLD: Duration = Duration::from_secs(10 * 60);
 /// How long a device waits before it asks again, at first.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 /// How much longer each time that it did not wait (section 3.5).
@@ -137,8 +139,8 @@ pub enum Polled {
     Pending,
     /// It asked too soon, and waits longer from now on.
     TooSoon,
-    /// It got them before.
-    Used,
+    /// Nothing any more: it got them before, or all that is long over.
+    Gone,
 }
 
 impl DeviceRequest {
@@ -167,7 +169,8 @@ impl DeviceRequest {
     #[must_use]
     pub fn polled(self, now: Timestamp) -> (Polled, Self) {
         match self.state {
-            DeviceState::Used(_) => (Polled::Used, self),
+            DeviceState::Used(_) => (Polled::Gone, self),
+            _ if now >= self.expires_at.plus(TOLD) => (Polled::Gone, self),
             _ if now >= self.expires_at => (Polled::Expired, self),
             DeviceState::Denied => (Polled::Denied, self),
             DeviceState::Approved(approver) => {
@@ -302,9 +305,12 @@ mod tests {
         assert!(request().waits(later(599)) && !request().waits(later(600)) && !approved.waits(later(1)));
         let (polled, used) = approved.clone().polled(later(1));
         assert_eq!(polled, Polled::Approved(approver()));
-        assert_eq!(used.clone().polled(later(2)), (Polled::Used, used));
-        assert_eq!(approved.polled(later(600)).0, Polled::Expired);
-        assert_eq!(request().polled(later(600)).0, Polled::Expired);
+        assert_eq!(used.clone().polled(later(2)), (Polled::Gone, used));
+        for over in [approved, request(), request().decided(None)] {
+            assert_eq!(over.clone().polled(later(600)).0, Polled::Expired);
+            assert_eq!(over.clone().polled(later(1_199)).0, Polled::Expired);
+            assert_eq!(over.polled(later(1_200)).0, Polled::Gone);
+        }
         assert_eq!(request().decided(None).polled(later(1)).0, Polled::Denied);
     }
 }

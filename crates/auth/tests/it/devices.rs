@@ -195,6 +195,13 @@ each_database! {
         }
         unknown(auth.find(&anna, &late.user_code).await);
         unknown(auth.say(&anna, &late.user_code, Decision::Approve).await);
+        // For ten minutes.
+        auth.advance(599);
+        assert_eq!(error(auth.poll(&client, &late.device_code).await), "expired_token");
+        auth.advance(1);
+        for device in [&late, &approved, &denied] {
+            assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant");
+        }
     }
 
     /// Eight that hold one code get one grant; eight decisions are one.

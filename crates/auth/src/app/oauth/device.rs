@@ -83,7 +83,7 @@ impl App {
             Ok(scopes) => scopes,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        // Each is kept for ten minutes, and whoever knows a public client's id can ask.
+        // Each is kept until its end has been told, and whoever knows a public client's id can ask.
         match client.secrets {
             Some(_) => self.attempts.admit_grant(client.id)?,
             None => self.attempts.admit_question(permit.caller().client_address())?,
@@ -228,7 +228,7 @@ impl App {
             Polled::Expired => Refusal::ExpiredToken,
             Polled::Pending => Refusal::AuthorizationPending,
             Polled::TooSoon => Refusal::SlowDown,
-            Polled::Used => DEVICE_BAD,
+            Polled::Gone => DEVICE_BAD,
         };
         Ok(Err(refusal))
     }
@@ -274,7 +274,7 @@ impl App {
         beginning: Option<&(Given, Arc<SubjectKey>)>,
         now: Timestamp,
     ) -> Result<Polled, Error> {
-        let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Used) };
+        let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Gone) };
         let (polled, next) = stored.request().clone().polled(now);
         if let Polled::Approved(approver) = polled {
             let account = self.accounts.find(tx, approver.account).await?;
