@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use portal_core::entropy::random_bytes;
-use portal_core::id::{AccountId, ClientId};
+use portal_core::id::{AccountId, ClientId, SessionId};
 use portal_core::{Acr, Entropy, Scope, Sensitive, Timestamp};
 
 /// How long the codes live.
@@ -103,6 +103,8 @@ pub enum DeviceState {
 pub struct Approver {
     /// Who.
     pub account: AccountId,
+    /// In which session: what it approved ends with it.
+    pub session: SessionId,
     /// How, and when.
     pub authentication: (Acr, Timestamp),
 }
@@ -139,7 +141,7 @@ pub enum Polled {
     Pending,
     /// It asked too soon, and waits longer from now on.
     TooSoon,
-    /// Nothing any more: it got them before, or all that is long over.
+    /// Nothing any more: it got them before, whoever approved has signed out, or all that is long over.
     Gone,
 }
 
@@ -211,6 +213,7 @@ mod tests {
     fn approver() -> Approver {
         Approver {
             account: AccountId::generate(NOW, &SeededEntropy::new(2)),
+            session: SessionId::generate(NOW, &SeededEntropy::new(3)),
             authentication: (Acr::Password, NOW),
         }
     }

@@ -403,6 +403,39 @@ each_database! {
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM device_authorization").await, 0);
     }
 
+    /// Whoever signs out before the device has come for its tokens gives it none: an approval ends with the session that made it.
+    async fn an_approval_ends_with_its_session(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(television()).await.unwrap();
+        for end in ["entry", "sign-out", "replay", "none"] {
+            let email = format!("{end}@example.org");
+            let (_, anna) = auth.person(&email).await;
+            let other = auth.sign_in(&email).await;
+            let (device, of_other) = (auth.device(&client).await, auth.device(&client).await);
+            auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+            auth.say(&other, &of_other.user_code, Decision::Approve).await.unwrap();
+            match end {
+                "entry" => auth.revoke(&other, &anna.session_id).await,
+                "sign-out" => auth.sign_out(&anna).await,
+                "replay" => {
+                    auth.refresh(&anna).await.unwrap();
+                    auth.advance(11);
+                    auth.refresh(&anna).await.unwrap_err();
+                }
+                _ => {
+                    tokens(auth.poll(&client, &device.device_code).await);
+                    continue;
+                }
+            }
+            for _ in 0..2 {
+                assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant", "{end}");
+            }
+            tokens(auth.poll(&client, &of_other.device_code).await);
+        }
+        let store = database.connect().await;
+        assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM session_grant").await, 4, "none for those");
+    }
+
     /// Neither code is in the database, and who approves a device there is found out.
     async fn a_row_says_no_code_and_is_not_changed(database) {
         let auth = Auth::start(database).await;
@@ -418,8 +451,9 @@ each_database! {
             assert!(!sql::contains(&bytes, text));
         }
         let approve = format!(
-            "UPDATE device_authorization SET state = 'approved', acr = 'pwd', authenticated_at = 1, account_id = {}",
-            sql::id(&store, &account.account_id)
+            "UPDATE device_authorization SET state = 'approved', acr = 'pwd', authenticated_at = 1, account_id = {}, session_id = {}",
+            sql::id(&store, &account.account_id),
+            sql::id(&store, &anna.session_id)
         );
         assert_eq!(sql::run(&store, &approve, []).await, 1);
         let request = pb::GrantTokenRequest {

@@ -16,7 +16,7 @@ use portal_mesh::{EndUser, Permit};
 use portal_store::{ReadTx, Tx};
 use portal_upkeep::audit::Happened;
 
-use super::authorize::scopes;
+use super::authorize::{Person, scopes};
 use super::grant::{Approved, Given};
 use super::token::TokenSet;
 use super::{Answer, Credentials, Parameters, Refusal};
@@ -185,12 +185,13 @@ impl App {
             .run_tx("decide_device", |tx| async move {
                 let person = self.person(&tx, Some(user), now).await?.ok_or(Error::TokenInvalid)?;
                 let (stored, client) = self.waiting(&tx, hash, now).await?.ok_or(Error::UserCodeUnknown)?;
-                let approver = Approver { account: person.account, authentication: person.authentication };
+                let Person { account, session, authentication } = person;
+                let approver = Approver { account, session, authentication };
                 let decided = stored.request().clone().decided(said.approved.then_some(approver));
                 self.devices.update(&tx, stored, &decided).await?;
                 let action = if said.approved { "client.approve" } else { "client.deny" };
-                let happened = Happened::new(action, format!("account/{}", person.account));
-                let happened = happened.on(person.account).to(client.id).with("flow", "device");
+                let happened = Happened::new(action, format!("account/{account}"));
+                let happened = happened.on(account).to(client.id).with("flow", "device");
                 self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await
             })
             .await
@@ -250,7 +251,7 @@ impl App {
         (request, proof): (&DeviceRequest, Option<ProofKey>),
         now: Timestamp,
     ) -> Result<Option<(Given, Arc<SubjectKey>)>, Error> {
-        let DeviceState::Approved(Approver { account, authentication }) = request.state else {
+        let DeviceState::Approved(Approver { account, authentication, .. }) = request.state else {
             return Ok(None);
         };
         let find = |tx| async move { Ok::<_, Error>(self.accounts.find(&tx, account).await?) };
@@ -280,6 +281,10 @@ impl App {
             let account = self.accounts.find(tx, approver.account).await?;
             if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
                 return Ok(Polled::Denied);
+            }
+            let session = self.sessions.find(tx, approver.session).await?;
+            if !session.is_some_and(|found| found.session().is_live(now)) {
+                return Ok(Polled::Gone);
             }
             // Approved since it was looked up: the device asks again.
             let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
