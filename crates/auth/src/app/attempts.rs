@@ -43,7 +43,7 @@ impl Attempt {
 /// How many attempts there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quotas {
-    /// In a minute, all of them at once if need be, with one e-mail address.
+    /// In a minute, all of them at once if need be, with one e-mail address; as many codes of devices with one account.
     pub account_per_minute: NonZeroU32,
     /// The same from one client: an IPv4 address, or a /64 of IPv6.
     pub client_per_minute: NonZeroU32,
@@ -175,12 +175,14 @@ impl Attempts {
         self.grants.check_key(&client).map_err(|until| self.refused(&until))
     }
 
-    /// A code of a device that somebody typed, from the network of `client`, if that is known.
+    /// A code of a device that somebody typed, from the network of `client`, if that is known; as often as somebody may try a
+    /// password.
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn admit_user_code(&self, client: Option<IpAddr>) -> Result<(), Error> {
-        self.of_network(&self.user_codes, client)
+    pub fn admit_user_code(&self, client: Option<IpAddr>, account: &AddressHash) -> Result<(), Error> {
+        self.of_network(&self.user_codes, client)?;
+        self.accounts.check(account).map_err(|until| self.refused(&until))
     }
 
     /// Whether the device with this code may ask for its tokens.
@@ -331,19 +333,23 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_applications_is_counted_by_itself() {
-        let (attempts, clock) = attempts([1, 1, 1]);
+        let (attempts, clock) = attempts([2, 1, 1]);
         let entropy = SeededEntropy::new(1);
         let [one, other] = [1, 2].map(|_| ClientId::generate(clock.now(), &entropy));
         assert_eq!(wait(attempts.admit(ip("192.0.2.1"), &[1; 32])), None);
         let asks: [&dyn Fn() -> Result<(), Error>; 3] =
             [&|| attempts.admit_question(ip("192.0.2.1")), &|| attempts.admit_grant(one), &|| {
-                attempts.admit_user_code(ip("192.0.2.1"))
+                attempts.admit_user_code(ip("192.0.2.1"), &[2; 32])
             }];
         for ask in asks {
             assert!(ask().is_ok() && ask().is_ok() && ask().is_err());
         }
         assert!(attempts.admit_question(ip("192.0.2.2")).is_ok() && attempts.admit_grant(other).is_ok());
-        assert!(attempts.admit_user_code(ip("192.0.2.2")).is_ok());
+        let typed = |network, account: u8| attempts.admit_user_code(ip(network), &[account; 32]).is_ok();
+        assert!(
+            typed("192.0.2.2", 3) && typed("192.0.2.3", 3) && !typed("192.0.2.4", 3),
+            "wherever they are"
+        );
         clock.advance(Duration::from_secs(30));
         assert!(asks.iter().all(|ask| ask().is_ok()));
     }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use portal_mesh::MeshChannel;
+use portal_mesh::status::reason_of;
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::client::Type;
 use portal_proto::auth::v1::decide_authorization_request::Decision as OfBrowser;
@@ -276,6 +277,47 @@ each_database! {
         auth.find(&anna, &device.user_code).await.unwrap();
         unknown(auth.find(&anna, "BBBB-BBBB").await);
         assert_eq!(locked(auth.find(&anna, &device.user_code).await), 120);
+    }
+
+    /// Whoever types codes all at once is told no more than one after the other, right ones neither.
+    async fn whoever_guesses_at_once_waits_too(database) {
+        let auth = Auth::start(database).await;
+        let auth = auth.restart_with(|config| config.passwords.account_per_minute = NonZeroU32::new(5).unwrap()).await;
+        let client = auth.register(television()).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let (_, bert) = auth.person("bert@example.org").await;
+        let device = auth.device(&client).await.user_code;
+        let codes = [device.as_str(), "BBBB-BBBB"].repeat(10);
+        let all = join_all(codes.iter().map(|code| auth.find(&anna, code))).await;
+        let reasons = all.iter().map(|found| found.as_ref().map_or_else(|status| reason_of(status).unwrap(), |_| String::new()));
+        let looked_for = reasons.clone().filter(|reason| reason.is_empty() || reason == "USER_CODE_UNKNOWN").count();
+        let refused_at_once = reasons.filter(|reason| reason == "TOO_MANY_ATTEMPTS").count();
+        assert_eq!((looked_for, refused_at_once), (5, 15), "{all:?}");
+        refused(auth.say(&anna, &device, Decision::Approve).await, Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
+        auth.find(&bert, &device).await.unwrap();
+        auth.advance(60);
+        join_all((0..5).map(|_| auth.say(&anna, "ZZZZ-ZZZZ", Decision::Approve))).await;
+        auth.advance(30);
+        locked(auth.say(&anna, &device, Decision::Approve).await);
+    }
+
+    /// What can't be counted is not looked for: whether a code is right is told by no transaction that others don't see.
+    async fn codes_are_counted_where_they_are_looked_for(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(television()).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let device = auth.device(&client).await;
+        let store = database.connect().await;
+        sql::refuse_inserts(&store, "sign_in_failure").await;
+        for code in [&device.user_code, "BBBB-BBBB"] {
+            assert_ne!(auth.find(&anna, code).await.unwrap_err().code(), Code::NotFound);
+            assert_ne!(auth.say(&anna, code, Decision::Approve).await.unwrap_err().code(), Code::NotFound);
+        }
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "authorization_pending");
+        sql::allow_inserts(&store, "sign_in_failure").await;
+        auth.find(&anna, &device.user_code).await.unwrap();
+        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+        tokens(auth.poll(&client, &device.device_code).await);
     }
 
     /// So many codes a minute are typed in one network, whoever has signed in there.

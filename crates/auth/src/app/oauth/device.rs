@@ -20,7 +20,7 @@ use super::authorize::{Person, scopes};
 use super::grant::{Approved, Given};
 use super::token::TokenSet;
 use super::{Answer, Credentials, Parameters, Refusal};
-use crate::app::sign_in::failure;
+use crate::app::sign_in::{failure, locking};
 use crate::app::{App, check_reach};
 use crate::domain::device::{Approver, DeviceState, INTERVAL, LIFE, Polled};
 use crate::domain::failures::Failures;
@@ -62,6 +62,17 @@ pub struct SaidOfDevice {
     pub approved: bool,
     /// Whom the page named, if one did.
     pub asked: Option<AccountId>,
+}
+
+/// A code that somebody typed.
+struct Typed {
+    /// `None` for what can't be one.
+    hash: Option<HandleHash>,
+    /// By what those of this person are counted that nobody shows.
+    by: AddressHash,
+    /// What is recorded if nobody shows it.
+    unknown: Happened,
+    now: Timestamp,
 }
 
 impl App {
@@ -119,37 +130,42 @@ impl App {
         permit: &Permit<FindDeviceAuthorization>,
         code: Option<&UserCode>,
     ) -> Result<FoundDevice, Error> {
-        self.sought(permit, code).await.map(|(found, _)| found)
+        let typed = &self.typed(permit, code)?;
+        let find = |tx| async move { self.sought(&tx, typed).await };
+        let (stored, client) =
+            self.database.run_tx("find_device", find).await?.ok_or(Error::UserCodeUnknown)?;
+        Ok(FoundDevice { scopes: stored.request().scopes.clone(), client })
     }
 
-    /// The device that shows `code` and waits, and by what it is found; one more failure of who typed it if there is none.
-    async fn sought<A: Action>(
-        &self,
-        permit: &Permit<A>,
-        code: Option<&UserCode>,
-    ) -> Result<(FoundDevice, HandleHash), Error> {
+    /// What somebody typed, if they may: so many codes a minute, right or not.
+    fn typed<A: Action>(&self, permit: &Permit<A>, code: Option<&UserCode>) -> Result<Typed, Error> {
         let account = user(permit)?.account;
-        self.attempts.admit_user_code(permit.caller().client_address())?;
-        let (address, now) = (&self.user_codes_of(account), self.now());
+        let by = self.user_codes_of(account);
+        self.attempts.admit_user_code(permit.caller().client_address(), &by)?;
         let hash = code.map(|code| self.handles.user_code_hash(code));
-        let (found, failures) = self
-            .database
-            .read("find_device", |tx| async move {
-                let failures = self.failures.find(&tx, address).await?;
-                let found = match &hash {
-                    Some(hash) => self.waiting(&tx, hash, now).await?,
-                    None => None,
-                };
-                Ok::<_, Error>((found, failures))
-            })
-            .await?;
-        unless_locked(failures, now)?;
-        if let (Some((stored, client)), Some(hash)) = (found, hash) {
-            return Ok((FoundDevice { scopes: stored.request().scopes.clone(), client }, hash));
+        let unknown = failure("client.device", &permit.caller().key(), Some(account), "USER_CODE_UNKNOWN");
+        Ok(Typed { hash, by, unknown, now: self.now() })
+    }
+
+    /// The device that shows what was typed and waits; one more failure of who typed it if there is none.
+    async fn sought(&self, tx: &Tx, typed: &Typed) -> Result<Option<(StoredDevice, Client)>, Error> {
+        let (by, now) = (&typed.by, typed.now);
+        let before = self.failures.find(tx, by).await?;
+        unless_locked(before, now)?;
+        let found = match &typed.hash {
+            Some(hash) => self.waiting(tx, hash, now).await?,
+            None => None,
+        };
+        // Written when there is one too: whoever types many at once learns of each what they would have one after the other.
+        let after = match found {
+            Some(_) => before.unwrap_or(Failures::none(now)),
+            None => Failures::one_more(before, now),
+        };
+        self.failures.put(tx, by, (before.as_ref(), &after)).await?;
+        if found.is_none() {
+            self.note(tx, locking(typed.unknown.clone(), &after, now), now).await?;
         }
-        let failed = failure("client.device", &permit.caller().key(), Some(account), "USER_CODE_UNKNOWN");
-        unless_locked(self.failed(address, &failed, now).await?, now)?;
-        Err(Error::UserCodeUnknown)
+        Ok(found)
     }
 
     async fn waiting(
@@ -179,12 +195,13 @@ impl App {
         // Whoever signed in after the page was shown was not asked.
         said.asked.map_or(Ok(()), |asked| check_reach(permit, asked))?;
         let user = user(permit)?;
-        let (_, hash) = self.sought(permit, said.code.as_ref()).await?;
-        let (hash, now) = (&hash, self.now());
-        self.database
+        let typed = &self.typed(permit, said.code.as_ref())?;
+        let now = typed.now;
+        let decided = self
+            .database
             .run_tx("decide_device", |tx| async move {
                 let person = self.person(&tx, Some(user), now).await?.ok_or(Error::TokenInvalid)?;
-                let (stored, client) = self.waiting(&tx, hash, now).await?.ok_or(Error::UserCodeUnknown)?;
+                let Some((stored, client)) = self.sought(&tx, typed).await? else { return Ok(None) };
                 let Person { account, session, authentication } = person;
                 let approver = Approver { account, session, authentication };
                 let decided = stored.request().clone().decided(said.approved.then_some(approver));
@@ -192,9 +209,11 @@ impl App {
                 let action = if said.approved { "client.approve" } else { "client.deny" };
                 let happened = Happened::new(action, format!("account/{account}"));
                 let happened = happened.on(account).to(client.id).with("flow", "device");
-                self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await
+                self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await?;
+                Ok::<_, Error>(Some(()))
             })
-            .await
+            .await?;
+        decided.ok_or(Error::UserCodeUnknown)
     }
 
     /// A device comes for its tokens.
