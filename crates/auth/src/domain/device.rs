@@ -1,7 +1,8 @@
 //! A device without a browser, which shows a code to somebody who approves it in a browser elsewhere (RFC 8628).
 //!
-//! Invariants: a person decides once, and a device gets tokens once; both codes are over after ten minutes; a device that asks
-//! too often waits ever longer; whatever was approved before counts for nothing.
+//! Invariants: a person decides once, and a device gets tokens once, told again for ten seconds; both codes are over after ten
+//! minutes; a device that asks too often waits ever longer, up to a minute; an approval ends with the session that made it;
+//! whatever was approved before counts for nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use portal_core::entropy::random_bytes;
 use portal_core::id::{AccountId, ClientId, SessionId};
 use portal_core::{Acr, Entropy, Scope, Sensitive, Timestamp};
+
+use super::session::RETRY_WINDOW;
 
 /// How long the codes live.
 pub const LIFE: Duration = Duration::from_secs(10 * 60);
@@ -122,7 +125,7 @@ pub struct DeviceRequest {
     pub state: DeviceState,
     /// How long the device waits before it asks again, at least.
     pub interval: Duration,
-    /// When it asked last.
+    /// When it asked last; of one that got its tokens, when it did.
     pub polled_at: Option<Timestamp>,
     /// When the codes end.
     pub expires_at: Timestamp,
@@ -131,6 +134,8 @@ pub struct DeviceRequest {
 /// What a device is told that comes for its tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Polled {
+    /// It got them a moment ago; the reply may have been lost: it is told the same.
+    Again,
     /// It gets them, of whom approved.
     Approved(Approver),
     /// Somebody refused.
@@ -171,12 +176,16 @@ impl DeviceRequest {
     #[must_use]
     pub fn polled(self, now: Timestamp) -> (Polled, Self) {
         match self.state {
-            DeviceState::Used(_) => (Polled::Gone, self),
+            DeviceState::Used(_) => {
+                let again = self.polled_at.is_some_and(|used| now.since(used) <= RETRY_WINDOW);
+                (if again { Polled::Again } else { Polled::Gone }, self)
+            }
             _ if now >= self.expires_at.plus(TOLD) => (Polled::Gone, self),
             _ if now >= self.expires_at => (Polled::Expired, self),
             DeviceState::Denied => (Polled::Denied, self),
             DeviceState::Approved(approver) => {
-                (Polled::Approved(approver), Self { state: DeviceState::Used(approver), ..self })
+                let state = DeviceState::Used(approver);
+                (Polled::Approved(approver), Self { state, polled_at: Some(now), ..self })
             }
             DeviceState::Waiting => {
                 let too_soon = self.polled_at.is_some_and(|last| now < last.plus(self.interval));
@@ -308,7 +317,12 @@ mod tests {
         assert!(request().waits(later(599)) && !request().waits(later(600)) && !approved.waits(later(1)));
         let (polled, used) = approved.clone().polled(later(1));
         assert_eq!(polled, Polled::Approved(approver()));
-        assert_eq!(used.clone().polled(later(2)), (Polled::Gone, used));
+        assert_eq!(
+            used.clone().polled(later(11)),
+            (Polled::Again, used.clone()),
+            "the reply may have been lost"
+        );
+        assert_eq!(used.clone().polled(later(12)), (Polled::Gone, used));
         for over in [approved, request(), request().decided(None)] {
             assert_eq!(over.clone().polled(later(600)).0, Polled::Expired);
             assert_eq!(over.clone().polled(later(1_199)).0, Polled::Expired);

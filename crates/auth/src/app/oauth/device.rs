@@ -17,7 +17,8 @@ use portal_store::{ReadTx, Tx};
 use portal_upkeep::audit::Happened;
 
 use super::authorize::{Person, scopes};
-use super::grant::{Approved, Given};
+use super::grant::{Approved, Given, LiveGrant};
+use super::proof::Held;
 use super::token::TokenSet;
 use super::{Answer, Credentials, Parameters, Refusal};
 use crate::app::sign_in::{failure, locking};
@@ -25,6 +26,7 @@ use crate::app::{App, check_reach};
 use crate::domain::device::{Approver, DeviceState, INTERVAL, LIFE, Polled};
 use crate::domain::failures::Failures;
 use crate::domain::grant::scope_text;
+use crate::domain::session::RefreshUse;
 use crate::domain::{Client, DeviceRequest, GrantType, Handle, HandleHash, ProofKey, UserCode};
 use crate::error::Error;
 use crate::service::policy::{DecideDeviceAuthorization, FindDeviceAuthorization, StartDeviceAuthorization};
@@ -233,17 +235,20 @@ impl App {
         if !self.attempts.admits_poll(hash) {
             return Ok(Err(Refusal::SlowDown));
         }
-        let beginning = &self.beginning_of(client, (found.request(), key), now).await?;
+        let beginning = &self.beginning_of(client, found.request(), (&handle, key), now).await?;
+        // Signed before anything is written: if that fails the device can ask again.
+        let answer = match beginning {
+            Some((given, _)) => Ok(self.token_set(client, given, (None, now)).await?),
+            None => Err(Refusal::AuthorizationPending),
+        };
         let poll = |tx| async move { self.device_polled(&tx, (client, hash), beginning.as_ref(), now).await };
         let polled = match found.request().clone().polled(now) {
             (polled, next) if next == *found.request() => polled,
             _ => self.database.run_tx("redeem_device", poll).await?,
         };
         let refusal = match polled {
-            Polled::Approved(_) => {
-                let Some((given, _)) = beginning else { return Ok(Err(Refusal::AuthorizationPending)) };
-                return self.token_set(client, given, (None, now)).await.map(Ok);
-            }
+            Polled::Approved(_) => return Ok(answer),
+            Polled::Again => return self.given_before(client, (&handle, key), now).await,
             Polled::Denied => Refusal::AccessDenied,
             Polled::Expired => Refusal::ExpiredToken,
             Polled::Pending => Refusal::AuthorizationPending,
@@ -267,7 +272,8 @@ impl App {
     async fn beginning_of(
         &self,
         client: &Client,
-        (request, proof): (&DeviceRequest, Option<ProofKey>),
+        request: &DeviceRequest,
+        (code, proof): (&Handle, Option<ProofKey>),
         now: Timestamp,
     ) -> Result<Option<(Given, Arc<SubjectKey>)>, Error> {
         let DeviceState::Approved(Approver { account, authentication, .. }) = request.state else {
@@ -283,7 +289,29 @@ impl App {
         // No browser goes on to the application, so signing out of one is nothing to it.
         let approved =
             Approved { issuer: &request.issuer, scopes: &request.scopes, authentication, origin: None };
-        Ok(Some((self.grant_of(client, &approved, (stored.account(), proof), now), key)))
+        let given = self.grant_of(client, &approved, (stored.account(), proof), now);
+        // They follow from the code, so that whoever has it can be told them again without their being stored.
+        Ok(Some((Given { tokens: self.handles.pair_of_device(code), ..given }, key)))
+    }
+
+    /// What the device got a moment ago, unless it has gone on with it or another key is proven now.
+    async fn given_before(
+        &self,
+        client: &Client,
+        (code, key): (&Handle, Option<ProofKey>),
+        now: Timestamp,
+    ) -> Result<Answer<TokenSet>, Error> {
+        let tokens = self.handles.pair_of_device(code);
+        let refresh = tokens.refresh();
+        let find = |tx| async move { self.live_grant(&tx, Held::Refresh(refresh), now).await };
+        let found = self.database.read("find_grant", find).await?;
+        let same =
+            |found: &LiveGrant| found.key == key && found.tokens.pair().refresh_use(now) == RefreshUse::First;
+        let Some(found) = found.filter(same) else { return Ok(Err(DEVICE_BAD)) };
+        let LiveGrant { grant, session, account, authentication, .. } = found;
+        let (account, session) = (account.account().clone(), session.session().clone());
+        let given = Given { grant, account, authentication, session, tokens, sign_in: None, key };
+        self.token_set(client, &given, (None, now)).await.map(Ok)
     }
 
     /// What the device is told, written down; with the grant that begins if it gets its tokens.
