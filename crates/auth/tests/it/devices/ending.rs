@@ -2,12 +2,15 @@
 
 use portal_proto::auth::v1 as pb;
 use portal_proto::auth::v1::decide_device_authorization_request::Decision;
+use portal_proto::auth::v1::grant_token_response::Result as Granted;
 use portal_testkit::each_database;
 
 use super::television;
-use crate::fixture::Auth;
-use crate::oauth::{error, tokens};
+use crate::fixture::{Auth, PASSWORD};
+use crate::oauth::{claims, error, tokens};
 use crate::sql;
+
+const NEW: &str = "an entirely different set of words";
 
 each_database! {
     /// A locked account gives nothing; a deleted one takes what it approved along; a deleted client its devices.
@@ -65,5 +68,45 @@ each_database! {
         }
         let store = database.connect().await;
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM session_grant").await, 4, "none for those");
+    }
+
+    /// What ends an application ends what was approved for its devices, and no other's.
+    async fn what_ends_an_application_ends_its_approvals(database) {
+        let auth = Auth::with_mail(database).await;
+        let (client, other) = (auth.register(television()).await.unwrap(), auth.register(television()).await.unwrap());
+        let store = database.connect().await;
+        for end in ["entry", "all", "password", "recovery"] {
+            let email = &format!("{end}@example.org");
+            let (account, anna) = auth.person(email).await;
+            let account_id = account.account_id;
+            auth.no_more_mails(1).await;
+            let given = auth.device(&client).await;
+            auth.say(&anna, &given.user_code, Decision::Approve).await.unwrap();
+            let sid = claims(&tokens(auth.poll(&client, &given.device_code).await).id_token)["sid"].clone();
+            let [device, of_other] = [auth.device(&client).await, auth.device(&other).await];
+            for device in [&device, &of_other] {
+                auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+            }
+            match end {
+                "entry" => auth.revoke(&anna, sid.as_str().unwrap()).await,
+                // In the session that approved: that goes on.
+                "all" => {
+                    let all = pb::RevokeAllSessionsRequest { account_id, keep_current: true, ..Default::default() };
+                    auth.sessions().revoke_all_sessions(auth.by(&anna, all).await).await.unwrap();
+                }
+                "password" => {
+                    auth.change_password(&anna, (&account_id, PASSWORD, NEW), "").await.unwrap();
+                }
+                _ => {
+                    auth.start_recovery(email).await.unwrap();
+                    auth.recover(&auth.mails(1).await[0].token("recover"), NEW).await.unwrap();
+                }
+            }
+            assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant", "{end}");
+            let approved = "SELECT COUNT(*) FROM device_authorization WHERE state = 'approved'";
+            let of_other = auth.poll(&other, &of_other.device_code).await;
+            assert_eq!(matches!(of_other, Granted::Tokens(_)), end == "entry", "{end}: {of_other:?}");
+            assert_eq!(sql::one::<i64>(&store, approved).await, 0, "{end}: nothing is left to come for");
+        }
     }
 }
