@@ -8,6 +8,7 @@ use portal_store::idempotency;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::domain::device::TOLD;
 use crate::domain::failures::FORGOTTEN;
 use crate::error::Error;
 use crate::store::{
@@ -60,7 +61,7 @@ pub(crate) async fn forget(app: &App) -> Result<u64, Error> {
                 + recovery_requests::purge(&tx, now.minus(REQUESTS_KEPT)).await?;
             let grants = app.grants.purge(&tx, now).await?;
             let grants = grants + app.authorizations.purge(&tx, now, CODES_KEPT).await?;
-            let grants = grants + app.devices.purge(&tx, now, CODES_KEPT).await?;
+            let grants = grants + app.devices.purge(&tx, now, TOLD).await?;
             let sign_ins = client_sign_ins::purge(&tx).await? + token_bindings::purge(&tx, now).await?;
             let rest = mail + grants + sign_ins + idempotency::purge(&tx, now).await?;
             Ok(tokens + revocations + challenges + failures + rest)

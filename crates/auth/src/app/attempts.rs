@@ -22,8 +22,12 @@ use governor::{NotUntil, Quota, RateLimiter};
 use portal_core::Clock;
 use portal_core::id::ClientId;
 
+use crate::domain::HandleHash;
 use crate::error::Error;
 use crate::store::failures::AddressHash;
+
+/// How often one device asks for its tokens in a minute: twice as often as it should.
+const POLLS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(23);
 
 /// The permit to have one password hashed.
 #[must_use]
@@ -39,7 +43,7 @@ impl Attempt {
 /// How many attempts there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quotas {
-    /// In a minute, all of them at once if need be, with one e-mail address.
+    /// In a minute, all of them at once if need be, with one e-mail address; as many codes of devices with one account.
     pub account_per_minute: NonZeroU32,
     /// The same from one client: an IPv4 address, or a /64 of IPv6.
     pub client_per_minute: NonZeroU32,
@@ -119,6 +123,8 @@ pub struct Attempts {
     /// Of applications that have proven who they are: no more than are registered.
     grants: Keyed<ClientId>,
     user_codes: Counted<IpAddr>,
+    /// Of devices that there are.
+    polls: Counted<[u8; 32]>,
 }
 
 impl Attempts {
@@ -136,6 +142,7 @@ impl Attempts {
                 time.clone(),
             ),
             user_codes: by_network(applications.user_codes_per_minute),
+            polls: Counted::new(Quota::per_minute(POLLS_PER_MINUTE), time, shared),
             time: time.clone(),
         }
     }
@@ -168,12 +175,19 @@ impl Attempts {
         self.grants.check_key(&client).map_err(|until| self.refused(&until))
     }
 
-    /// A code of a device that somebody typed, from the network of `client`, if that is known.
+    /// A code of a device that somebody typed, from the network of `client`, if that is known; as often as somebody may try a
+    /// password.
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn admit_user_code(&self, client: Option<IpAddr>) -> Result<(), Error> {
-        self.of_network(&self.user_codes, client)
+    pub fn admit_user_code(&self, client: Option<IpAddr>, account: &AddressHash) -> Result<(), Error> {
+        self.of_network(&self.user_codes, client)?;
+        self.accounts.check(account).map_err(|until| self.refused(&until))
+    }
+
+    /// Whether the device with this code may ask for its tokens.
+    pub fn admits_poll(&self, device: &HandleHash) -> bool {
+        self.polls.check(device.as_bytes()).is_ok()
     }
 
     fn of_network(&self, counted: &Counted<IpAddr>, client: Option<IpAddr>) -> Result<(), Error> {
@@ -186,7 +200,9 @@ impl Attempts {
         for counted in [&self.clients, &self.questions, &self.user_codes] {
             counted.forget();
         }
-        self.accounts.forget();
+        for counted in [&self.accounts, &self.polls] {
+            counted.forget();
+        }
         self.grants.retain_recent();
         self.grants.shrink_to_fit();
     }
@@ -213,8 +229,8 @@ fn wider(network: &IpAddr) -> IpAddr {
     }
 }
 
-/// What about 65,536 groups of addresses have in common; which one an address is in nobody knows without the key of its hash.
-fn shared(address: &AddressHash) -> AddressHash {
+/// What about 65,536 groups of hashes have in common; which one something is in nobody knows without the key of its hash.
+fn shared(address: &[u8; 32]) -> [u8; 32] {
     let mut shared = [0; 32];
     shared.iter_mut().zip(address).take(2).for_each(|(shared, byte)| *shared = *byte);
     shared
@@ -317,19 +333,23 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_applications_is_counted_by_itself() {
-        let (attempts, clock) = attempts([1, 1, 1]);
+        let (attempts, clock) = attempts([2, 1, 1]);
         let entropy = SeededEntropy::new(1);
         let [one, other] = [1, 2].map(|_| ClientId::generate(clock.now(), &entropy));
         assert_eq!(wait(attempts.admit(ip("192.0.2.1"), &[1; 32])), None);
         let asks: [&dyn Fn() -> Result<(), Error>; 3] =
             [&|| attempts.admit_question(ip("192.0.2.1")), &|| attempts.admit_grant(one), &|| {
-                attempts.admit_user_code(ip("192.0.2.1"))
+                attempts.admit_user_code(ip("192.0.2.1"), &[2; 32])
             }];
         for ask in asks {
             assert!(ask().is_ok() && ask().is_ok() && ask().is_err());
         }
         assert!(attempts.admit_question(ip("192.0.2.2")).is_ok() && attempts.admit_grant(other).is_ok());
-        assert!(attempts.admit_user_code(ip("192.0.2.2")).is_ok());
+        let typed = |network, account: u8| attempts.admit_user_code(ip(network), &[account; 32]).is_ok();
+        assert!(
+            typed("192.0.2.2", 3) && typed("192.0.2.3", 3) && !typed("192.0.2.4", 3),
+            "wherever they are"
+        );
         clock.advance(Duration::from_secs(30));
         assert!(asks.iter().all(|ask| ask().is_ok()));
     }

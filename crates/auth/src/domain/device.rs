@@ -1,22 +1,29 @@
 //! A device without a browser, which shows a code to somebody who approves it in a browser elsewhere (RFC 8628).
 //!
-//! Invariants: a person decides once, and a device gets tokens once; both codes are over after ten minutes; a device that asks
-//! too often waits ever longer; whatever was approved before counts for nothing.
+//! Invariants: a person decides once, and a device gets tokens once, told again for ten seconds; both codes are over after ten
+//! minutes; a device that asks too often waits ever longer, up to a minute; an approval ends with the session that made it;
+//! whatever was approved before counts for nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use portal_core::entropy::random_bytes;
-use portal_core::id::{AccountId, ClientId};
+use portal_core::id::{AccountId, ClientId, SessionId};
 use portal_core::{Acr, Entropy, Scope, Sensitive, Timestamp};
+
+use super::session::RETRY_WINDOW;
 
 /// How long the codes live.
 pub const LIFE: Duration = Duration::from_secs(10 * 60);
+/// How long after their end a device is told of it.
+pub const TOLD: Duration = Duration::from_secs(10 * 60);
 /// How long a device waits before it asks again, at first.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 /// How much longer each time that it did not wait (section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
+/// How long it waits at most: whoever asks on and on changes nothing from then on.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Letters that form no word and are taken for no other (section 6.1).
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
@@ -99,6 +106,8 @@ pub enum DeviceState {
 pub struct Approver {
     /// Who.
     pub account: AccountId,
+    /// In which session: what it approved ends with it.
+    pub session: SessionId,
     /// How, and when.
     pub authentication: (Acr, Timestamp),
 }
@@ -116,7 +125,7 @@ pub struct DeviceRequest {
     pub state: DeviceState,
     /// How long the device waits before it asks again, at least.
     pub interval: Duration,
-    /// When it asked last.
+    /// When it asked last; of one that got its tokens, when it did.
     pub polled_at: Option<Timestamp>,
     /// When the codes end.
     pub expires_at: Timestamp,
@@ -125,6 +134,8 @@ pub struct DeviceRequest {
 /// What a device is told that comes for its tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Polled {
+    /// It got them a moment ago; the reply may have been lost: it is told the same.
+    Again,
     /// It gets them, of whom approved.
     Approved(Approver),
     /// Somebody refused.
@@ -135,8 +146,8 @@ pub enum Polled {
     Pending,
     /// It asked too soon, and waits longer from now on.
     TooSoon,
-    /// It got them before.
-    Used,
+    /// Nothing any more: it got them before, whoever approved has signed out, or all that is long over.
+    Gone,
 }
 
 impl DeviceRequest {
@@ -160,23 +171,30 @@ impl DeviceRequest {
         Self { state: approver.map_or(DeviceState::Denied, DeviceState::Approved), ..self }
     }
 
-    /// The device comes for its tokens: what it is told, and what the request is from then on.
+    /// The device comes for its tokens: what it is told, and what the request is from then on. A question that comes too soon
+    /// changes nothing once the wait can't grow: whoever asks on and on has nothing written.
     #[must_use]
     pub fn polled(self, now: Timestamp) -> (Polled, Self) {
         match self.state {
-            DeviceState::Used(_) => (Polled::Used, self),
+            DeviceState::Used(_) => {
+                let again = self.polled_at.is_some_and(|used| now.since(used) <= RETRY_WINDOW);
+                (if again { Polled::Again } else { Polled::Gone }, self)
+            }
+            _ if now >= self.expires_at.plus(TOLD) => (Polled::Gone, self),
             _ if now >= self.expires_at => (Polled::Expired, self),
             DeviceState::Denied => (Polled::Denied, self),
             DeviceState::Approved(approver) => {
-                (Polled::Approved(approver), Self { state: DeviceState::Used(approver), ..self })
+                let state = DeviceState::Used(approver);
+                (Polled::Approved(approver), Self { state, polled_at: Some(now), ..self })
             }
             DeviceState::Waiting => {
                 let too_soon = self.polled_at.is_some_and(|last| now < last.plus(self.interval));
+                if too_soon && self.interval >= LONGEST {
+                    return (Polled::TooSoon, self);
+                }
                 let (polled, slower) =
                     if too_soon { (Polled::TooSoon, SLOWER) } else { (Polled::Pending, Duration::ZERO) };
-                // It never waits for longer than the request lives.
-                let interval = (self.interval + slower).min(LIFE);
-                (polled, Self { polled_at: Some(now), interval, ..self })
+                (polled, Self { polled_at: Some(now), interval: self.interval + slower, ..self })
             }
         }
     }
@@ -204,6 +222,7 @@ mod tests {
     fn approver() -> Approver {
         Approver {
             account: AccountId::generate(NOW, &SeededEntropy::new(2)),
+            session: SessionId::generate(NOW, &SeededEntropy::new(3)),
             authentication: (Acr::Password, NOW),
         }
     }
@@ -272,15 +291,43 @@ mod tests {
         assert_eq!(told, expected);
     }
 
+    /// A minute at most, and nothing is changed by asking on and on: no more is written than that.
+    #[test]
+    fn whoever_asks_on_and_on_waits_a_minute() {
+        let (mut request, mut changes) = (request(), Vec::new());
+        for at in 0..590 {
+            let (polled, next) = request.clone().polled(later(at));
+            if next != request {
+                changes.push((at, polled));
+            }
+            request = next;
+        }
+        assert_eq!(request.interval.as_secs(), 60);
+        // From 5 to 60 in steps of 5, and once a minute.
+        let slower = changes.iter().filter(|(_, polled)| *polled == Polled::TooSoon).count();
+        let pending = changes.iter().filter(|(_, polled)| *polled == Polled::Pending);
+        let pending: Vec<_> = pending.map(|(at, _)| *at).collect();
+        assert_eq!(slower, 11);
+        assert_eq!(pending, [0, 71, 131, 191, 251, 311, 371, 431, 491, 551]);
+    }
+
     #[test]
     fn tokens_are_given_once_and_in_time() {
         let approved = request().decided(Some(approver()));
         assert!(request().waits(later(599)) && !request().waits(later(600)) && !approved.waits(later(1)));
         let (polled, used) = approved.clone().polled(later(1));
         assert_eq!(polled, Polled::Approved(approver()));
-        assert_eq!(used.clone().polled(later(2)), (Polled::Used, used));
-        assert_eq!(approved.polled(later(600)).0, Polled::Expired);
-        assert_eq!(request().polled(later(600)).0, Polled::Expired);
+        assert_eq!(
+            used.clone().polled(later(11)),
+            (Polled::Again, used.clone()),
+            "the reply may have been lost"
+        );
+        assert_eq!(used.clone().polled(later(12)), (Polled::Gone, used));
+        for over in [approved, request(), request().decided(None)] {
+            assert_eq!(over.clone().polled(later(600)).0, Polled::Expired);
+            assert_eq!(over.clone().polled(later(1_199)).0, Polled::Expired);
+            assert_eq!(over.polled(later(1_200)).0, Polled::Gone);
+        }
         assert_eq!(request().decided(None).polled(later(1)).0, Polled::Denied);
     }
 }

@@ -26,6 +26,12 @@ pub struct Failures {
 }
 
 impl Failures {
+    /// None so far.
+    #[must_use]
+    pub const fn none(now: Timestamp) -> Self {
+        Self { count: 0, last_at: now, locked_until: None }
+    }
+
     /// One more at `now`, after those `before`. What fails while nobody may try is not counted: a lock ends, whoever goes on
     /// trying.
     #[must_use]

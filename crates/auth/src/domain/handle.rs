@@ -116,6 +116,7 @@ enum Purpose {
     HashOfBoundClientAccess = 42,
     HashOfBoundGrantAccess = 43,
     HashOfBoundGrantRefresh = 44,
+    RefreshOfDeviceCode = 45,
 }
 
 /// The service's key of handles.
@@ -139,6 +140,12 @@ impl HandleKey {
     #[must_use]
     pub fn successor(&self, refresh: &Handle) -> TokenPair {
         self.pair(self.derive(Purpose::RefreshAfterRefresh, refresh))
+    }
+
+    /// The first tokens of a device with this code: always the same.
+    #[must_use]
+    pub fn pair_of_device(&self, code: &Handle) -> TokenPair {
+        self.pair(self.derive(Purpose::RefreshOfDeviceCode, code))
     }
 
     /// What is stored of an access handle.
@@ -278,6 +285,9 @@ mod tests {
             .collect();
         assert_eq!(texts.len(), 6);
         assert_eq!(key.successor(first.refresh()).refresh().to_text(), second.refresh().to_text());
+        let of_device = |code| key.pair_of_device(code).refresh().to_text();
+        assert_eq!(of_device(first.access()), of_device(first.access()));
+        assert!(!texts.contains(&of_device(first.access())) && !texts.contains(&of_device(first.refresh())));
         let other = HandleKey::new(&ServiceSecret::new(&[8; 32]));
         assert_ne!(other.successor(first.refresh()).refresh().to_text(), second.refresh().to_text());
         assert_ne!(key.access_hash(first.refresh()), key.refresh_hash(first.refresh()));

@@ -18,7 +18,7 @@ const REFRESH_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The same, if it is to be remembered.
 const REMEMBERED_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a spent refresh token still gets its successor: as long as a client may retry after a lost reply.
-const RETRY_WINDOW: Duration = Duration::from_secs(10);
+pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(10);
 
 /// The name a device gave itself. `Debug` does not show it.
 #[derive(Clone)]

@@ -21,6 +21,7 @@ impl MigrationTrait for Migration {
             .col(columns::text(Column::Terms))
             .col(columns::text(Column::State))
             .col(columns::id(Column::AccountId).null())
+            .col(columns::id(Column::SessionId).null())
             .col(columns::text(Column::Acr).null())
             .col(columns::timestamp(Column::AuthenticatedAt).null())
             .col(columns::integer(Column::IntervalSeconds))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portal_core::id::{AccountId, ClientId, Id};
+use portal_core::id::{AccountId, ClientId, Id, SessionId};
 use portal_core::{Acr, Timestamp};
 use portal_store::sealed::{DigestedRow, RowDigests};
 use portal_store::{Corruption, ReadTx, StoreError, Tx};
@@ -81,6 +81,7 @@ impl Devices {
             terms: serde_json::to_string(&terms).map_err(unwritable)?,
             state: String::new(),
             account_id: None,
+            session_id: None,
             acr: None,
             authenticated_at: None,
             interval_seconds: 0,
@@ -179,6 +180,7 @@ impl Devices {
         };
         state.clone_into(&mut model.state);
         model.account_id = approver.map(|approver| approver.account.uuid());
+        model.session_id = approver.map(|approver| approver.session.uuid());
         model.acr = approver.map(|approver| approver.authentication.0.name().to_owned());
         model.authenticated_at = approver.map(|approver| approver.authentication.1.as_micros());
         model.interval_seconds = i64::try_from(request.interval.as_secs()).unwrap_or(i64::MAX);
@@ -190,12 +192,12 @@ impl Devices {
 
 /// What has become of a request; `None` if its columns don't belong together.
 fn state(model: &device_authorization::Model) -> Option<DeviceState> {
-    let approver = match (model.account_id, &model.acr, model.authenticated_at) {
-        (None, None, None) => None,
-        (Some(account), Some(acr), Some(at)) => {
+    let approver = match (model.account_id, model.session_id, &model.acr, model.authenticated_at) {
+        (None, None, None, None) => None,
+        (Some(account), Some(session), Some(acr), Some(at)) => {
             let acr = Acr::ALL.into_iter().find(|known| known.name() == acr)?;
-            let authentication = (acr, Timestamp::from_micros(at));
-            Some(Approver { account: AccountId::from_uuid(account), authentication })
+            let (account, session) = (AccountId::from_uuid(account), SessionId::from_uuid(session));
+            Some(Approver { account, session, authentication: (acr, Timestamp::from_micros(at)) })
         }
         _ => return None,
     };

@@ -1,5 +1,8 @@
 //! Devices without a browser (RFC 8628), as the gateway's endpoints ask auth.
 
+mod codes;
+mod ending;
+
 use std::num::NonZeroU32;
 
 use base64::Engine;
@@ -17,7 +20,8 @@ use portal_proto::auth::v1::start_device_authorization_response::Result as Start
 use portal_testkit::each_database;
 use tonic::{Code, Request, Status};
 
-use crate::fixture::{Auth, refused, retry_seconds, with_token};
+use crate::dpop::{KEY, OTHER};
+use crate::fixture::{Auth, refused, with_token};
 use crate::oauth::{ISSUER, claims, credentials, error, newsletter, tokens, wire};
 use crate::sql;
 
@@ -88,14 +92,6 @@ fn unknown<T: std::fmt::Debug>(result: Result<T, Status>) {
     refused(result, Code::NotFound, "USER_CODE_UNKNOWN");
 }
 
-/// Locked, for so many seconds.
-fn locked<T: std::fmt::Debug>(result: Result<T, Status>) -> u64 {
-    let status = result.unwrap_err();
-    let seconds = retry_seconds(&status);
-    refused::<()>(Err(status), Code::ResourceExhausted, "USER_CODES_LOCKED");
-    seconds
-}
-
 each_database! {
     /// From a code on a screen to tokens, and what the person sees of it.
     async fn somebody_connects_a_device(database) {
@@ -121,8 +117,8 @@ each_database! {
         assert_eq!((&told["iss"], &told["acr"], &told["nonce"]), (&ISSUER.into(), &"pwd".into(), &serde_json::Value::Null));
         let (sessions, _) = auth.sessions_of(&anna).await.unwrap();
         assert!(sessions.iter().any(|session| session.device_name == "Television"), "it is listed with the others");
-        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant");
         tokens(auth.refresh_grant(&client, &given.refresh_token).await);
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant", "it has gone on");
         let store = database.connect().await;
         let actions = sql::rows(&store, "audit_event", &["action"]).await;
         assert!(actions.iter().any(|action| action.contains("client.approve")), "{actions:?}");
@@ -144,6 +140,38 @@ each_database! {
         assert_eq!(error(auth.poll(&client, &device).await), "authorization_pending");
     }
 
+    /// Whoever asks on and on has little written, is told the same from memory, and does not wait for longer than a minute.
+    async fn asking_on_and_on_writes_nothing(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(television()).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let device = auth.device(&client).await;
+        let store = database.connect().await;
+        let changes = async || sql::one::<i64>(&store, "SELECT revision FROM device_authorization").await - 1;
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "authorization_pending");
+        for _ in 0..30 {
+            assert_eq!(error(auth.poll(&client, &device.device_code).await), "slow_down");
+        }
+        assert_eq!(changes().await, 12, "one question, and eleven times five seconds more");
+        auth.advance(59);
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "slow_down");
+        assert_eq!(changes().await, 12);
+        auth.advance(1);
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "authorization_pending");
+        assert_eq!(changes().await, 13);
+        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+        // More than a device asks in a minute, whoever asks: not looked at, in whatever state it is.
+        let other = auth.device(&client).await;
+        auth.say(&anna, &other.user_code, Decision::Deny).await.unwrap();
+        for _ in 0..24 {
+            assert_eq!(error(auth.poll(&client, &other.device_code).await), "access_denied");
+        }
+        assert_eq!(error(auth.poll(&client, &other.device_code).await), "slow_down");
+        tokens(auth.poll(&client, &device.device_code).await);
+        auth.advance(3);
+        assert_eq!(error(auth.poll(&client, &other.device_code).await), "access_denied");
+    }
+
     /// What a person decides is decided, and told to the device; so is that nobody did.
     async fn a_refusal_and_an_end_are_told(database) {
         let auth = Auth::start(database).await;
@@ -163,9 +191,16 @@ each_database! {
         }
         unknown(auth.find(&anna, &late.user_code).await);
         unknown(auth.say(&anna, &late.user_code, Decision::Approve).await);
+        // For ten minutes.
+        auth.advance(599);
+        assert_eq!(error(auth.poll(&client, &late.device_code).await), "expired_token");
+        auth.advance(1);
+        for device in [&late, &approved, &denied] {
+            assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant");
+        }
     }
 
-    /// Eight that hold one code get one grant; eight decisions are one.
+    /// Eight that hold one code get one grant, and the same tokens of it; eight decisions are one.
     async fn a_code_is_good_once(database) {
         let auth = Auth::start(database).await;
         let client = auth.register(television()).await.unwrap();
@@ -174,10 +209,70 @@ each_database! {
         let all = join_all((0..8).map(|_| auth.say(&anna, &device.user_code, Decision::Approve))).await;
         assert_eq!(all.iter().filter(|said| said.is_ok()).count(), 1, "{all:?}");
         let all = join_all((0..8).map(|_| auth.poll(&client, &device.device_code))).await;
-        let given = all.iter().filter(|result| matches!(result, Granted::Tokens(_))).count();
-        assert_eq!(given, 1, "{all:?}");
+        let given: std::collections::BTreeSet<_> = all.into_iter().map(|result| tokens(result).refresh_token).collect();
+        assert_eq!(given.len(), 1);
         let store = database.connect().await;
         assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM session_grant").await, 1);
+    }
+
+    /// A device whose reply was lost is told the same for ten seconds, unless it has gone on, or all that has ended.
+    async fn a_lost_reply_is_told_again(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(television()).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let got = async || {
+            let device = auth.device(&client).await;
+            auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+            (tokens(auth.poll(&client, &device.device_code).await), device.device_code)
+        };
+        let (first, device) = got().await;
+        auth.advance(10);
+        let again = tokens(auth.poll(&client, &device).await);
+        assert_eq!((&again.access_token, &again.refresh_token), (&first.access_token, &first.refresh_token));
+        assert_eq!((first.expires_in.unwrap().seconds, again.expires_in.unwrap().seconds), (900, 890));
+        let [before, now] = [&first, &again].map(|given| claims(&given.id_token));
+        for same in ["sub", "aud", "iss", "sid", "acr", "auth_time", "at_hash"] {
+            assert_eq!(before[same], now[same], "{same}");
+        }
+        auth.advance(1);
+        assert_eq!(error(auth.poll(&client, &device).await), "invalid_grant");
+        tokens(auth.refresh_grant(&client, &again.refresh_token).await);
+        let (given, device) = got().await;
+        auth.revoke_grant(&client, &given.refresh_token).await;
+        assert_eq!(error(auth.poll(&client, &device).await), "invalid_grant", "given back");
+        let (_, device) = got().await;
+        assert_eq!(error(auth.with_key(&client, &[("grant_type", GRANT), ("device_code", &device)], KEY).await), "invalid_grant");
+        tokens(auth.poll(&client, &device).await);
+        let device = auth.device(&client).await;
+        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+        let poll = [("grant_type", GRANT), ("device_code", &*device.device_code)];
+        let bound = tokens(auth.with_key(&client, &poll, KEY).await);
+        assert_eq!(error(auth.with_key(&client, &poll, OTHER).await), "invalid_grant");
+        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant");
+        assert_eq!(tokens(auth.with_key(&client, &poll, KEY).await).access_token, bound.access_token);
+    }
+
+    /// While nothing can be signed nothing is given, and nothing is lost either.
+    async fn a_device_gets_its_tokens_once_they_can_be_signed(database) {
+        let auth = Auth::start(database).await;
+        let client = auth.register(pb::Client { id_token_signing_alg: "ES256".to_owned(), ..television() }).await.unwrap();
+        let (_, anna) = auth.person("anna@example.org").await;
+        let device = auth.device(&client).await;
+        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
+        let store = database.connect().await;
+        let change = "UPDATE signing_key SET revision = revision + 1 WHERE algorithm = 'ES256'";
+        assert_eq!(sql::run(&store, change, []).await, 1);
+        auth.advance(1);
+        let request = pb::GrantTokenRequest {
+            dpop: None,
+            client: Some(credentials(&client)),
+            parameters: wire(&[("grant_type", GRANT), ("device_code", &device.device_code)]),
+        };
+        assert_eq!(auth.endpoints().grant_token(request).await.unwrap_err().code(), Code::Internal);
+        assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM session_grant").await, 0);
+        sql::run(&store, &change.replace("+ 1", "- 1"), []).await;
+        auth.advance(60);
+        assert!(!tokens(auth.poll(&client, &device.device_code).await).id_token.is_empty());
     }
 
     /// No code that somebody could know by heart opens anything, while devices wait and after they were approved; and no code
@@ -215,45 +310,6 @@ each_database! {
             let device = auth.device(&client).await;
             assert!(codes.insert(device.device_code) && codes.insert(device.user_code));
         }
-    }
-
-    /// Five codes that no device shows, and the right one is not looked for either; a right one between them changes nothing.
-    async fn whoever_guesses_codes_waits(database) {
-        let auth = Auth::start(database).await;
-        let client = auth.register(television()).await.unwrap();
-        let (_, anna) = auth.person("anna@example.org").await;
-        let (_, bert) = auth.person("bert@example.org").await;
-        let device = auth.device(&client).await;
-        for _ in 0..2 {
-            unknown(auth.find(&anna, "BBBB-BBBB").await);
-            auth.find(&anna, &device.user_code).await.unwrap();
-            unknown(auth.say(&anna, "ZZZZ-ZZZZ", Decision::Approve).await);
-        }
-        unknown(auth.find(&anna, "not a code").await);
-        assert_eq!(locked(auth.find(&anna, &device.user_code).await), 60);
-        locked(auth.say(&anna, &device.user_code, Decision::Approve).await);
-        auth.find(&bert, &device.user_code).await.unwrap();
-        auth.advance(60);
-        auth.find(&anna, &device.user_code).await.unwrap();
-        unknown(auth.find(&anna, "BBBB-BBBB").await);
-        assert_eq!(locked(auth.find(&anna, &device.user_code).await), 120);
-    }
-
-    /// So many codes a minute are typed in one network, whoever has signed in there.
-    async fn whoever_guesses_from_one_network_waits(database) {
-        let auth = Auth::start(database).await;
-        let auth = auth.restart_with(|config| config.oauth.user_codes_per_minute = NonZeroU32::new(2).unwrap()).await;
-        let type_from = async |address: &str, email: &str| {
-            let (_, somebody) = auth.person(email).await;
-            let message = pb::FindDeviceAuthorizationRequest { user_code: "BBBB-BBBB".to_owned() };
-            let mut request = auth.by(&somebody, message).await;
-            request.metadata_mut().insert("portal-client-address", address.parse().unwrap());
-            auth.people().find_device_authorization(request).await
-        };
-        unknown(type_from("192.0.2.1", "a@example.org").await);
-        unknown(type_from("192.0.2.1", "b@example.org").await);
-        refused(type_from("192.0.2.1", "c@example.org").await, Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
-        unknown(type_from("192.0.2.2", "d@example.org").await);
     }
 
     /// What was approved in a browser approves no device, and the other way round.
@@ -340,30 +396,6 @@ each_database! {
         }
     }
 
-    /// A locked account gives nothing; a deleted one takes what it approved along; a deleted client its devices.
-    async fn what_ended_gives_nothing(database) {
-        let auth = Auth::start(database).await;
-        let client = auth.register(television()).await.unwrap();
-        let (account, anna) = auth.person("anna@example.org").await;
-        let device = auth.device(&client).await;
-        auth.say(&anna, &device.user_code, Decision::Approve).await.unwrap();
-        let operator = auth.operator().await;
-        let lock = pb::LockAccountRequest { account_id: account.account_id.clone(), ..Default::default() };
-        auth.accounts().lock_account(auth.by(&operator, lock).await).await.unwrap();
-        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant", "taken back with the lock");
-        let (account, bert) = auth.person("bert@example.org").await;
-        let device = auth.device(&client).await;
-        auth.say(&bert, &device.user_code, Decision::Approve).await.unwrap();
-        let delete = pb::DeleteAccountRequest { account_id: account.account_id, ..Default::default() };
-        auth.accounts().delete_account(auth.by(&bert, delete).await).await.unwrap();
-        assert_eq!(error(auth.poll(&client, &device.device_code).await), "invalid_grant");
-        auth.device(&client).await;
-        let delete = pb::DeleteClientRequest { client_id: client.client_id.clone(), ..Default::default() };
-        auth.clients().delete_client(auth.by(&operator, delete).await).await.unwrap();
-        let store = database.connect().await;
-        assert_eq!(sql::one::<i64>(&store, "SELECT COUNT(*) FROM device_authorization").await, 0);
-    }
-
     /// Neither code is in the database, and who approves a device there is found out.
     async fn a_row_says_no_code_and_is_not_changed(database) {
         let auth = Auth::start(database).await;
@@ -379,8 +411,9 @@ each_database! {
             assert!(!sql::contains(&bytes, text));
         }
         let approve = format!(
-            "UPDATE device_authorization SET state = 'approved', acr = 'pwd', authenticated_at = 1, account_id = {}",
-            sql::id(&store, &account.account_id)
+            "UPDATE device_authorization SET state = 'approved', acr = 'pwd', authenticated_at = 1, account_id = {}, session_id = {}",
+            sql::id(&store, &account.account_id),
+            sql::id(&store, &anna.session_id)
         );
         assert_eq!(sql::run(&store, &approve, []).await, 1);
         let request = pb::GrantTokenRequest {

@@ -11,8 +11,8 @@ use crate::oauth::{Parameters, VERIFIER, credentials, error, machine, newsletter
 use crate::sql;
 
 /// RFC 9449, section 6.1, and another one.
-const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
-const OTHER: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+pub const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+pub const OTHER: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
 
 impl Auth {
     async fn ask_for(
@@ -35,7 +35,7 @@ impl Auth {
     }
 
     /// What comes of a request with a proof by `key`.
-    async fn with_key(&self, client: &pb::Client, parameters: Parameters<'_>, key: &str) -> Granted {
+    pub async fn with_key(&self, client: &pb::Client, parameters: Parameters<'_>, key: &str) -> Granted {
         let nonce = self.nonce(client).await;
         self.ask_for(client, parameters, Some((key, &nonce))).await.result.unwrap()
     }

@@ -137,13 +137,13 @@ impl Auth {
         verified.next().expect("nobody has signed it")
     }
 
-    async fn revoke(&self, by: &pb::Session, session_id: &str) {
+    pub async fn revoke(&self, by: &pb::Session, session_id: &str) {
         let end = pb::RevokeSessionRequest { session_id: session_id.to_owned(), ..Default::default() };
         self.sessions().revoke_session(self.by(by, end).await).await.unwrap();
     }
 
     /// What the gateway does when somebody signs out in their browser.
-    async fn sign_out(&self, session: &pb::Session) {
+    pub async fn sign_out(&self, session: &pb::Session) {
         let token = session.access_token.clone();
         let revoke = pb::RevokeTokenRequest { token, ..Default::default() };
         let mut tokens = pb::token_service_client::TokenServiceClient::new(self.channel());

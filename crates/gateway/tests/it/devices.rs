@@ -92,6 +92,13 @@ async fn a_person_connects_a_device() {
     assert_eq!((status, &given["token_type"]), (200, &json!("Bearer")), "{given}");
     let info = Client::one(portal.address()).get("/oauth2/userinfo", given["access_token"].as_str()).await;
     assert_eq!(info.json()["email"], ANNA);
+    let (status, repeated) = poll(&portal, &client, &begun).await;
+    assert_eq!(
+        (status, &repeated["access_token"]),
+        (200, &given["access_token"]),
+        "the reply may have been lost"
+    );
+    portal.advance(11);
     assert_eq!(told(&portal, &client, &begun).await, "invalid_grant");
     let again = browser.decide(&consent, "/oauth2/device", "approve").await;
     assert_eq!((again.status, shows(&again, "Connect a device")), (400, true));

@@ -16,15 +16,17 @@ use portal_mesh::{EndUser, Permit};
 use portal_store::{ReadTx, Tx};
 use portal_upkeep::audit::Happened;
 
-use super::authorize::scopes;
-use super::grant::{Approved, Given};
+use super::authorize::{Person, scopes};
+use super::grant::{Approved, Given, LiveGrant};
+use super::proof::Held;
 use super::token::TokenSet;
 use super::{Answer, Credentials, Parameters, Refusal};
-use crate::app::sign_in::failure;
+use crate::app::sign_in::{failure, locking};
 use crate::app::{App, check_reach};
 use crate::domain::device::{Approver, DeviceState, INTERVAL, LIFE, Polled};
 use crate::domain::failures::Failures;
 use crate::domain::grant::scope_text;
+use crate::domain::session::RefreshUse;
 use crate::domain::{Client, DeviceRequest, GrantType, Handle, HandleHash, ProofKey, UserCode};
 use crate::error::Error;
 use crate::service::policy::{DecideDeviceAuthorization, FindDeviceAuthorization, StartDeviceAuthorization};
@@ -64,6 +66,17 @@ pub struct SaidOfDevice {
     pub asked: Option<AccountId>,
 }
 
+/// A code that somebody typed.
+struct Typed {
+    /// `None` for what can't be one.
+    hash: Option<HandleHash>,
+    /// By what those of this person are counted that nobody shows.
+    by: AddressHash,
+    /// What is recorded if nobody shows it.
+    unknown: Happened,
+    now: Timestamp,
+}
+
 impl App {
     /// Takes the request of a device.
     pub(crate) async fn start_device(
@@ -83,7 +96,7 @@ impl App {
             Ok(scopes) => scopes,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        // Each is kept for ten minutes, and whoever knows a public client's id can ask.
+        // Each is kept until its end has been told, and whoever knows a public client's id can ask.
         match client.secrets {
             Some(_) => self.attempts.admit_grant(client.id)?,
             None => self.attempts.admit_question(permit.caller().client_address())?,
@@ -119,37 +132,42 @@ impl App {
         permit: &Permit<FindDeviceAuthorization>,
         code: Option<&UserCode>,
     ) -> Result<FoundDevice, Error> {
-        self.sought(permit, code).await.map(|(found, _)| found)
+        let typed = &self.typed(permit, code)?;
+        let find = |tx| async move { self.sought(&tx, typed).await };
+        let (stored, client) =
+            self.database.run_tx("find_device", find).await?.ok_or(Error::UserCodeUnknown)?;
+        Ok(FoundDevice { scopes: stored.request().scopes.clone(), client })
     }
 
-    /// The device that shows `code` and waits, and by what it is found; one more failure of who typed it if there is none.
-    async fn sought<A: Action>(
-        &self,
-        permit: &Permit<A>,
-        code: Option<&UserCode>,
-    ) -> Result<(FoundDevice, HandleHash), Error> {
+    /// What somebody typed, if they may: so many codes a minute, right or not.
+    fn typed<A: Action>(&self, permit: &Permit<A>, code: Option<&UserCode>) -> Result<Typed, Error> {
         let account = user(permit)?.account;
-        self.attempts.admit_user_code(permit.caller().client_address())?;
-        let (address, now) = (&self.user_codes_of(account), self.now());
+        let by = self.user_codes_of(account);
+        self.attempts.admit_user_code(permit.caller().client_address(), &by)?;
         let hash = code.map(|code| self.handles.user_code_hash(code));
-        let (found, failures) = self
-            .database
-            .read("find_device", |tx| async move {
-                let failures = self.failures.find(&tx, address).await?;
-                let found = match &hash {
-                    Some(hash) => self.waiting(&tx, hash, now).await?,
-                    None => None,
-                };
-                Ok::<_, Error>((found, failures))
-            })
-            .await?;
-        unless_locked(failures, now)?;
-        if let (Some((stored, client)), Some(hash)) = (found, hash) {
-            return Ok((FoundDevice { scopes: stored.request().scopes.clone(), client }, hash));
+        let unknown = failure("client.device", &permit.caller().key(), Some(account), "USER_CODE_UNKNOWN");
+        Ok(Typed { hash, by, unknown, now: self.now() })
+    }
+
+    /// The device that shows what was typed and waits; one more failure of who typed it if there is none.
+    async fn sought(&self, tx: &Tx, typed: &Typed) -> Result<Option<(StoredDevice, Client)>, Error> {
+        let (by, now) = (&typed.by, typed.now);
+        let before = self.failures.find(tx, by).await?;
+        unless_locked(before, now)?;
+        let found = match &typed.hash {
+            Some(hash) => self.waiting(tx, hash, now).await?,
+            None => None,
+        };
+        // Written when there is one too: whoever types many at once learns of each what they would have one after the other.
+        let after = match found {
+            Some(_) => before.unwrap_or(Failures::none(now)),
+            None => Failures::one_more(before, now),
+        };
+        self.failures.put(tx, by, (before.as_ref(), &after)).await?;
+        if found.is_none() {
+            self.note(tx, locking(typed.unknown.clone(), &after, now), now).await?;
         }
-        let failed = failure("client.device", &permit.caller().key(), Some(account), "USER_CODE_UNKNOWN");
-        unless_locked(self.failed(address, &failed, now).await?, now)?;
-        Err(Error::UserCodeUnknown)
+        Ok(found)
     }
 
     async fn waiting(
@@ -179,21 +197,25 @@ impl App {
         // Whoever signed in after the page was shown was not asked.
         said.asked.map_or(Ok(()), |asked| check_reach(permit, asked))?;
         let user = user(permit)?;
-        let (_, hash) = self.sought(permit, said.code.as_ref()).await?;
-        let (hash, now) = (&hash, self.now());
-        self.database
+        let typed = &self.typed(permit, said.code.as_ref())?;
+        let now = typed.now;
+        let decided = self
+            .database
             .run_tx("decide_device", |tx| async move {
                 let person = self.person(&tx, Some(user), now).await?.ok_or(Error::TokenInvalid)?;
-                let (stored, client) = self.waiting(&tx, hash, now).await?.ok_or(Error::UserCodeUnknown)?;
-                let approver = Approver { account: person.account, authentication: person.authentication };
+                let Some((stored, client)) = self.sought(&tx, typed).await? else { return Ok(None) };
+                let Person { account, session, authentication } = person;
+                let approver = Approver { account, session, authentication };
                 let decided = stored.request().clone().decided(said.approved.then_some(approver));
                 self.devices.update(&tx, stored, &decided).await?;
                 let action = if said.approved { "client.approve" } else { "client.deny" };
-                let happened = Happened::new(action, format!("account/{}", person.account));
-                let happened = happened.on(person.account).to(client.id).with("flow", "device");
-                self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await
+                let happened = Happened::new(action, format!("account/{account}"));
+                let happened = happened.on(account).to(client.id).with("flow", "device");
+                self.note(&tx, happened.with("scopes", scope_text(&decided.scopes)), now).await?;
+                Ok::<_, Error>(Some(()))
             })
-            .await
+            .await?;
+        decided.ok_or(Error::UserCodeUnknown)
     }
 
     /// A device comes for its tokens.
@@ -210,18 +232,28 @@ impl App {
         let (hash, now) = (&self.handles.device_code_hash(&handle), self.now());
         let find = |tx| async move { self.device_of(&tx, client.id, hash).await };
         let Some(found) = self.database.read("find_device", find).await? else { return Ok(Err(DEVICE_BAD)) };
-        let beginning = &self.beginning_of(client, (found.request(), key), now).await?;
+        if !self.attempts.admits_poll(hash) {
+            return Ok(Err(Refusal::SlowDown));
+        }
+        let beginning = &self.beginning_of(client, found.request(), (&handle, key), now).await?;
+        // Signed before anything is written: if that fails the device can ask again.
+        let answer = match beginning {
+            Some((given, _)) => Ok(self.token_set(client, given, (None, now)).await?),
+            None => Err(Refusal::AuthorizationPending),
+        };
         let poll = |tx| async move { self.device_polled(&tx, (client, hash), beginning.as_ref(), now).await };
-        let refusal = match self.database.run_tx("redeem_device", poll).await? {
-            Polled::Approved(_) => {
-                let Some((given, _)) = beginning else { return Ok(Err(Refusal::AuthorizationPending)) };
-                return self.token_set(client, given, (None, now)).await.map(Ok);
-            }
+        let polled = match found.request().clone().polled(now) {
+            (polled, next) if next == *found.request() => polled,
+            _ => self.database.run_tx("redeem_device", poll).await?,
+        };
+        let refusal = match polled {
+            Polled::Approved(_) => return Ok(answer),
+            Polled::Again => return self.given_before(client, (&handle, key), now).await,
             Polled::Denied => Refusal::AccessDenied,
             Polled::Expired => Refusal::ExpiredToken,
             Polled::Pending => Refusal::AuthorizationPending,
             Polled::TooSoon => Refusal::SlowDown,
-            Polled::Used => DEVICE_BAD,
+            Polled::Gone => DEVICE_BAD,
         };
         Ok(Err(refusal))
     }
@@ -240,10 +272,11 @@ impl App {
     async fn beginning_of(
         &self,
         client: &Client,
-        (request, proof): (&DeviceRequest, Option<ProofKey>),
+        request: &DeviceRequest,
+        (code, proof): (&Handle, Option<ProofKey>),
         now: Timestamp,
     ) -> Result<Option<(Given, Arc<SubjectKey>)>, Error> {
-        let DeviceState::Approved(Approver { account, authentication }) = request.state else {
+        let DeviceState::Approved(Approver { account, authentication, .. }) = request.state else {
             return Ok(None);
         };
         let find = |tx| async move { Ok::<_, Error>(self.accounts.find(&tx, account).await?) };
@@ -256,7 +289,29 @@ impl App {
         // No browser goes on to the application: signing out of one is nothing to it, and it is signed in by itself.
         let approved =
             Approved { issuer: &request.issuer, scopes: &request.scopes, authentication, origin: None };
-        Ok(Some((self.grant_of(client, &approved, (stored.account(), proof), now), key)))
+        let given = self.grant_of(client, &approved, (stored.account(), proof), now);
+        // They follow from the code, so that whoever has it can be told them again without their being stored.
+        Ok(Some((Given { tokens: self.handles.pair_of_device(code), ..given }, key)))
+    }
+
+    /// What the device got a moment ago, unless it has gone on with it or another key is proven now.
+    async fn given_before(
+        &self,
+        client: &Client,
+        (code, key): (&Handle, Option<ProofKey>),
+        now: Timestamp,
+    ) -> Result<Answer<TokenSet>, Error> {
+        let tokens = self.handles.pair_of_device(code);
+        let refresh = tokens.refresh();
+        let find = |tx| async move { self.live_grant(&tx, Held::Refresh(refresh), now).await };
+        let found = self.database.read("find_grant", find).await?;
+        let same =
+            |found: &LiveGrant| found.key == key && found.tokens.pair().refresh_use(now) == RefreshUse::First;
+        let Some(found) = found.filter(same) else { return Ok(Err(DEVICE_BAD)) };
+        let LiveGrant { grant, session, account, authentication, .. } = found;
+        let (account, session) = (account.account().clone(), session.session().clone());
+        let given = Given { grant, account, authentication, session, tokens, sign_in: None, key };
+        self.token_set(client, &given, (None, now)).await.map(Ok)
     }
 
     /// What the device is told, written down; with the grant that begins if it gets its tokens.
@@ -267,21 +322,23 @@ impl App {
         beginning: Option<&(Given, Arc<SubjectKey>)>,
         now: Timestamp,
     ) -> Result<Polled, Error> {
-        let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Used) };
+        let Some(stored) = self.device_of(tx, client.id, hash).await? else { return Ok(Polled::Gone) };
         let (polled, next) = stored.request().clone().polled(now);
-        match polled {
-            Polled::Approved(approver) => {
-                let account = self.accounts.find(tx, approver.account).await?;
-                if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
-                    return Ok(Polled::Denied);
-                }
-                // Approved since it was looked up: the device asks again.
-                let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
-                self.devices.update(tx, stored, &next).await?;
-                self.begin_grant(tx, given, (client, key), now).await?;
+        if let Polled::Approved(approver) = polled {
+            let account = self.accounts.find(tx, approver.account).await?;
+            if account.is_none_or(|found| found.account().lock_at(now).is_some()) {
+                return Ok(Polled::Denied);
             }
-            Polled::Pending | Polled::TooSoon => self.devices.update(tx, stored, &next).await?,
-            Polled::Denied | Polled::Expired | Polled::Used => {}
+            let session = self.sessions.find(tx, approver.session).await?;
+            if !session.is_some_and(|found| found.session().is_live(now)) {
+                return Ok(Polled::Gone);
+            }
+            // Approved since it was looked up: the device asks again.
+            let Some((given, key)) = beginning else { return Ok(Polled::Pending) };
+            self.begin_grant(tx, given, (client, key), now).await?;
+        }
+        if next != *stored.request() {
+            self.devices.update(tx, stored, &next).await?;
         }
         Ok(polled)
     }

@@ -21,6 +21,8 @@ pub struct Model {
     pub state: String,
     /// Who approved; NULL before.
     pub account_id: Option<Uuid>,
+    /// In which session.
+    pub session_id: Option<Uuid>,
     /// How they had proven who they are.
     pub acr: Option<String>,
     /// When.
