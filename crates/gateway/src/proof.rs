@@ -42,8 +42,8 @@ pub(crate) const ALGORITHM_NAMES: &str = "ML-DSA-65 ES256 EdDSA";
 const TYPE: &str = "dpop+jwt";
 /// How far the time in a proof may be from that here.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// For how long a proof could be accepted.
-const LIFE: Duration = Duration::from_secs(120);
+/// For how long a proof could be accepted: the leeway on both sides, and the second that `iat` is rounded to.
+const LIFE: Duration = Duration::from_secs(121);
 /// Longest id and nonce of a proof.
 const MAX_TEXT: usize = 256;
 /// Most proofs that are remembered in one span of [`LIFE`]; 32 bytes each.

@@ -166,6 +166,25 @@ fn a_proof_is_accepted_once_while_it_could_be_again() {
     assert_eq!(proofs.accept(&found, NOW.plus(3 * LIFE)), Ok(true), "it is refused by its time then");
 }
 
+/// Times of proofs are whole seconds, those of their requests are not.
+#[test]
+fn a_proof_is_remembered_to_the_end_of_its_last_second() {
+    let after = |millis| NOW.plus(Duration::from_millis(millis));
+    // It is made ahead by a clock that is a minute fast.
+    let signed = proof(&with("iat", json!(1_562_262_616 + 180)));
+    let headers = HeaderMap::from_iter([(DPOP, HeaderValue::from_str(&signed).unwrap())]);
+    let read_at =
+        |now| Proof::read(Asker { method: &Method::POST, path: "/token", headers: &headers }, PUBLIC, now);
+    // Another one begins the span at whose end it comes.
+    let (proofs, another, found) =
+        (Proofs::default(), read(EXAMPLE).unwrap(), read_at(after(120_100)).unwrap());
+    assert_eq!(proofs.accept(&another, after(900)), Ok(true));
+    assert_eq!(proofs.accept(&found, after(120_100)), Ok(true));
+    let last = after(240_950);
+    assert!(read_at(last).is_ok() && read_at(after(241_000)).is_err());
+    assert_eq!(proofs.accept(&found, last), Ok(false));
+}
+
 #[test]
 fn how_many_are_remembered_is_bounded() {
     let proofs = Proofs::default();
