@@ -21,7 +21,7 @@ use portal_crypto::hash::{Sha256, sha256};
 use portal_crypto::jose::{Algorithm, Claims, Expect, verify_with_own_key};
 use portal_crypto::suite::Suites;
 use portal_mesh::guard::bearer;
-use portal_mesh::status::reason;
+use portal_mesh::status::{Reason, reason};
 use serde_json::Value;
 use tonic::Status;
 use url::Url;
@@ -192,18 +192,18 @@ impl Proofs {
 }
 
 /// A token as a request presents it.
-enum Shown<'a> {
+enum Token<'a> {
     Bearer(&'a str),
     Bound(&'a str),
 }
 
 /// The one token of a request; an error if it has something else.
-fn shown(headers: &HeaderMap) -> Option<Result<Shown<'_>, ()>> {
+fn token(headers: &HeaderMap) -> Option<Result<Token<'_>, ()>> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let (first, more) = (values.next()?, values.next());
     let value = first.as_bytes();
-    let shown = bearer(value).map(Shown::Bearer).or_else(|| bound(value).map(Shown::Bound));
-    Some(shown.filter(|_| more.is_none()).ok_or(()))
+    let token = bearer(value).map(Token::Bearer).or_else(|| bound(value).map(Token::Bound));
+    Some(token.filter(|_| more.is_none()).ok_or(()))
 }
 
 /// The token of a `DPoP` header (section 7.1), as [`bearer`] reads that of the other scheme.
@@ -214,6 +214,25 @@ fn bound(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(token).ok().filter(|_| good)
 }
 
+/// What a request shows of who makes it. It is read once, at one time: what lets a call in is what it is looked after by.
+pub(crate) enum Shown<'a> {
+    Nothing,
+    /// What can't be taken for anybody's.
+    Unusable(Reason),
+    Bearer(&'a str),
+    Bound(&'a str, Proof),
+}
+
+impl Shown<'_> {
+    fn presented(&self) -> Option<Presented<'_>> {
+        match self {
+            Self::Nothing | Self::Unusable(_) => None,
+            Self::Bearer(token) => Some(Presented { token, key: None }),
+            Self::Bound(token, proof) => Some(Presented { token, key: Some(&proof.key) }),
+        }
+    }
+}
+
 impl Gateway {
     /// The proof of a request.
     pub(crate) fn proof(&self, asker: Asker<'_>) -> Result<Proof, Rejected> {
@@ -221,15 +240,23 @@ impl Gateway {
         Proof::read(asker, public_url.as_str(), self.tokens.now())
     }
 
-    /// Ends when a call that was let in as it came may no longer go on; `None` for one that carries no token.
-    pub(crate) fn end_of_access(&self, asker: Asker<'_>, audience: Workload) -> Option<EndOfAccess> {
-        let (token, key) = match shown(asker.headers)? {
-            Ok(Shown::Bearer(token)) => (token, None),
-            Ok(Shown::Bound(token)) => (token, Some(self.proof(asker).ok()?.key)),
-            Err(()) => return None,
+    /// What a request shows.
+    pub(crate) fn shown<'a>(&self, asker: Asker<'a>) -> Shown<'a> {
+        let token = match token(asker.headers) {
+            None => return Shown::Nothing,
+            Some(Err(())) => return Shown::Unusable(reason::TOKEN_SCHEME),
+            Some(Ok(Token::Bearer(token))) => return Shown::Bearer(token),
+            Some(Ok(Token::Bound(token))) => token,
         };
-        let presented = Presented { token, key: key.as_deref() };
-        Some(Box::pin(self.tokens.end_of_access(presented, audience)))
+        match self.proof(asker).and_then(|proof| proof.check_token(token).map(|()| proof)) {
+            Ok(proof) if !self.proofs.know(&proof) => Shown::Bound(token, proof),
+            Ok(_) | Err(_) => Shown::Unusable(reason::DPOP_PROOF_REJECTED),
+        }
+    }
+
+    /// Ends when a call that was let in with what is `shown` may no longer go on; `None` for one that is let in without a token.
+    pub(crate) fn end_of_access(&self, shown: &Shown<'_>, audience: Workload) -> Option<EndOfAccess> {
+        Some(Box::pin(self.tokens.end_of_access(shown.presented()?, audience)))
     }
 
     /// What a call carries to `audience`.
@@ -238,28 +265,18 @@ impl Gateway {
     /// UNAVAILABLE if there is a token that can't be checked now.
     pub(crate) async fn credential(
         &self,
-        asker: Asker<'_>,
+        shown: &Shown<'_>,
         audience: Workload,
     ) -> Result<Credential, Status> {
-        let token = match shown(asker.headers) {
-            None => return Ok(Credential::None),
-            Some(Err(())) => return Ok(Credential::Unusable(reason::TOKEN_SCHEME)),
-            Some(Ok(Shown::Bearer(token))) => {
-                return self.tokens.credential(Presented { token, key: None }, audience).await;
-            }
-            Some(Ok(Shown::Bound(token))) => token,
+        let Some(presented) = shown.presented() else {
+            let unusable = if let Shown::Unusable(why) = shown { Some(*why) } else { None };
+            return Ok(unusable.map_or(Credential::None, Credential::Unusable));
         };
-        let proof = self.proof(asker).and_then(|proof| proof.check_token(token).map(|()| proof));
-        let proof = match proof {
-            Ok(proof) if !self.proofs.know(&proof) => proof,
-            Ok(_) | Err(_) => return Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
-        };
-        let presented = Presented { token, key: Some(&proof.key) };
         let credential = self.tokens.credential(presented, audience).await?;
-        if !matches!(credential, Credential::Bearer(_)) {
+        let (Credential::Bearer(_), Shown::Bound(_, proof)) = (&credential, shown) else {
             return Ok(credential);
-        }
-        match self.proofs.accept(&proof, self.tokens.now()) {
+        };
+        match self.proofs.accept(proof, self.tokens.now()) {
             Ok(true) => Ok(credential),
             Ok(false) => Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
             Err(Crowded) => Err(reason::TOKEN_UNVERIFIABLE.status()),

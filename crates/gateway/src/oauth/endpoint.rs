@@ -335,7 +335,7 @@ pub(super) async fn user_info(gateway: &Gateway, asked: &Asked) -> Response<Body
     }
     let path = format!("{PREFIX}{}", asked.endpoint);
     let asker = Asker { method: &asked.method, path: &path, headers: &asked.headers };
-    let authorization = match gateway.credential(asker, Workload::Auth).await {
+    let authorization = match gateway.credential(&gateway.shown(asker), Workload::Auth).await {
         Ok(Credential::Bearer(authorization)) => authorization,
         Ok(Credential::None) => return unauthorised(None, StatusCode::UNAUTHORIZED),
         Ok(Credential::Unusable(why)) => return unusable_token(why),

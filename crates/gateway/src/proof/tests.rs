@@ -211,11 +211,11 @@ fn a_token_is_shown_in_one_of_two_ways() {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        match shown(&headers) {
+        match token(&headers) {
             None => "none".to_owned(),
             Some(Err(())) => "wrong".to_owned(),
-            Some(Ok(Shown::Bearer(token))) => format!("bearer {token}"),
-            Some(Ok(Shown::Bound(token))) => format!("bound {token}"),
+            Some(Ok(Token::Bearer(token))) => format!("bearer {token}"),
+            Some(Ok(Token::Bound(token))) => format!("bound {token}"),
         }
     };
     for (values, expected) in [
