@@ -1,5 +1,6 @@
 //! Tokens that are bound to a key (RFC 9449), in each protocol: of use with a proof by that key, once each, and not otherwise.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use portal_core::{Clock, ManualClock, Timestamp};
 use portal_crypto::hash::sha256;
 use portal_crypto::jose::{Algorithm, Claims, SigningKey, sign_with_own_key};
 use portal_crypto::suite::Suites;
+use portal_gateway::EdgeConfig;
 use portal_mesh::status::reason_of;
 use portal_proto::auth::v1::revocation::Target;
 use portal_proto::consent::v1::purpose_service_client::PurposeServiceClient;
@@ -21,6 +23,7 @@ use tonic::{Code, Request as Rpc};
 
 use crate::client::{Answer, Channel, Client, framed, frames};
 use crate::fixture::Setup;
+use crate::oauth::{ANNA, Fields, Portal, VERIFIER, code, error};
 use crate::tokens::{end_of, open_stream};
 
 const MINE: &str = "/v1/purposes/1";
@@ -57,13 +60,17 @@ impl Holder {
 
     /// One for `token`, made so many seconds from now.
     fn proof_with(&self, setup: &Setup, token: &str, (method, path): (&str, &str), ahead: i64) -> String {
+        let url = format!("http://{}{path}", setup.address);
+        let made = setup.world.mesh.clock.now().as_seconds() + ahead;
+        let hash = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()));
+        self.signed(&json!({ "htm": method, "htu": url, "iat": made, "ath": hash }))
+    }
+
+    /// These claims, once.
+    fn signed(&self, claims: &Value) -> String {
         self.used.set(self.used.get() + 1);
-        let claims = json!({
-            "jti": self.used.get().to_string(), "htm": method, "htu": format!("http://{}{path}", setup.address),
-            "iat": setup.world.mesh.clock.now().as_seconds() + ahead,
-            "ath": URL_SAFE_NO_PAD.encode(sha256(token.as_bytes())),
-        });
-        let claims: Claims = claims.as_object().unwrap().clone();
+        let mut claims: Claims = claims.as_object().unwrap().clone();
+        claims.insert("jti".to_owned(), self.used.get().to_string().into());
         sign_with_own_key(&claims, "dpop+jwt", &self.key, Suites::ALL).unwrap()
     }
 }
@@ -252,4 +259,76 @@ async fn no_stream_is_let_in_that_is_not_looked_after() {
     }
     assert!(let_in[0] && !let_in[9], "{let_in:?}");
     setup.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_takes_its_places_keeps_nobody_else_out() {
+    let two = NonZeroUsize::new(2).unwrap();
+    let setup = Setup::with(TestMesh::start().await, |config, _| config.edge.max_proofs = two).await;
+    let (holder, other) = (Holder::new(Algorithm::Es256, 1), Holder::new(Algorithm::Es256, 2));
+    holder.owns(&setup, "alice");
+    other.owns(&setup, "bob");
+    let client = Client::one(setup.address);
+    let alice = async || get(client, "DPoP alice", &[&holder.proof(&setup, "GET", MINE)]).await;
+    let bob = async || {
+        let proof = other.proof_with(&setup, "bob", ("GET", MINE), 0);
+        get(client, "DPoP bob", &[&proof]).await
+    };
+    assert_eq!(alice().await.status, 200);
+    let refused = alice().await;
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "TOKEN_UNVERIFIABLE"));
+    assert_eq!(bob().await.status, 200);
+    assert_eq!(bob().await.status, 503);
+    let metrics = setup.host.metrics.encode().unwrap();
+    assert!(metrics.contains("portal_gateway_proofs_crowded_total 2"), "{metrics}");
+    setup.world.mesh.clock.advance(Duration::from_secs(121));
+    assert_eq!(alice().await.status, 200);
+    setup.stop().await;
+}
+
+/// What a token endpoint gives it does not take back: there is a place for the proof before anything is spent.
+#[tokio::test]
+async fn what_there_is_no_place_for_spends_nothing() {
+    let edge = EdgeConfig { max_proofs: NonZeroUsize::MIN, ..EdgeConfig::default() };
+    let portal = Portal::with(edge).await;
+    portal.sign_up(ANNA).await;
+    let (client, _) = portal.register(json!({ "type": "TYPE_PUBLIC" })).await;
+    let mut browser = portal.browser();
+    let page = browser.consent_page(&client, ANNA).await;
+    let approved = browser.decide(&page, "/oauth2/consent", "approve").await;
+    let holder = Holder::new(Algorithm::MlDsa65, 1);
+    // With the nonce that the first answer tells, unless it tells none.
+    let ask = async |fields: Fields<'_>| {
+        let url = format!("{}/oauth2/token", portal.origin());
+        let mut claims = json!({ "htm": "POST", "htu": url, "iat": portal.now().as_seconds() });
+        let answer = portal.ask_proven("token", fields, &holder.signed(&claims)).await;
+        if answer.status != 400 || error(&answer).1 != "use_dpop_nonce" {
+            return answer;
+        }
+        claims["nonce"] = answer.header("dpop-nonce").into();
+        portal.ask_proven("token", fields, &holder.signed(&claims)).await
+    };
+    let code = code(&approved);
+    let redeem = [
+        ("grant_type", "authorization_code"),
+        ("code", code.as_str()),
+        ("client_id", client.as_str()),
+        ("code_verifier", VERIFIER),
+    ];
+    let wrong: Vec<_> = redeem.iter().filter(|(name, _)| *name != "code_verifier").copied().collect();
+    assert_eq!(error(&ask(&wrong).await).1, "invalid_grant", "it took no place");
+    let given = ask(&redeem).await;
+    assert_eq!(given.status, 200, "{given:?}");
+    let given = given.json();
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", given["refresh_token"].as_str().unwrap()),
+        ("client_id", client.as_str()),
+    ];
+    assert_eq!(error(&ask(&refresh).await), (503, "temporarily_unavailable".to_owned()));
+    // Longer than a spent one is good for again.
+    portal.advance(121);
+    let again = ask(&refresh).await;
+    assert_eq!((again.status, &again.json()["token_type"]), (200, &json!("DPoP")), "{again:?}");
+    portal.stop().await;
 }
