@@ -6,10 +6,13 @@
 # OUT_DIR (made; must be empty) then holds
 #   /portal                  the binary
 #   the loader and the shared libraries that `ldd BINARY` names, at the paths ldd names them
+#   /etc/ssl/certs/ca-certificates.crt
+#                            whom servers outside may be certified by: the bundle of this system (Debian's package
+#                            ca-certificates), or CA_CERTIFICATES
 #   /etc/nsswitch.conf       name resolution from /etc/hosts, then DNS (both are inside glibc's libc.so.6)
 #   /var/lib/portal          empty; where a volume is mounted when the embedded database is used
 # No shell, no package manager, no /etc/passwd: the image runs as the number 65532.
-# The same binary gives the same bytes and times: SOURCE_DATE_EPOCH (default 0) dates every file.
+# The same binary and bundle give the same bytes and times: SOURCE_DATE_EPOCH (default 0) dates every file.
 set -eu
 
 if [ "$#" -ne 2 ]; then
@@ -18,9 +21,14 @@ if [ "$#" -ne 2 ]; then
 fi
 binary=$1
 out=$2
+roots=${CA_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
 
 if [ ! -f "$binary" ]; then
     echo "rootfs.sh: no such file: $binary" >&2
+    exit 2
+fi
+if ! grep -q -e '-----BEGIN CERTIFICATE-----' "$roots"; then
+    echo "rootfs.sh: no certificates in $roots: install ca-certificates, or set CA_CERTIFICATES" >&2
     exit 2
 fi
 if [ -d "$out" ] && [ -n "$(ls -A "$out")" ]; then
@@ -56,7 +64,7 @@ for library in $needed; do
     chmod 0555 "$out$library"
 done
 
-mkdir -p "$out/etc"
+install -D -m 0444 "$roots" "$out/etc/ssl/certs/ca-certificates.crt"
 echo "hosts: files dns" >"$out/etc/nsswitch.conf"
 chmod 0444 "$out/etc/nsswitch.conf"
 mkdir -p "$out/var/lib/portal"

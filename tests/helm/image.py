@@ -10,6 +10,7 @@ from rendering import ROOT
 
 DOCKER = ROOT / "deploy" / "docker"
 USER = "65532:65532"
+ROOTS = "etc/ssl/certs/ca-certificates.crt"
 
 
 def run(*command: object, **options) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from image import USER, assemble, built, inside, run
+from image import ROOTS, USER, assemble, built, inside, run
 from rendering import ALL, SERVICES, manifests, of_kind, pod, with_value
 from test_schema import SCHEMA
 
@@ -179,6 +179,12 @@ def test_it_starts_in_the_image_with_what_the_chart_mounts(name, portal, tmp_pat
             until_ready(process, admin, tmp_path / "log")
         assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
     assert {"auth.db", "auth.keys.db"} <= {file.name for file in places["data"].iterdir()}
+    unbelieving = "the system has no root certificates"
+    assert unbelieving not in (tmp_path / "log").read_text()
+    (root / ROOTS).unlink()
+    with started(values, "auth", root) as (process, admin):
+        until_ready(process, admin, tmp_path / "log")
+    assert unbelieving in (tmp_path / "log").read_text()
     # Another keyring does not open what the first one sealed.
     (tmp_path / "other").mkdir()
     other = secrets(portal, tmp_path / "other", "auth")

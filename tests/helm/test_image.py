@@ -10,12 +10,13 @@ import io
 import os
 import pathlib
 import shutil
+import ssl
 import subprocess
 import tarfile
 import time
 
 import pytest
-from image import DOCKER, USER, assemble, built, enter, run
+from image import DOCKER, ROOTS, USER, assemble, built, enter, run
 from rendering import ROOT
 
 
@@ -43,7 +44,7 @@ def test_it_runs_where_nothing_else_is(root, binary):
 
 
 def test_it_holds_the_binary_its_libraries_and_nothing_else(root):
-    beside = files(root) - {"portal", "etc/nsswitch.conf"}
+    beside = files(root) - {"portal", "etc/nsswitch.conf", ROOTS}
     listed = run("ldd", root / "portal").stdout
     assert beside and all(f"/{name}" in listed for name in beside)
     assert not (root / "etc" / "passwd").exists()
@@ -51,6 +52,29 @@ def test_it_holds_the_binary_its_libraries_and_nothing_else(root):
     assert not names & {"sh", "bash", "dash", "busybox", "apt", "dpkg"}
     size = sum((root / name).stat().st_size for name in files(root))
     print(f"root file system: {size / 1e6:.1f} MB, {len(files(root))} files")
+
+
+def test_it_believes_whom_the_building_system_believes(root):
+    assert (root / ROOTS).read_bytes() == pathlib.Path("/", ROOTS).read_bytes()
+    assert ssl.create_default_context(cafile=str(root / ROOTS)).get_ca_certs()
+
+
+def test_it_can_be_given_other_roots(binary, tmp_path):
+    (tmp_path / "roots.pem").write_bytes(pathlib.Path("/", ROOTS).read_bytes()[:2_000])
+    environment = os.environ | {"CA_CERTIFICATES": str(tmp_path / "roots.pem")}
+    result = run(DOCKER / "rootfs.sh", binary, tmp_path / "rootfs", env=environment)
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "rootfs" / ROOTS).read_bytes()) == 2_000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
+def test_there_is_no_image_without_roots(content, binary, tmp_path):
+    roots = tmp_path / "roots.pem"
+    if content is not None:
+        roots.write_bytes(content)
+    result = run(DOCKER / "rootfs.sh", binary, tmp_path / "rootfs", env=os.environ | {"CA_CERTIFICATES": str(roots)})
+    assert result.returncode == 2 and "ca-certificates" in result.stderr
+    assert not (tmp_path / "rootfs").exists()
 
 
 def test_nothing_in_it_is_writable_or_privileged(root):

@@ -1,10 +1,13 @@
 //! The gateway's configuration file.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use portal_mesh::config::{EdgeTlsConfig, IdentityConfig, ServerConfig, TelemetryConfig, UpstreamsConfig};
 use serde::Deserialize;
+
+const MAX_PROOFS: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +45,10 @@ pub struct EdgeConfig {
     /// Connections open at a time; more are not accepted until one closes. Default 4096.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
+    /// Used proofs of possession (DPoP) that are remembered for two minutes, about 100 bytes each; by one key a third of them, or little
+    /// more. When there are as many, further ones are refused. Default 200000.
+    #[serde(default = "default_max_proofs")]
+    pub max_proofs: NonZeroUsize,
     /// Where browsers and clients reach the gateway, such as `https://portal.example.org`: the issuer of OpenID Connect.
     /// Without it there are no OAuth endpoints, unless the gateway listens on loopback. Default: none.
     #[serde(default)]
@@ -68,6 +75,7 @@ impl Default for EdgeConfig {
             cors_origins: Vec::new(),
             mailbox: None,
             max_connections: default_max_connections(),
+            max_proofs: MAX_PROOFS,
             public_url: None,
             trusted_proxies: Vec::new(),
         }
@@ -76,4 +84,8 @@ impl Default for EdgeConfig {
 
 const fn default_max_connections() -> usize {
     4_096
+}
+
+const fn default_max_proofs() -> NonZeroUsize {
+    MAX_PROOFS
 }

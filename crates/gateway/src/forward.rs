@@ -21,7 +21,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::body::{Answer, EndOfAccess};
-use crate::proof::Asker;
+use crate::proof::{Asker, Shown};
 use crate::reason as ours;
 use crate::route::Gateway;
 use crate::tokens::Credential;
@@ -120,15 +120,16 @@ impl Gateway {
     ) -> Result<Response<Body>, Status> {
         let target = Target::of(path).ok_or_else(|| ours::METHOD_UNKNOWN.status())?;
         let deadline = timeout(client.headers)?.map(|timeout| Instant::now() + timeout);
+        let shown = self.shown(client);
         let sent = async {
             let mut headers = forwarded(client.headers);
             if let Target::Service(workload) = target {
-                self.authenticate(workload, client, &mut headers).await?;
+                self.authenticate(workload, &shown, &mut headers).await?;
             }
             self.upstreams.send(target, request(path, headers, body)?).await
         };
         // What stays open outlives the check of its token.
-        let mut access = self.end_of_open(target, path, client);
+        let mut access = self.end_of_open(target, path, &shown);
         let response = tokio::select! {
             biased;
             response = sent => response?,
@@ -143,9 +144,9 @@ impl Gateway {
         Ok(Response::from_parts(parts, Body::new(body)))
     }
 
-    fn end_of_open(&self, target: Target, path: &str, client: Asker<'_>) -> Option<EndOfAccess> {
+    fn end_of_open(&self, target: Target, path: &str, shown: &Shown<'_>) -> Option<EndOfAccess> {
         match target {
-            Target::Service(workload) if self.streams.contains(path) => self.end_of_access(client, workload),
+            Target::Service(workload) if self.streams.contains(path) => self.end_of_access(shown, workload),
             Target::Service(_) | Target::Local => None,
         }
     }
@@ -153,10 +154,10 @@ impl Gateway {
     async fn authenticate(
         &self,
         audience: Workload,
-        client: Asker<'_>,
+        shown: &Shown<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), Status> {
-        match self.credential(client, audience).await? {
+        match self.credential(shown, audience).await? {
             Credential::Bearer(authorization) => {
                 headers.insert(header::AUTHORIZATION, authorization);
             }

@@ -38,19 +38,30 @@ struct OutcomeLabel {
 #[derive(Clone)]
 pub(crate) struct GatewayMetrics {
     pub(crate) connections: Gauge,
+    /// Proofs that there was no place for.
+    pub(crate) crowded: Counter,
     requests: Family<ProtocolLabel, Counter>,
     exchanges: Family<OutcomeLabel, Counter>,
 }
 
 impl GatewayMetrics {
     pub(crate) fn register(metrics: &portal_mesh::Metrics) -> Self {
-        let ours =
-            Self { connections: Gauge::default(), requests: Family::default(), exchanges: Family::default() };
+        let ours = Self {
+            connections: Gauge::default(),
+            crowded: Counter::default(),
+            requests: Family::default(),
+            exchanges: Family::default(),
+        };
         metrics.register(|registry| {
             registry.register(
                 "gateway_connections",
                 "Connections open at the edge",
                 ours.connections.clone(),
+            );
+            registry.register(
+                "gateway_proofs_crowded",
+                "Proofs of possession that were refused because as many are remembered as can be",
+                ours.crowded.clone(),
             );
             registry.register("gateway_requests", "Requests at the edge by protocol", ours.requests.clone());
             registry.register(

@@ -6,11 +6,13 @@
 //!
 //! Invariants: a proof that was accepted is not accepted again by this process while it could be (others do not hear of it:
 //! whoever has stolen token and proof may use the proof once more at each other gateway, for a minute); how many are
-//! remembered is bounded, and when there are as many, proofs are refused, not taken unseen; only a proof that came with a good
-//! token is remembered, so strangers can't fill that memory. Proofs go no further than here.
+//! remembered is bounded, for each key and in all, and when there are as many, proofs are refused, not taken unseen, and before
+//! auth spends anything for them; only a proof that something was given for is remembered, so strangers can't fill that memory.
+//! Proofs go no further than here.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,7 +23,7 @@ use portal_crypto::hash::{Sha256, sha256};
 use portal_crypto::jose::{Algorithm, Claims, Expect, verify_with_own_key};
 use portal_crypto::suite::Suites;
 use portal_mesh::guard::bearer;
-use portal_mesh::status::reason;
+use portal_mesh::status::{Reason, reason};
 use serde_json::Value;
 use tonic::Status;
 use url::Url;
@@ -42,12 +44,10 @@ pub(crate) const ALGORITHM_NAMES: &str = "ML-DSA-65 ES256 EdDSA";
 const TYPE: &str = "dpop+jwt";
 /// How far the time in a proof may be from that here.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// For how long a proof could be accepted.
-const LIFE: Duration = Duration::from_secs(120);
+/// For how long a proof could be accepted: the leeway on both sides, and the second that `iat` is rounded to.
+const LIFE: Duration = Duration::from_secs(121);
 /// Longest id and nonce of a proof.
 const MAX_TEXT: usize = 256;
-/// Most proofs that are remembered in one span of [`LIFE`]; 32 bytes each.
-const MAX_SEEN: usize = 100_000;
 
 /// Who asks for what: a request as it came.
 #[derive(Clone, Copy)]
@@ -90,6 +90,8 @@ pub(crate) struct Proof {
     token_hash: Option<String>,
     /// By what it is known again.
     id: Sha256,
+    /// By what its key is.
+    by: Sha256,
 }
 
 impl Proof {
@@ -120,7 +122,8 @@ impl Proof {
         let token_hash = text(&claims, "ath")?.map(str::to_owned);
         let key = key.id().as_str().to_owned();
         let id = sha256(&[key.as_bytes(), b"\0", id.as_bytes()].concat());
-        Ok(Self { key, nonce, token_hash, id })
+        let by = sha256(key.as_bytes());
+        Ok(Self { key, nonce, token_hash, id, by })
     }
 
     /// Refuses if it is not for `token`.
@@ -150,60 +153,134 @@ fn is_same(url: &str, public_url: &str, path: &str) -> bool {
 }
 
 /// The proofs that were accepted, as long as they could be again.
-#[derive(Default)]
-pub(crate) struct Proofs(Mutex<Seen>);
+pub(crate) struct Proofs {
+    /// Most that are remembered in one span of [`LIFE`].
+    most: usize,
+    seen: Mutex<Seen>,
+}
 
 #[derive(Default)]
 struct Seen {
     since: Timestamp,
     now: HashSet<Sha256>,
+    /// How many of those are by one key, by its hash.
+    by_key: HashMap<Sha256, usize>,
     before: HashSet<Sha256>,
 }
 
-/// As many proofs are remembered as can be.
+/// A proof can't be accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Crowded;
+pub(crate) enum Refused {
+    /// As many are remembered as can be.
+    Crowded,
+    Used,
+}
 
 impl Proofs {
-    /// Whether `proof` was accepted before.
-    pub(crate) fn know(&self, proof: &Proof) -> bool {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.now.contains(&proof.id) || seen.before.contains(&proof.id)
+    /// Remembers at most so many in one span.
+    pub(crate) fn new(most: NonZeroUsize) -> Self {
+        Self { most: most.get(), seen: Mutex::default() }
     }
 
-    /// Accepts `proof`, and says whether that is the first time.
-    pub(crate) fn accept(&self, proof: &Proof, now: Timestamp) -> Result<bool, Crowded> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Two spans: what was accepted in the one before the last can't be again.
-        if now.since(seen.since) >= LIFE {
-            let last = std::mem::take(&mut seen.now);
-            let old = now.since(seen.since) >= 2 * LIFE;
-            seen.before = if old { HashSet::new() } else { last };
-            seen.since = now;
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `proof` was accepted before.
+    pub(crate) fn know(&self, proof: &Proof) -> bool {
+        self.seen().knows(proof)
+    }
+
+    /// Accepts `proof`, if the place that it gets is kept.
+    ///
+    /// Of the free places a key gets as large a part as is free of all: one alone takes 38 in 100, and of many that take all they
+    /// can get, `n` leave about one place in `n` to others. Who has none yet gets one as long as there is any.
+    pub(crate) fn accept<'a>(&'a self, proof: &'a Proof, now: Timestamp) -> Result<Place<'a>, Refused> {
+        let mut seen = self.seen();
+        seen.forget(now);
+        if seen.knows(proof) {
+            return Err(Refused::Used);
         }
-        if seen.now.contains(&proof.id) || seen.before.contains(&proof.id) {
-            return Ok(false);
+        let (of_key, free) = (seen.of(proof), self.most.saturating_sub(seen.now.len()));
+        if of_key.saturating_mul(self.most) >= free.saturating_mul(free) {
+            return Err(Refused::Crowded);
         }
-        if seen.now.len() >= MAX_SEEN {
-            return Err(Crowded);
+        seen.by_key.insert(proof.by, of_key + 1);
+        seen.now.insert(proof.id);
+        Ok(Place { proofs: self, proof, kept: false })
+    }
+}
+
+impl Seen {
+    fn knows(&self, proof: &Proof) -> bool {
+        self.now.contains(&proof.id) || self.before.contains(&proof.id)
+    }
+
+    /// Two spans: what was accepted in the one before the last can't be again.
+    fn forget(&mut self, now: Timestamp) {
+        let age = now.since(self.since);
+        if age < LIFE {
+            return;
         }
-        Ok(seen.now.insert(proof.id))
+        let last = std::mem::take(&mut self.now);
+        self.before = if age < 2 * LIFE { last } else { HashSet::new() };
+        self.by_key.clear();
+        self.since = now;
+    }
+
+    /// How many places its key has.
+    fn of(&self, proof: &Proof) -> usize {
+        self.by_key.get(&proof.by).copied().unwrap_or_default()
+    }
+
+    fn release(&mut self, proof: &Proof) {
+        if !self.now.remove(&proof.id) {
+            self.before.remove(&proof.id);
+            return;
+        }
+        match self.of(proof) {
+            0 | 1 => self.by_key.remove(&proof.by),
+            more => self.by_key.insert(proof.by, more - 1),
+        };
+    }
+}
+
+/// The place of a proof among those that were accepted. Given back if it is not kept: of what came to nothing, nothing is
+/// remembered.
+pub(crate) struct Place<'a> {
+    proofs: &'a Proofs,
+    proof: &'a Proof,
+    kept: bool,
+}
+
+impl Place<'_> {
+    /// Something was given for the proof: it is used.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.proofs.seen().release(self.proof);
+        }
     }
 }
 
 /// A token as a request presents it.
-enum Shown<'a> {
+enum Token<'a> {
     Bearer(&'a str),
     Bound(&'a str),
 }
 
 /// The one token of a request; an error if it has something else.
-fn shown(headers: &HeaderMap) -> Option<Result<Shown<'_>, ()>> {
+fn token(headers: &HeaderMap) -> Option<Result<Token<'_>, ()>> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let (first, more) = (values.next()?, values.next());
     let value = first.as_bytes();
-    let shown = bearer(value).map(Shown::Bearer).or_else(|| bound(value).map(Shown::Bound));
-    Some(shown.filter(|_| more.is_none()).ok_or(()))
+    let token = bearer(value).map(Token::Bearer).or_else(|| bound(value).map(Token::Bound));
+    Some(token.filter(|_| more.is_none()).ok_or(()))
 }
 
 /// The token of a `DPoP` header (section 7.1), as [`bearer`] reads that of the other scheme.
@@ -214,6 +291,25 @@ fn bound(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(token).ok().filter(|_| good)
 }
 
+/// What a request shows of who makes it. It is read once, at one time: what lets a call in is what it is looked after by.
+pub(crate) enum Shown<'a> {
+    Nothing,
+    /// What can't be taken for anybody's.
+    Unusable(Reason),
+    Bearer(&'a str),
+    Bound(&'a str, Proof),
+}
+
+impl Shown<'_> {
+    fn presented(&self) -> Option<Presented<'_>> {
+        match self {
+            Self::Nothing | Self::Unusable(_) => None,
+            Self::Bearer(token) => Some(Presented { token, key: None }),
+            Self::Bound(token, proof) => Some(Presented { token, key: Some(&proof.key) }),
+        }
+    }
+}
+
 impl Gateway {
     /// The proof of a request.
     pub(crate) fn proof(&self, asker: Asker<'_>) -> Result<Proof, Rejected> {
@@ -221,15 +317,32 @@ impl Gateway {
         Proof::read(asker, public_url.as_str(), self.tokens.now())
     }
 
-    /// Ends when a call that was let in as it came may no longer go on; `None` for one that carries no token.
-    pub(crate) fn end_of_access(&self, asker: Asker<'_>, audience: Workload) -> Option<EndOfAccess> {
-        let (token, key) = match shown(asker.headers)? {
-            Ok(Shown::Bearer(token)) => (token, None),
-            Ok(Shown::Bound(token)) => (token, Some(self.proof(asker).ok()?.key)),
-            Err(()) => return None,
+    /// Accepts a proof, if the place that it gets is kept.
+    pub(crate) fn accept<'a>(&'a self, proof: &'a Proof) -> Result<Place<'a>, Refused> {
+        let place = self.proofs.accept(proof, self.tokens.now());
+        if matches!(place, Err(Refused::Crowded)) {
+            self.metrics.crowded.inc();
+        }
+        place
+    }
+
+    /// What a request shows.
+    pub(crate) fn shown<'a>(&self, asker: Asker<'a>) -> Shown<'a> {
+        let token = match token(asker.headers) {
+            None => return Shown::Nothing,
+            Some(Err(())) => return Shown::Unusable(reason::TOKEN_SCHEME),
+            Some(Ok(Token::Bearer(token))) => return Shown::Bearer(token),
+            Some(Ok(Token::Bound(token))) => token,
         };
-        let presented = Presented { token, key: key.as_deref() };
-        Some(Box::pin(self.tokens.end_of_access(presented, audience)))
+        match self.proof(asker).and_then(|proof| proof.check_token(token).map(|()| proof)) {
+            Ok(proof) if !self.proofs.know(&proof) => Shown::Bound(token, proof),
+            Ok(_) | Err(_) => Shown::Unusable(reason::DPOP_PROOF_REJECTED),
+        }
+    }
+
+    /// Ends when a call that was let in with what is `shown` may no longer go on; `None` for one that is let in without a token.
+    pub(crate) fn end_of_access(&self, shown: &Shown<'_>, audience: Workload) -> Option<EndOfAccess> {
+        Some(Box::pin(self.tokens.end_of_access(shown.presented()?, audience)))
     }
 
     /// What a call carries to `audience`.
@@ -238,31 +351,24 @@ impl Gateway {
     /// UNAVAILABLE if there is a token that can't be checked now.
     pub(crate) async fn credential(
         &self,
-        asker: Asker<'_>,
+        shown: &Shown<'_>,
         audience: Workload,
     ) -> Result<Credential, Status> {
-        let token = match shown(asker.headers) {
-            None => return Ok(Credential::None),
-            Some(Err(())) => return Ok(Credential::Unusable(reason::TOKEN_SCHEME)),
-            Some(Ok(Shown::Bearer(token))) => {
-                return self.tokens.credential(Presented { token, key: None }, audience).await;
-            }
-            Some(Ok(Shown::Bound(token))) => token,
+        let Some(presented) = shown.presented() else {
+            let unusable = if let Shown::Unusable(why) = shown { Some(*why) } else { None };
+            return Ok(unusable.map_or(Credential::None, Credential::Unusable));
         };
-        let proof = self.proof(asker).and_then(|proof| proof.check_token(token).map(|()| proof));
-        let proof = match proof {
-            Ok(proof) if !self.proofs.know(&proof) => proof,
-            Ok(_) | Err(_) => return Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
-        };
-        let presented = Presented { token, key: Some(&proof.key) };
         let credential = self.tokens.credential(presented, audience).await?;
-        if !matches!(credential, Credential::Bearer(_)) {
+        let (Credential::Bearer(_), Shown::Bound(_, proof)) = (&credential, shown) else {
             return Ok(credential);
-        }
-        match self.proofs.accept(&proof, self.tokens.now()) {
-            Ok(true) => Ok(credential),
-            Ok(false) => Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
-            Err(Crowded) => Err(reason::TOKEN_UNVERIFIABLE.status()),
+        };
+        match self.accept(proof) {
+            Ok(place) => {
+                place.keep();
+                Ok(credential)
+            }
+            Err(Refused::Used) => Ok(Credential::Unusable(reason::DPOP_PROOF_REJECTED)),
+            Err(Refused::Crowded) => Err(reason::TOKEN_UNVERIFIABLE.status()),
         }
     }
 }

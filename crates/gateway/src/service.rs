@@ -121,7 +121,7 @@ impl Service {
             cors,
             proxies,
             metrics,
-            proofs: Proofs::default(),
+            proofs: Proofs::new(config.edge.max_proofs),
             public_url,
             mailbox,
             streams: forward::streams(&pool),

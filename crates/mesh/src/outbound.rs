@@ -20,6 +20,7 @@ use portal_core::Clock;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -72,8 +73,7 @@ impl Outbound {
                 return Err(invalid("holds no certificate"));
             }
         } else {
-            // Without any nobody is believed: said by each post, since there may be none to send.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots = system_roots(load_native_certs(), key);
         }
         let client = EdgeClient::with_roots(roots, Http::One, Arc::clone(clock));
         Ok(Self(client.map_err(|_| invalid("can't be used"))?))
@@ -112,6 +112,22 @@ impl Outbound {
     }
 }
 
+/// The roots of the system. Without any nobody is believed, and there may be nobody to post to: that is said, and no error.
+fn system_roots(loaded: CertificateResult, key: &'static str) -> RootCertStore {
+    for error in loaded.errors {
+        tracing::warn!(%error, "roots of the system can't be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.certs);
+    if roots.is_empty() {
+        tracing::warn!(
+            key,
+            "the system has no root certificates: nobody is reached by https unless the key names some"
+        );
+    }
+    roots
+}
+
 fn request(uri: &Uri, form: String) -> Result<Request<Full<Bytes>>, Unanswered> {
     let authority = uri.authority().ok_or(Unanswered::Address)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -142,4 +158,53 @@ async fn exchange(
         _ = connection.as_mut() => sent.await,
     };
     answered.map(|answer| answer.status()).map_err(|_| Unanswered::Http)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use portal_core::{SystemClock, SystemEntropy};
+
+    use super::*;
+    use crate::edge::authority::EdgeAuthority;
+
+    /// The roots that were found, and what is logged of them.
+    fn read(loaded: CertificateResult) -> (usize, String) {
+        #[derive(Clone, Default)]
+        struct Log(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let roots = tracing::subscriber::with_default(subscriber, || system_roots(loaded, "some.key"));
+        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        (roots.len(), logged)
+    }
+
+    #[test]
+    fn a_system_without_roots_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("roots.pem");
+        let load = || rustls_native_certs::load_certs_from_paths(Some(&file), None);
+        let (found, logged) = read(load());
+        assert!(found == 0 && logged.contains("can't be read") && logged.contains("some.key"), "{logged}");
+        std::fs::write(&file, "").unwrap();
+        let (found, logged) = read(load());
+        assert!(found == 0 && logged.contains("no root certificates"), "{logged}");
+        let authority =
+            EdgeAuthority::create(crate::Algorithm::EcdsaP256, &SystemClock, &SystemEntropy).unwrap();
+        std::fs::write(&file, authority.certificate_pem()).unwrap();
+        assert_eq!(read(load()), (1, String::new()));
+    }
 }

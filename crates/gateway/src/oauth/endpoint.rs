@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::{Asked, PREFIX, PublicUrl, form, wire};
-use crate::proof::{self, Asker, Crowded, Proof, Rejected};
+use crate::proof::{self, Asker, Proof, Refused, Rejected};
 use crate::route::Gateway;
 use crate::tokens::Credential;
 
@@ -144,6 +144,12 @@ async fn token(
         Ok(proof) => proof,
         Err(rejected) => return Ok(unproven(rejected)),
     };
+    // Before anything is spent for it, which can't be undone.
+    let place = match proof.as_ref().map(|proof| gateway.accept(proof)).transpose() {
+        Ok(place) => place,
+        Err(Refused::Used) => return Ok(unproven(Rejected::Replayed)),
+        Err(Refused::Crowded) => return Err(reason::TOKEN_UNVERIFIABLE.status()),
+    };
     let dpop = proof.as_ref().map(|it| pb::DpopProof { jkt: it.key.clone(), nonce: it.nonce.clone() });
     let message = pb::GrantTokenRequest { client: Some(client), parameters: wire(parameters), dpop };
     let call = gateway.call(headers, None, message).await?;
@@ -152,11 +158,10 @@ async fn token(
     let mut response = match reply.result.ok_or_else(|| reason::INTERNAL.status())? {
         Granted::Error(refusal) => refused(headers, &refusal),
         Granted::Tokens(tokens) => {
-            match proof.map(|proof| gateway.proofs.accept(&proof, gateway.tokens.now())) {
-                Some(Ok(false)) => unproven(Rejected::Replayed),
-                Some(Err(Crowded)) => return Err(reason::TOKEN_UNVERIFIABLE.status()),
-                Some(Ok(true)) | None => given(tokens),
+            if let Some(place) = place {
+                place.keep();
             }
+            given(tokens)
         }
     };
     response.headers_mut().extend(nonce.map(|nonce| (proof::NONCE, nonce)));
@@ -335,7 +340,7 @@ pub(super) async fn user_info(gateway: &Gateway, asked: &Asked) -> Response<Body
     }
     let path = format!("{PREFIX}{}", asked.endpoint);
     let asker = Asker { method: &asked.method, path: &path, headers: &asked.headers };
-    let authorization = match gateway.credential(asker, Workload::Auth).await {
+    let authorization = match gateway.credential(&gateway.shown(asker), Workload::Auth).await {
         Ok(Credential::Bearer(authorization)) => authorization,
         Ok(Credential::None) => return unauthorised(None, StatusCode::UNAUTHORIZED),
         Ok(Credential::Unusable(why)) => return unusable_token(why),

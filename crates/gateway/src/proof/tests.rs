@@ -150,39 +150,103 @@ fn a_proof_is_one_token_of_its_type_signed_by_the_key_in_it() {
     assert_eq!(read_from(&twice).err(), Some(Rejected::NotOne));
 }
 
+fn proofs(most: usize) -> Proofs {
+    Proofs::new(NonZeroUsize::new(most).unwrap())
+}
+
+/// Accepts it for good.
+fn accept(proofs: &Proofs, proof: &Proof, now: Timestamp) -> Result<(), Refused> {
+    proofs.accept(proof, now).map(Place::keep)
+}
+
 #[test]
 fn a_proof_is_accepted_once_while_it_could_be_again() {
-    let proofs = Proofs::default();
+    let proofs = proofs(100);
     let found = read(EXAMPLE).unwrap();
     assert!(!proofs.know(&found));
-    assert_eq!(proofs.accept(&found, NOW), Ok(true));
-    for seconds in [0, 60, 119, 120, 200] {
+    assert_eq!(accept(&proofs, &found, NOW), Ok(()));
+    for seconds in [0, 60, 120, 121, 200] {
         assert!(proofs.know(&found));
-        assert_eq!(proofs.accept(&found, NOW.plus(Duration::from_secs(seconds))), Ok(false), "{seconds}");
+        let again = accept(&proofs, &found, NOW.plus(Duration::from_secs(seconds)));
+        assert_eq!(again, Err(Refused::Used), "{seconds}");
     }
     // The same id by another key is another proof.
     let signed = sign_with_own_key(&claims(), TYPE, &key(Algorithm::Es256, 2), Suites::ALL).unwrap();
-    assert_eq!(proofs.accept(&read(&signed).unwrap(), NOW), Ok(true));
-    assert_eq!(proofs.accept(&found, NOW.plus(3 * LIFE)), Ok(true), "it is refused by its time then");
+    assert_eq!(accept(&proofs, &read(&signed).unwrap(), NOW), Ok(()));
+    assert_eq!(accept(&proofs, &found, NOW.plus(3 * LIFE)), Ok(()), "it is refused by its time then");
+}
+
+/// Times of proofs are whole seconds, those of their requests are not.
+#[test]
+fn a_proof_is_remembered_to_the_end_of_its_last_second() {
+    let after = |millis| NOW.plus(Duration::from_millis(millis));
+    // It is made ahead by a clock that is a minute fast.
+    let signed = proof(&with("iat", json!(1_562_262_616 + 180)));
+    let headers = HeaderMap::from_iter([(DPOP, HeaderValue::from_str(&signed).unwrap())]);
+    let read_at =
+        |now| Proof::read(Asker { method: &Method::POST, path: "/token", headers: &headers }, PUBLIC, now);
+    // Another one begins the span at whose end it comes.
+    let (proofs, another, found) = (proofs(100), read(EXAMPLE).unwrap(), read_at(after(120_100)).unwrap());
+    assert_eq!(accept(&proofs, &another, after(900)), Ok(()));
+    assert_eq!(accept(&proofs, &found, after(120_100)), Ok(()));
+    let last = after(240_950);
+    assert!(read_at(last).is_ok() && read_at(after(241_000)).is_err());
+    assert_eq!(accept(&proofs, &found, last), Err(Refused::Used));
+}
+
+/// The proof with this number by this key.
+fn numbered(by: u8, number: usize) -> Proof {
+    let id = sha256(&[&[by], number.to_be_bytes().as_slice()].concat());
+    Proof { key: String::new(), nonce: String::new(), token_hash: None, id, by: sha256(&[by]) }
 }
 
 #[test]
 fn how_many_are_remembered_is_bounded() {
-    let proofs = Proofs::default();
-    let one = |id: usize| Proof {
-        key: String::new(),
-        nonce: String::new(),
-        token_hash: None,
-        id: sha256(&id.to_be_bytes()),
-    };
-    for id in 0..MAX_SEEN {
-        assert_eq!(proofs.accept(&one(id), NOW), Ok(true));
-    }
-    assert_eq!(proofs.accept(&one(MAX_SEEN), NOW), Err(Crowded), "refused, not taken unseen");
-    assert_eq!(proofs.accept(&one(7), NOW), Ok(false));
+    let proofs = proofs(256);
+    let first = |by| accept(&proofs, &numbered(by, 0), NOW);
+    assert!((0..=255).all(|by| first(by) == Ok(())));
+    let another = Proof { by: sha256(b"another"), ..numbered(1, 1) };
+    assert_eq!(accept(&proofs, &another, NOW), Err(Refused::Crowded), "refused, not taken unseen");
+    assert_eq!(proofs.seen().by_key.len(), 256, "nor is anything kept of it");
+    assert_eq!(first(7), Err(Refused::Used));
     let later = NOW.plus(LIFE);
-    assert_eq!(proofs.accept(&one(MAX_SEEN), later), Ok(true));
-    assert_eq!(proofs.accept(&one(7), later), Ok(false));
+    assert_eq!(accept(&proofs, &another, later), Ok(()));
+    assert_eq!(accept(&proofs, &numbered(7, 0), later), Err(Refused::Used));
+}
+
+/// However many proofs a few make, there is room for others.
+#[test]
+fn no_key_takes_the_places_of_all() {
+    let proofs = proofs(1_000);
+    let all_of =
+        |by| (0..1_000).filter(|number| accept(&proofs, &numbered(by, *number), NOW).is_ok()).count();
+    assert_eq!(all_of(0), 382);
+    assert_eq!(accept(&proofs, &numbered(0, 382), NOW), Err(Refused::Crowded));
+    assert_eq!(accept(&proofs, &numbered(0, 381), NOW), Err(Refused::Used));
+    let others: usize = (1..=20).map(all_of).sum();
+    assert!(382 + others < 960, "{others}");
+    assert!((100..=130).all(|by| accept(&proofs, &numbered(by, 0), NOW).is_ok()), "others come in between");
+    // The next span begins anew for everybody.
+    assert_eq!(accept(&proofs, &numbered(0, 382), NOW.plus(LIFE)), Ok(()));
+}
+
+#[test]
+fn a_place_that_is_not_kept_is_free_again() {
+    let proofs = proofs(2);
+    let (one, other) = (numbered(0, 0), numbered(0, 1));
+    let place = proofs.accept(&one, NOW).unwrap();
+    assert_eq!(accept(&proofs, &one, NOW), Err(Refused::Used), "two at once are one");
+    assert_eq!(accept(&proofs, &other, NOW), Err(Refused::Crowded));
+    drop(place);
+    assert!(!proofs.know(&one) && proofs.seen().by_key.is_empty());
+    assert_eq!(accept(&proofs, &one, NOW), Ok(()));
+    // Also when its span has ended meanwhile.
+    let third = numbered(1, 0);
+    let place = proofs.accept(&third, NOW).unwrap();
+    assert_eq!(accept(&proofs, &other, NOW.plus(LIFE)), Ok(()));
+    drop(place);
+    assert!(!proofs.know(&third) && proofs.know(&one) && proofs.know(&other));
+    assert_eq!(proofs.seen().of(&other), 1);
 }
 
 #[test]
@@ -192,11 +256,11 @@ fn a_token_is_shown_in_one_of_two_ways() {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        match shown(&headers) {
+        match token(&headers) {
             None => "none".to_owned(),
             Some(Err(())) => "wrong".to_owned(),
-            Some(Ok(Shown::Bearer(token))) => format!("bearer {token}"),
-            Some(Ok(Shown::Bound(token))) => format!("bound {token}"),
+            Some(Ok(Token::Bearer(token))) => format!("bearer {token}"),
+            Some(Ok(Token::Bound(token))) => format!("bound {token}"),
         }
     };
     for (values, expected) in [

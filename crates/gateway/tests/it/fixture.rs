@@ -168,15 +168,17 @@ impl Setup {
 
     /// With proxies in these networks in front of it.
     pub async fn behind(proxies: &[&str]) -> Self {
-        Self::with(TestMesh::start().await, proxies, None).await
+        let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        Self::with(TestMesh::start().await, |config, _| config.edge.trusted_proxies = proxies).await
     }
 
     /// With certificates for clients.
     pub async fn over_tls(mesh: TestMesh, files: EdgeTlsConfig) -> Self {
-        Self::with(mesh, &[], Some(files)).await
+        Self::with(mesh, |config, _| config.edge_tls = Some(files)).await
     }
 
-    async fn with(mesh: TestMesh, proxies: &[&str], edge_tls: Option<EdgeTlsConfig>) -> Self {
+    /// With another configuration of the gateway, or on another host.
+    pub async fn with(mesh: TestMesh, change: impl FnOnce(&mut Config, &mut Host)) -> Self {
         let world = Arc::new(World {
             mesh,
             keys: Mutex::new(vec![some_key()]),
@@ -200,25 +202,22 @@ impl Setup {
             Routes::new(purposes).add_service(ConsentChangeServiceServer::new(Consent(Arc::clone(&world))));
         let consent = serve(&world, Workload::Consent, &CONSENT_POLICY, consent_routes).await;
 
-        let host = world.mesh.host();
+        let mut host = world.mesh.host();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
         let addresses = [
             (Workload::Auth, auth.local_addr()),
             (Workload::Consent, consent.local_addr()),
             (Workload::Valuation, nowhere),
         ];
-        let config = Config {
+        let mut config = Config {
             server: world.mesh.server(),
             identity: world.mesh.identity(Workload::Gateway),
             upstreams: portal_mesh::config::UpstreamsConfig::new(&addresses),
-            edge: EdgeConfig {
-                cors_origins: vec![ORIGIN.to_owned()],
-                trusted_proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
-                ..EdgeConfig::default()
-            },
-            edge_tls,
+            edge: EdgeConfig { cors_origins: vec![ORIGIN.to_owned()], ..EdgeConfig::default() },
+            edge_tls: None,
             telemetry: TelemetryConfig::default(),
         };
+        change(&mut config, &mut host);
         let gateway = Service::start(config, host.clone()).await.unwrap();
         let address = gateway.local_addr();
         Self { world, address, host, gateway, auth: Some(auth), consent: Some(consent) }

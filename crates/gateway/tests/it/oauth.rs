@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use portal_auth::{OAuthConfig, OperatorConfig, PasswordConfig};
-use portal_core::{Clock, Workload};
+use portal_core::{Clock, Timestamp, Workload};
 use portal_gateway::{EdgeConfig, Service};
 use portal_mesh::Running;
 use portal_mesh::config::{TelemetryConfig, UpstreamsConfig};
@@ -26,15 +26,15 @@ use url::{Url, form_urlencoded};
 use crate::client::{Answer, Client};
 
 const OPERATOR: &str = "operator@portal.test";
-const ANNA: &str = "anna@example.org";
+pub const ANNA: &str = "anna@example.org";
 const BERT: &str = "bert@example.org";
 const PASSWORD: &str = "correct horse battery staple";
 const CALLBACK: &str = "https://news.example.org/callback";
 /// RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-type Fields<'a> = &'a [(&'a str, &'a str)];
+pub type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// A gateway, auth behind it, and nothing else.
 pub struct Portal {
@@ -53,6 +53,11 @@ pub struct Browser<'a> {
 
 impl Portal {
     pub async fn start() -> Self {
+        Self::with(EdgeConfig::default()).await
+    }
+
+    /// With another edge.
+    pub async fn with(edge: EdgeConfig) -> Self {
         let (mesh, database) = (TestMesh::start().await, TestDatabase::sqlite());
         let password_file = mesh.path("operator-password");
         std::fs::write(&password_file, PASSWORD).unwrap();
@@ -96,7 +101,7 @@ impl Portal {
             server: mesh.server(),
             identity: mesh.identity(Workload::Gateway),
             upstreams: UpstreamsConfig::new(&upstreams),
-            edge: EdgeConfig::default(),
+            edge,
             edge_tls: None,
             telemetry: TelemetryConfig::default(),
         };
@@ -118,7 +123,11 @@ impl Portal {
         self.address
     }
 
-    fn origin(&self) -> String {
+    pub fn now(&self) -> Timestamp {
+        self.mesh.clock.now()
+    }
+
+    pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -169,6 +178,13 @@ impl Portal {
             let header = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
             request.headers_mut().insert("authorization", header.parse().unwrap());
         }
+        Client::one(self.address).send(request).await
+    }
+
+    /// The same, with a proof of possession.
+    pub async fn ask_proven(&self, endpoint: &str, fields: Fields<'_>, proof: &str) -> Answer {
+        let mut request = form(&format!("/oauth2/{endpoint}"), fields);
+        request.headers_mut().insert("dpop", proof.parse().unwrap());
         Client::one(self.address).send(request).await
     }
 
@@ -262,7 +278,7 @@ impl Browser<'_> {
     }
 
     /// The consent page of a question of `client`, for `email`, who signs in if need be.
-    async fn consent_page(&mut self, client: &str, email: &str) -> Answer {
+    pub async fn consent_page(&mut self, client: &str, email: &str) -> Answer {
         let (page, again) = self.asks(client, &[]).await;
         if !shows(&page, "Sign in") {
             return page;
@@ -303,12 +319,12 @@ pub fn borrowed(fields: &[(String, String)]) -> Vec<(&str, &str)> {
     fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-fn code(answer: &Answer) -> String {
+pub fn code(answer: &Answer) -> String {
     let uri = Url::parse(answer.header("location")).unwrap();
     uri.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned()
 }
 
-fn error(answer: &Answer) -> (u16, String) {
+pub fn error(answer: &Answer) -> (u16, String) {
     (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -6,13 +6,12 @@ use http::Request;
 use http_body_util::Full;
 use portal_mesh::status::reason_of;
 use portal_proto::auth::v1::revocation::Target;
-use portal_proto::consent::v1::WatchConsentChangesRequest;
 use portal_proto::consent::v1::consent_change_service_client::ConsentChangeServiceClient;
-use tonic::Code;
+use portal_proto::consent::v1::{ConsentChange, WatchConsentChangesRequest};
+use tonic::{Code, Request as Rpc, Status, Streaming};
 
 use crate::client::{Channel, Client};
 use crate::fixture::{BEAT, Setup};
-use crate::grpc::with_token;
 
 const MINE: &str = "/v1/purposes/1";
 const PUBLIC: &str = "/v1/purposes";
@@ -163,18 +162,46 @@ async fn without_auth_a_token_is_unverifiable() {
     setup.stop().await;
 }
 
+/// An open stream that was asked for with `metadata`, after its first two messages; then there is what `then` says.
+pub async fn open_stream(
+    setup: &Setup,
+    then: &str,
+    metadata: &[(&'static str, &str)],
+) -> Result<Streaming<ConsentChange>, Status> {
+    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
+    let mut watch =
+        Rpc::new(WatchConsentChangesRequest { resume_token: then.to_owned(), ..Default::default() });
+    for (name, value) in metadata {
+        watch.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    let mut open = changes.watch_consent_changes(watch).await?.into_inner();
+    for _ in 0..2 {
+        open.message().await?.unwrap();
+    }
+    Ok(open)
+}
+
+/// With what an open stream ends, once it has told all it has.
+pub async fn end_of(mut open: Streaming<ConsentChange>) -> (Code, Option<String>) {
+    let ended = async {
+        loop {
+            match open.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("nothing ended it"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    let status = ended.expect("the stream outlived its access");
+    (status.code(), reason_of(&status))
+}
+
 /// What an open stream of `token` ends with, after its first two messages and what `meanwhile` does.
 async fn end_of_stream(setup: &Setup, token: &str, meanwhile: impl AsyncFnOnce()) -> (Code, Option<String>) {
-    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
-    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
-    let mut open = changes.watch_consent_changes(with_token(watch, token)).await.unwrap().into_inner();
-    for _ in 0..2 {
-        open.message().await.unwrap().unwrap();
-    }
+    let open = open_stream(setup, "silence", &[("authorization", &format!("Bearer {token}"))]).await.unwrap();
     meanwhile().await;
-    let ended = tokio::time::timeout(Duration::from_secs(30), open.message()).await;
-    let status = ended.expect("the stream outlived its access").unwrap_err();
-    (status.code(), reason_of(&status))
+    end_of(open).await
 }
 
 #[tokio::test]
@@ -185,12 +212,7 @@ async fn an_open_stream_ends_with_its_session_and_others_go_on() {
     setup.world.user("bob", &[]);
     setup.wait_for_cache(&client, "alice").await;
     setup.wait_for_cache(&client, "bob").await;
-    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
-    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
-    let mut of_bob = changes.watch_consent_changes(with_token(watch, "bob")).await.unwrap().into_inner();
-    for _ in 0..2 {
-        of_bob.message().await.unwrap().unwrap();
-    }
+    let mut of_bob = open_stream(&setup, "silence", &[("authorization", "Bearer bob")]).await.unwrap();
     let ended = end_of_stream(&setup, "alice", async || {
         setup.world.users.lock().unwrap().remove("alice");
         setup.world.revoke(Target::SessionId(alice.session.to_string()));
@@ -220,19 +242,9 @@ async fn an_open_stream_ends_with_its_token() {
 async fn an_open_stream_ends_when_nobody_can_say_whether_it_may_go_on() {
     let mut setup = Setup::start().await;
     setup.world.user("alice", &[]);
-    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
-    let watch = WatchConsentChangesRequest { resume_token: "silence".to_owned(), ..Default::default() };
-    let mut open = changes.watch_consent_changes(with_token(watch, "alice")).await.unwrap().into_inner();
-    for _ in 0..2 {
-        open.message().await.unwrap().unwrap();
-    }
+    let open = open_stream(&setup, "silence", &[("authorization", "Bearer alice")]).await.unwrap();
     setup.stop_auth().await;
-    let ended = tokio::time::timeout(Duration::from_secs(60), open.message()).await;
-    let status = ended.expect("the stream went on").unwrap_err();
-    assert_eq!(
-        (status.code(), reason_of(&status).as_deref()),
-        (Code::Unavailable, Some("TOKEN_UNVERIFIABLE"))
-    );
+    assert_eq!(end_of(open).await, (Code::Unavailable, Some("TOKEN_UNVERIFIABLE".to_owned())));
     setup.stop().await;
 }
 
@@ -243,24 +255,9 @@ async fn a_stream_that_never_pauses_ends_too() {
     let client = Client::one(setup.address);
     let alice = setup.world.user("alice", &[]);
     setup.wait_for_cache(&client, "alice").await;
-    let mut changes = ConsentChangeServiceClient::new(Channel::connect(setup.address).await);
-    let watch = WatchConsentChangesRequest { resume_token: "flood".to_owned(), ..Default::default() };
-    let mut open = changes.watch_consent_changes(with_token(watch, "alice")).await.unwrap().into_inner();
-    open.message().await.unwrap().unwrap();
+    let open = open_stream(&setup, "flood", &[("authorization", "Bearer alice")]).await.unwrap();
     setup.world.users.lock().unwrap().remove("alice");
     setup.world.revoke(Target::SessionId(alice.session.to_string()));
-    let ended = async {
-        loop {
-            if let Err(status) = open.message().await {
-                return status;
-            }
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
-    let status = ended.expect("the stream outlived its access");
-    assert_eq!(
-        (status.code(), reason_of(&status).as_deref()),
-        (Code::Unauthenticated, Some("TOKEN_INVALID"))
-    );
+    assert_eq!(end_of(open).await, (Code::Unauthenticated, Some("TOKEN_INVALID".to_owned())));
     setup.stop().await;
 }
