@@ -31,7 +31,7 @@ const REMEMBERED_NANOS: f64 = 5_000.0;
 const NEW_NANOS: f64 = 100_000.0;
 
 fn main() -> ExitCode {
-    let runtime = portal_testkit::tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
     let mesh = runtime.block_on(TestMesh::start());
     // The key that the mesh of tests signs with.
     let key = TokenKey::from_seed(&[7; 32]).unwrap();

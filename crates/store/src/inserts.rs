@@ -15,14 +15,17 @@ pub struct Inserts {
 /// What a source has, and the values in the order of its parameters.
 type Piece = (Source, Vec<Value>);
 
+type Pieces = Box<dyn Fn(DbBackend, Vec<Vec<Value>>) -> Result<Vec<Piece>, StoreError> + Send + Sync>;
+type Sql = Box<dyn Fn(&Source, usize) -> String + Send + Sync>;
+
 /// The rows of a table, whoever added them: PostgreSQL parses the statement once, however many there are.
 struct Table {
     name: &'static str,
     columns: Vec<&'static str>,
     rows: Vec<Vec<Value>>,
-    pieces: Box<dyn Fn(DbBackend, Vec<Vec<Value>>) -> Result<Vec<Piece>, StoreError> + Send + Sync>,
+    pieces: Pieces,
     /// The statement for a source, whose parameters come after so many others.
-    sql: Box<dyn Fn(&Source, usize) -> String + Send + Sync>,
+    sql: Sql,
     /// A parameter of the statement after those of the source. Nothing is added to a table that has one.
     last: Option<Value>,
 }

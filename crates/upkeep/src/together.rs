@@ -173,7 +173,6 @@ mod tests {
 
     use futures_util::FutureExt;
     use futures_util::future::join_all;
-    use portal_store::DatabaseFailure;
     use tokio::sync::mpsc;
 
     use super::*;

@@ -116,7 +116,7 @@ impl App {
                         successor: self.handles.successor(refresh),
                         session: found.session.session().id,
                         key,
-                        actor: caller.key().to_string(),
+                        actor: caller.key().clone(),
                         network: caller.client_address().map(Network::of),
                         call: Call::current(),
                     };
