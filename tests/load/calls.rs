@@ -169,7 +169,7 @@ where
 }
 
 /// `rate` calls a second at fixed times, for `time`.
-async fn due<F>(rate: u32, time: Duration, call: impl Fn() -> F) -> Measured
+pub async fn due<F>(rate: u32, time: Duration, call: impl Fn() -> F) -> Measured
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -10,9 +10,10 @@
 //! | `check` | CheckConsent 1,000 times a second at fixed times, then as often as 32 callers can |
 //! | `give` | GiveConsent with a request id: one caller after the other, then as often as 32 callers can |
 //! | `batch` | BatchRecordConsents, 1,000 records a call, two callers |
+//! | `beside` | CheckConsent 200 times a second through the gateway of a `portal up`, alone and beside sign-ins |
 //! | `memory` | the resident memory of a service that starts on `--subjects` (1,000,000) people with 3 consents each |
 //!
-//! Without a measure all but `memory` are taken. The service and its caller have a runtime each in one process, so that the
+//! Without a measure all but `beside` and `memory` are taken. But for `beside`, which needs the program built, the service and its caller have a runtime each in one process, so that the
 //! CPU time of each can be told; the database is a process of its own (PostgreSQL, `fsync` on) or a file (SQLite). Calls that
 //! are due at a time are measured from that time: a service that stands still is not asked less.
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@
     reason = "a measurement: what fails ends it"
 )]
 
+mod beside;
 mod calls;
 mod cpu;
 mod memory;
@@ -65,6 +67,7 @@ enum Kind {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Measure {
     Batch,
+    Beside,
     Check,
     Give,
     Memory,
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
     }
     let Some(arguments) = parse(&mut words.into_iter()) else {
         println!(
-            "usage: load [postgres|sqlite] [check] [give] [batch] [memory] [--seconds N] [--subjects N]"
+            "usage: load [postgres|sqlite] [check] [give] [batch] [beside] [memory] [--seconds N] [--subjects N]"
         );
         return ExitCode::from(2);
     };
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
                 Measure::Check => calls::check(&world, arguments.time, &mut report).await,
                 Measure::Give => calls::give(&world, arguments.time, &mut report).await,
                 Measure::Batch => calls::batch(&world, arguments.time, &mut report).await,
+                Measure::Beside => beside::measure(arguments.time, &mut report).await,
                 Measure::Memory => memory::measure(&world, &database, arguments.subjects, &mut report).await,
             }
         }
@@ -120,6 +124,7 @@ fn parse(words: &mut dyn Iterator<Item = String>) -> Option<Arguments> {
             "postgres" => database = Kind::Postgres,
             "sqlite" => database = Kind::Sqlite,
             "batch" => measures.push(Measure::Batch),
+            "beside" => measures.push(Measure::Beside),
             "check" => measures.push(Measure::Check),
             "give" => measures.push(Measure::Give),
             "memory" => measures.push(Measure::Memory),

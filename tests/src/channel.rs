@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -39,7 +39,26 @@ impl Channel {
     /// # Errors
     /// If nobody listens or it is not HTTP/2.
     pub async fn connect(address: SocketAddr) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(address).await?;
+        Self::on(TcpStream::connect(address).await?, address).await
+    }
+
+    /// Connects from another address of the machine, as if it were somebody else's.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_from(
+        local: IpAddr,
+        address: SocketAddr,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(local, 0))?;
+        Self::on(socket.connect(address).await?, address).await
+    }
+
+    async fn on(
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;

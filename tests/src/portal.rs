@@ -295,14 +295,12 @@ pub(crate) fn spawn(
 
 /// The binary beside this test: `target/<profile>/portal`, where the test is `target/<profile>/deps/<name>`.
 fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("portal");
-    assert!(
-        path.is_file(),
-        "there is no {}; build it first: `cargo build -p portal` (`cargo test --workspace` does)",
-        path.display()
-    );
-    path
+    let own = std::env::current_exe().unwrap();
+    // Of a test in the folder above, of a program in the same.
+    let mut programs = own.ancestors().skip(1).take(2).map(|folder| folder.join("portal"));
+    programs.find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("there is no portal near {}; build it first: `cargo build -p portal`", own.display())
+    })
 }
 
 pub(crate) fn log(directory: &Path) -> String {

@@ -147,6 +147,8 @@ pub(super) fn object(recorded: &Recorded) -> Value {
     let mut by = Map::new();
     by.extend(actor(recorded).map(|account| ("user".to_owned(), user(Some(account)))));
     by.extend(client(recorded).map(|client| ("app_uid".to_owned(), json!(client))));
+    // An actor is somebody: who let nobody in particular in is told among the rest.
+    let told_of_actor = if by.is_empty() { REASON } else { POLICY };
     if !by.is_empty() {
         by.insert("authorizations".to_owned(), Value::Array(authorizations(recorded)));
         tell("actor", Value::Object(by));
@@ -158,7 +160,7 @@ pub(super) fn object(recorded: &Recorded) -> Value {
         tell("privileges", roles.split(',').collect());
     }
     let rest = recorded.details.lines().filter_map(|line| line.split_once('='));
-    let rest = rest.filter(|(name, _)| ![POLICY, REASON, TRACE].contains(name));
+    let rest = rest.filter(|(name, _)| ![REASON, TRACE, told_of_actor].contains(name));
     let rest: Map<_, _> = rest.map(|(name, value)| (name.to_owned(), json!(value))).collect();
     if !rest.is_empty() {
         tell("unmapped", Value::Object(rest));

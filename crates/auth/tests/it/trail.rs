@@ -99,6 +99,7 @@ each_database! {
         assert_eq!((locked.actor_account_id.as_str(), locked.severity()), (operator.account_id.as_str(), Severity::Medium));
         let object: Value = serde_json::from_str(&locked.ocsf_json).unwrap();
         assert_eq!(object["actor"]["authorizations"][0]["policy"]["uid"], "portal.account.operator");
+        assert!(object["unmapped"]["policy"].is_null(), "told once");
         let by_operator = auth.trail(&operator, of_account(&operator)).await.unwrap();
         assert_eq!(actions(&by_operator), ["account.lock", "session.create", "account.create"]);
 
@@ -154,7 +155,7 @@ each_database! {
             assert_eq!(object["user"]["uid"], anna.account_id.as_str());
         }
         let told = |object: &Value| ["class_uid", "activity_id", "status_id", "severity_id"].map(|name| object[name].as_u64().unwrap());
-        assert_eq!((told(created), &created["actor"]["authorizations"][0]["policy"]["uid"]), ([3001, 1, 1, 1], &Value::from("portal.public")));
+        assert_eq!((told(created), &created["unmapped"]["policy"]), ([3001, 1, 1, 1], &Value::from("portal.public")));
         let seconds = |object: &Value| object["time"].as_i64().unwrap() / 1_000;
         assert_eq!((seconds(locks), seconds(created)), (auth.mesh.clock.now().as_seconds(), seconds(locks) - 6));
         assert_eq!(told(signed_in), [3002, 1, 1, 1]);
