@@ -259,7 +259,8 @@ async function device(browser, { json, origin, email, operator, screenshots }) {
     client.None(),
     { execute: [...insecure, client.enableNonRepudiationChecks] },
   );
-  const context = await browser.newContext({ locale: "en-GB" });
+  const ignoreHTTPSErrors = origin.startsWith("https:");
+  const context = await browser.newContext({ locale: "en-GB", ignoreHTTPSErrors });
   try {
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);
